@@ -1,0 +1,46 @@
+# Every target does its own set-up: Python 3.11 or later and make are all it takes.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check worker bench clean
+
+help:  ## what there is
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: .venv/dev  ## everything a contributor needs
+
+demo: .venv/demo  ## watch an agent survive the death of its worker
+	$(BIN)/evented-agent demo
+
+test: .venv/dev  ## all tests, on servers and workers of their own
+	$(BIN)/pytest
+
+check: .venv/dev  ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+worker: .venv/dev  ## a worker for the agents of tasks/
+	$(BIN)/celery -A tasks worker -P threads -c 100 -Q agents -E --loglevel INFO
+
+bench: .venv/dev  ## measure, beside the raw client
+	$(BIN)/python -m benchmarks
+
+clean:  ## forget the virtual environment
+	rm -rf .venv
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or later is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "venv is missing; on Debian: apt install python3-venv"; exit 1; }
+	@# Older pips know no dependency groups.
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+
+.venv/demo: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[local]"
+	@touch $@
+
+.venv/dev: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[local,cli,flower]" --group dev
+	@touch $@ .venv/demo

@@ -1,0 +1,63 @@
+"""Durable LLM agents on Celery and Redis Streams: nothing that was said or done is lost."""
+
+from evented_agent.agents import Agent, StepInfo
+from evented_agent.celery import EventedAgent, create_evented_agent
+from evented_agent.chunks import Chunk, Usage
+from evented_agent.durable import DurableAgent
+from evented_agent.errors import (
+    BlockingCall,
+    ConfigurationError,
+    DeclarationError,
+    EventedAgentError,
+    LedgerUnavailable,
+    ModelError,
+    RunAborted,
+    RunConflict,
+    RunDeleted,
+    RunError,
+    RunExpired,
+    RunFailed,
+    RunNotFound,
+    TooLarge,
+    UnknownAgent,
+)
+from evented_agent.local import create_durable_agent
+from evented_agent.results import RunInfo, RunResult
+from evented_agent.runs import Runs
+from evented_agent.settings import Settings
+from evented_agent.stream import AsyncRunStream, RunStream
+from evented_agent.tools import ToolContext, tool
+
+__all__ = [
+    "Agent",
+    "AsyncRunStream",
+    "BlockingCall",
+    "Chunk",
+    "ConfigurationError",
+    "DeclarationError",
+    "DurableAgent",
+    "EventedAgent",
+    "EventedAgentError",
+    "LedgerUnavailable",
+    "ModelError",
+    "RunAborted",
+    "RunConflict",
+    "RunDeleted",
+    "RunError",
+    "RunExpired",
+    "RunFailed",
+    "RunInfo",
+    "RunNotFound",
+    "RunResult",
+    "RunStream",
+    "Runs",
+    "Settings",
+    "StepInfo",
+    "TooLarge",
+    "ToolContext",
+    "UnknownAgent",
+    "Usage",
+    "create_durable_agent",
+    "create_evented_agent",
+    "tool",
+]

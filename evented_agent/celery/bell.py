@@ -1,0 +1,89 @@
+"""The doorbell: a Celery message for each task that is due.  It may fail, and never blocks long."""
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+
+from celery import Celery
+from kombu import Connection, Producer
+from kombu.pools import ProducerPool
+
+from evented_agent.ledger.records import Due
+
+logger = logging.getLogger(__name__)
+
+#: Seconds for connecting to the broker, and for each of its replies.
+TIMEOUT = 1.0
+#: Connections per process; a thread beyond that waits for `TIMEOUT`.
+CONNECTIONS = 10
+#: Task names are part of the message format.
+NAMES = {
+    "model": "evented_agent.model",
+    "tool": "evented_agent.tool",
+    "end": "evented_agent.end",
+}
+
+
+class CeleryBell:
+    """Sends messages over connections of its own, with time limits and without retries.
+
+    The app's own pool would retry for minutes when the broker is away.
+    """
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._pool: ProducerPool | None = None
+
+    def ring(self, dues: Sequence[Due]) -> bool:
+        """Send one message for each; False if the broker did not take them.  Never raises."""
+        try:
+            with self._producers().acquire(block=True, timeout=TIMEOUT) as producer:
+                for due in dues:
+                    self._send(due, producer)
+        except Exception as error:  # noqa: BLE001 - whatever the transport raises
+            # The run exists and its alarm is set: the message is sent later, by a watchdog.
+            logger.warning(
+                "The broker took no message for run %s (%s: %s); it is sent again in 5 s",
+                dues[0].run_id,
+                type(error).__name__,
+                error,
+            )
+            return False
+        return True
+
+    def _send(self, due: Due, producer: Producer) -> None:
+        self._app.send_task(
+            NAMES[due.kind],
+            args=(due.run_id, due.key),
+            task_id=due.task_id,
+            queue=due.queue,
+            producer=producer,
+            retry=False,
+            serializer="json",
+            compression=None,
+            ignore_result=True,
+            shadow=f"{due.kind}[{due.tool if due.kind == 'tool' else due.agent}]",
+            argsrepr=f"({due.run_id}, {due.key})",
+            kwargsrepr="{}",
+        )
+
+    def _producers(self) -> ProducerPool:
+        with self._lock:
+            if self._pool is None or self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._pool = self._new_pool()
+            return self._pool
+
+    def _new_pool(self) -> ProducerPool:
+        connection: Connection = self._app.connection_for_write(connect_timeout=TIMEOUT)
+        options = dict(connection.transport_options or {})
+        # The names of Redis and of AMQP; each transport ignores the other's.
+        options |= {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
+        if "amqp" in (connection.transport_cls or ""):
+            options |= {"read_timeout": TIMEOUT, "write_timeout": TIMEOUT}
+        options |= {"max_retries": 0, "interval_start": 0, "interval_step": 0}
+        connection.transport_options = options
+        return ProducerPool(connection.Pool(limit=CONNECTIONS), limit=CONNECTIONS)

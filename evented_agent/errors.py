@@ -1,0 +1,152 @@
+"""Everything evented_agent raises on purpose.  Knows no other module.
+
+EventedAgentError
+├── DeclarationError     an agent, tool or option is declared wrongly (also a TypeError)
+├── ConfigurationError   a setting of Celery, Redis or this library would break a guarantee
+├── BlockingCall         a synchronous method was called on a running event loop's thread
+├── UnknownAgent         this process does not serve that agent
+├── TooLarge             an input, result or chunk is over its size limit
+├── LedgerUnavailable    Redis could not be reached, nothing is known about the outcome
+├── ModelError           a model call failed; says whether trying again can help
+└── RunError             base of errors about one run; carries ``run_id``
+    ├── RunNotFound      no run has that id
+    ├── RunDeleted       the run existed and was deleted
+    ├── RunExpired       the run ended so long ago that its chunks are gone
+    ├── RunConflict      the id is taken by a run with another input
+    ├── RunFailed        the run ended with an error; carries the partial ``result``
+    └── RunAborted       the run was aborted; carries the partial ``result``
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+
+class EventedAgentError(Exception):
+    """Base of every error this library raises on purpose."""
+
+
+class DeclarationError(EventedAgentError, TypeError):
+    """Raised where an agent, a tool or an option is declared, before any run."""
+
+
+class ConfigurationError(EventedAgentError):
+    """Raised at start for a setting that would break a guarantee; names the line to change."""
+
+
+class BlockingCall(EventedAgentError):
+    """Raised by a synchronous method called on the thread of a running event loop."""
+
+    def __init__(self, method: str, twin: str) -> None:
+        self.method = method
+        self.twin = twin
+        super().__init__(
+            f"{method}() would block the running event loop. Await {twin}() instead, or pass "
+            "allow_blocking=True to the agent's factory (in a notebook, for example)."
+        )
+
+
+class UnknownAgent(EventedAgentError):
+    """Raised when this process does not serve the agent that was asked for."""
+
+    def __init__(self, agent_id: str, known: Iterable[str]) -> None:
+        self.agent_id = agent_id
+        self.known = sorted(known)
+        names = ", ".join(self.known) or "none"
+        super().__init__(
+            f"No agent named {agent_id!r} (registered: {names}). Register it with "
+            "create_evented_agent(agent, app=app) in the module that your worker loads."
+        )
+
+
+class TooLarge(EventedAgentError, ValueError):
+    """Raised when a payload is over its size limit; nothing was written."""
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        self.what = what
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            f"The {what} has {size:,} bytes, over the limit of {limit:,}. Store it elsewhere and "
+            "pass a reference, or raise the limit in Settings."
+        )
+
+
+class LedgerUnavailable(EventedAgentError, ConnectionError):
+    """Raised when Redis could not be reached in time; the outcome of the call is unknown."""
+
+
+class ModelError(EventedAgentError):
+    """Raised when a model call failed.
+
+    *retryable* says whether the same call may succeed later, *retry_after* how many seconds the
+    provider asked to wait.
+    """
+
+    def __init__(
+        self, message: str, *, retryable: bool = False, retry_after: float | None = None
+    ) -> None:
+        self.retryable = retryable
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class RunError(EventedAgentError):
+    """Base of errors about one run."""
+
+    def __init__(self, run_id: str, message: str) -> None:
+        self.run_id = run_id
+        super().__init__(message)
+
+
+class RunNotFound(RunError):
+    """Raised when no run has that id."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            run_id,
+            f"No run {run_id!r}. Check the id, the Redis URL and the prefix; "
+            "a record is kept for 7 days after its run ended, unless configured otherwise.",
+        )
+
+
+class RunDeleted(RunError):
+    """Raised when the run existed and was deleted."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(run_id, f"Run {run_id!r} was deleted.")
+
+
+class RunExpired(RunError):
+    """Raised when the run ended so long ago that its chunks are gone; `get` still works."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            run_id, f"The chunks of run {run_id!r} have expired; get({run_id!r}) has its result."
+        )
+
+
+class RunConflict(RunError):
+    """Raised when the run id is taken by a run with another agent, input or options."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            run_id,
+            f"Run {run_id!r} exists with another agent, input or options. Choose a new run_id, or "
+            f"observe({run_id!r}) to follow the run that exists.",
+        )
+
+
+class RunEnded(RunError):
+    """Base of the two ways a run ends without finishing; carries the partial result."""
+
+    def __init__(self, run_id: str, message: str, result: Any) -> None:
+        self.result = result
+        super().__init__(run_id, message)
+
+
+class RunFailed(RunEnded):
+    """Raised by `result()` and `generate()` when the run ended with an error."""
+
+
+class RunAborted(RunEnded):
+    """Raised by `result()` and `generate()` when the run was aborted."""

@@ -1,0 +1,147 @@
+"""What every attempt has at hand, and the ways in which it can end."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
+
+from evented_agent.agents import Agent
+from evented_agent.chunks import Usage
+from evented_agent.execution.lease import Lease, boottime
+from evented_agent.execution.output import PATIENCE, Output
+from evented_agent.ledger.connection import Ledger
+from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.operations import Worker, heartbeat
+from evented_agent.ledger.records import Claim, Fenced, Task, Work
+from evented_agent.options import RunOptions
+from evented_agent.settings import Settings
+
+T = TypeVar("T")
+
+
+class InThread(Protocol):
+    """Runs a plain function in the thread that took the task, and awaits it."""
+
+    def __call__(self, function: Callable[[], T], /) -> Awaitable[T]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run is about to end; handed to the engine before the commit says so."""
+
+    run_id: str
+    agent: str
+    status: str
+    text: str
+    reason: str
+    usage: Usage
+    error: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What all attempts of a process share."""
+
+    keys: Keys
+    ledger: Ledger
+    worker: Worker
+    settings: Settings
+    agents: Mapping[str, Agent]
+    on_ending: Callable[[Ending], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The attempt failed and the task is to run again after *delay* seconds."""
+
+    delay: float
+    reason: str
+    change: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The attempt completed; *failure* is the error that people should see, if it is one."""
+
+    work: Work
+    failure: BaseException | None = None
+
+
+class Attempt:
+    """One attempt of one task, as long as its lease holds."""
+
+    def __init__(self, process: Process, claim: Claim, in_thread: InThread, since: float) -> None:
+        current = asyncio.current_task()
+        assert current is not None
+        self.process = process
+        self.claim = claim
+        self.task: Task = claim.task
+        self.agent = process.agents[claim.agent]
+        self.in_thread = in_thread
+        self.lease = Lease(
+            claim.task,
+            seconds=process.settings.lease_ms / 1000,
+            since=since,
+            on_stop=current.cancel,
+        )
+        self.output = Output(
+            process.keys,
+            process.ledger,
+            self.lease,
+            max_bytes=process.settings.max_bytes,
+            on_abort=lambda: self.lease.stop("aborted"),
+        )
+
+    @cached_property
+    def options(self) -> RunOptions:
+        return RunOptions.load(self.claim.options)
+
+    @property
+    def is_stopping(self) -> bool:
+        return self.lease.stopped is not None
+
+    def close(self) -> None:
+        """The work is done: from here on an abort comes too late, and chunks go with the commit."""
+        self.lease.seal()
+        self.output.hold()
+
+    async def check_lease(self) -> None:
+        """Make sure that the task is still ours, right before a call that costs or acts.
+
+        Raises `Fenced`: a worker that was frozen must not call a model that another has called.
+        """
+        if self.lease.is_valid:
+            return
+        since = boottime()
+        call = heartbeat(
+            self.process.keys,
+            self.task.run_id,
+            self.task.key,
+            token=self.task.token,
+            lease_ms=self.process.settings.lease_ms,
+        )
+        await self.process.ledger.asend(call, patience=PATIENCE)
+        self.lease.renewed(since)
+        if not self.lease.is_valid:
+            raise Fenced("late")
+
+    async def entries(self) -> Sequence[bytes]:
+        """The journal that came with the claim, with large entries fetched."""
+        return await resolve_entries(self.process, self.task.run_id, self.claim.entries)
+
+
+async def resolve_entries(
+    process: Process, run_id: str, entries: Sequence[bytes]
+) -> Sequence[bytes]:
+    """Replace pointers by the large entries that they point to."""
+    names = [entry[1:].decode() for entry in entries if entry[:1] == b"@"]
+    if not names:
+        return entries
+    payloads = iter(await process.ledger.afetch_blobs(process.keys.of(run_id).blobs, names))
+    return [next(payloads) if entry[:1] == b"@" else entry for entry in entries]
+
+
+def backoff(tries: int, *, first: float, most: float) -> float:
+    """Seconds to wait before try number *tries* + 1: doubling, at most *most*."""
+    return float(min(first * 2**tries, most))

@@ -1,0 +1,196 @@
+"""Leases and the thread that renews them.
+
+One thread per process renews all leases, so that a busy event loop or a blocking tool does not
+lose them.  It supervises the loop: whatever blocks it for a second is logged with its stack.
+"""
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Literal
+
+from evented_agent.errors import LedgerUnavailable
+from evented_agent.ledger.connection import Ledger
+from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.operations import heartbeat
+from evented_agent.ledger.records import Fenced, Task
+
+logger = logging.getLogger(__name__)
+
+#: Why an attempt is stopped from outside.
+Stop = Literal["fenced", "aborted", "released"]
+
+#: An event loop that is blocked for so long (s) has its stack logged, …
+STALL_LOGGED = 1.0
+#: … and for so long, counts as dead: its leases are no longer renewed.
+STALL_FATAL = 60.0
+
+
+def boottime() -> float:
+    """Seconds on a clock that goes on while the machine sleeps and never jumps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Lease:
+    """The right of one attempt to work on its task."""
+
+    def __init__(
+        self, task: Task, *, seconds: float, since: float, on_stop: Callable[[], object]
+    ) -> None:
+        self.task = task
+        self.stopped: Stop | None = None
+        self.due: float | None = None
+        self._seconds = seconds
+        self._renewed_at = since
+        self._on_stop = on_stop
+        self._is_sealed = False
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether nobody can have taken the task yet, as far as this process can know."""
+        return self.stopped != "fenced" and boottime() < self._renewed_at + self._seconds
+
+    @property
+    def is_renewable(self) -> bool:
+        """Whether the task's own time is not up."""
+        return self.due is None or boottime() < self.due
+
+    def renewed(self, since: float) -> None:
+        self._renewed_at = since
+
+    def seal(self) -> None:
+        """The work is done, only the commit is left: an abort comes too late to stop it."""
+        self._is_sealed = True
+
+    def stop(self, reason: Stop) -> None:
+        """Stop the attempt.  Call it on the attempt's event loop."""
+        if self.stopped == "fenced" or (self._is_sealed and reason == "aborted"):
+            return
+        if self.stopped == reason:
+            return
+        self.stopped = reason
+        self._on_stop()
+
+
+class Heartbeats:
+    """Renews the leases of this process from a thread of its own."""
+
+    def __init__(
+        self, keys: Keys, ledger: Ledger, *, lease_ms: int, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._keys = keys
+        self._ledger = ledger
+        self._lease_ms = lease_ms
+        self._loop = loop
+        self._leases: dict[str, Lease] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._loop_thread: int | None = None
+        self._ticked_at = boottime()
+        self._tick_asked = False
+        self._stall_logged = False
+
+    def add(self, lease: Lease) -> None:
+        with self._lock:
+            if not self._leases:
+                self._ticked_at = boottime()
+            self._leases[lease.task.token] = lease
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(
+                    target=self._run, name="evented-agent-heartbeat", daemon=True
+                )
+                self._thread.start()
+        self._wake.set()
+
+    def remove(self, lease: Lease) -> None:
+        with self._lock:
+            self._leases.pop(lease.task.token, None)
+
+    def leases(self) -> list[Lease]:
+        with self._lock:
+            return list(self._leases.values())
+
+    def _run(self) -> None:
+        beat = self._lease_ms / 3000
+        while True:
+            if not self.leases():
+                self._wake.clear()
+                if not self.leases():
+                    self._wake.wait()
+                    continue
+            try:
+                self._beat()
+            except Exception:
+                # A missed beat is survivable, a dead heartbeat thread is not.
+                logger.exception("A heartbeat failed; the next one follows")
+            time.sleep(beat)
+
+    def _beat(self) -> None:
+        if not self._loop_is_alive():
+            return
+        leases = [lease for lease in self.leases() if lease.is_renewable]
+        since = boottime()
+        calls = [
+            heartbeat(
+                self._keys,
+                lease.task.run_id,
+                lease.task.key,
+                token=lease.task.token,
+                lease_ms=self._lease_ms,
+            )
+            for lease in leases
+        ]
+        if not calls:
+            return
+        try:
+            replies = self._ledger.send_all(calls)
+        except LedgerUnavailable as error:
+            logger.warning("Leases could not be renewed: %s", error)
+            return
+        for lease, reply in zip(leases, replies, strict=True):
+            self._heard(lease, reply, since)
+
+    def _heard(self, lease: Lease, reply: object, since: float) -> None:
+        if isinstance(reply, Fenced):
+            self._stop(lease, "fenced")
+        elif isinstance(reply, BaseException):
+            logger.warning("The lease of %s was not renewed: %s", lease.task.key, reply)
+        else:
+            lease.renewed(since)
+            if reply is True:
+                self._stop(lease, "aborted")
+
+    def _stop(self, lease: Lease, reason: Stop) -> None:
+        self._loop.call_soon_threadsafe(lease.stop, reason)
+
+    def _loop_is_alive(self) -> bool:
+        """Ask the event loop for a sign; False once it has been silent for too long."""
+        stalled = boottime() - self._ticked_at
+        if not self._tick_asked:
+            self._tick_asked = True
+            self._loop.call_soon_threadsafe(self._tick)
+            return True
+        if stalled > STALL_LOGGED and not self._stall_logged:
+            self._stall_logged = True
+            logger.error(
+                "The event loop has been blocked for %.1f s; every run of this process waits. "
+                "Use a `def` tool, or await in an `async def` one. It is here:\n%s",
+                stalled,
+                self._loop_stack(),
+            )
+        return stalled < STALL_FATAL
+
+    def _tick(self) -> None:
+        self._loop_thread = threading.get_ident()
+        self._ticked_at = boottime()
+        self._tick_asked = False
+        self._stall_logged = False
+
+    def _loop_stack(self) -> str:
+        frame = sys._current_frames().get(self._loop_thread or 0)  # noqa: SLF001 - documented
+        return "".join(traceback.format_stack(frame)) if frame else "(unknown)"

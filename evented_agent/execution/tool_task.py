@@ -1,0 +1,164 @@
+"""One tool call: arguments checked, the user's function called, its result recorded."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pydantic_core
+
+from evented_agent.chunks import ErrorInfo
+from evented_agent.errors import TooLarge
+from evented_agent.execution.attempt import Again, Attempt, Done, backoff
+from evented_agent.isolated import run_isolated
+from evented_agent.ledger.records import Fenced, Work
+from evented_agent.loop import Result, Turn, dump_entry, load_entry
+from evented_agent.messages import ToolCall
+from evented_agent.tools import InvalidArguments, Tool, ToolContext, dump_result
+
+logger = logging.getLogger(__name__)
+
+#: Seconds before a tool's second try, doubling up to the most.
+FIRST_WAIT, MOST_WAIT = 1.0, 60.0
+#: Most characters of an exception's text that the model is shown.
+MOST_TEXT = 4000
+
+
+class ToolNotFound(Exception):
+    """The model asked for a tool that it was not offered."""
+
+
+class ToolTimeout(Exception):
+    """The tool did not return in time."""
+
+
+async def run_tool(attempt: Attempt) -> Done | Again:
+    """Run the call; a failure becomes a result that the model sees, not the end of the run."""
+    call = await _call_of(attempt)
+    try:
+        tool, arguments = _prepare(attempt, call)
+    except (ToolNotFound, InvalidArguments) as error:
+        return await _result(attempt, call, error=error)
+    context = _context(attempt, call)
+    try:
+        await attempt.check_lease()
+        value = dump_result(await _invoke(attempt, tool, arguments, context))
+        _check_size(attempt, value)
+    except Fenced:
+        raise
+    except asyncio.CancelledError:
+        if attempt.lease.stopped != "aborted":
+            raise
+        return await _result(attempt, call, error=RuntimeError("The run was aborted."))
+    except Exception as error:  # noqa: BLE001 - user code: whatever it raises, the model is told
+        tries = attempt.task.tries
+        if tries < tool.retries:
+            delay = backoff(tries, first=FIRST_WAIT, most=MOST_WAIT)
+            logger.warning("Tool %s failed, again in %.0f s: %r", tool.name, delay, error)
+            return Again(delay, f"{type(error).__name__}: {error}", {"tries": tries + 1})
+        return await _result(attempt, call, error=error)
+    return await _result(attempt, call, value)
+
+
+async def _call_of(attempt: Attempt) -> ToolCall:
+    [entry] = await attempt.entries()
+    turn = load_entry(entry)
+    assert isinstance(turn, Turn)
+    return next(call for call in turn.calls if call.id == attempt.task.call)
+
+
+def _prepare(attempt: Attempt, call: ToolCall) -> tuple[Tool, dict[str, Any]]:
+    agent, chosen = attempt.agent, attempt.options.active_tools
+    active = agent.active_tools if chosen is None else chosen
+    offered = [tool.name for tool in agent.tools if active is None or tool.name in active]
+    tool = agent.tool_named(call.name)
+    if tool is None or tool.name not in offered:
+        raise ToolNotFound(
+            f"There is no tool {call.name!r}. Available tools: {', '.join(offered) or 'none'}."
+        )
+    if call.invalid is not None:
+        raise InvalidArguments(f"The arguments are not a JSON object: {call.invalid[:200]}")
+    return tool, tool.validate(call.arguments)
+
+
+def _context(attempt: Attempt, call: ToolCall) -> ToolContext:
+    loop = asyncio.get_running_loop()
+
+    def put(data: Any) -> None:
+        payload = {"toolCallId": call.id, "toolName": call.name, "output": data}
+        attempt.output.put("tool-output", payload)
+
+    def emit(data: Any) -> None:
+        data = dump_result(data)
+        _check_size(attempt, data)
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is loop:
+            put(data)
+        else:
+            asyncio.run_coroutine_threadsafe(_put_and_wait(attempt, put, data), loop).result()
+
+    return ToolContext(
+        run_id=attempt.task.run_id,
+        tool_call_id=call.id,
+        tool_name=call.name,
+        step=attempt.task.step,
+        attempt=attempt.task.generation,
+        context=attempt.options.context,
+        emit=emit,
+        is_aborted=lambda: attempt.is_stopping,
+    )
+
+
+async def _put_and_wait(attempt: Attempt, put: Any, data: Any) -> None:
+    put(data)
+    await attempt.output.room()
+
+
+async def _invoke(
+    attempt: Attempt, tool: Tool, arguments: dict[str, Any], context: ToolContext
+) -> Any:
+    limit = asyncio.timeout(tool.timeout)
+    try:
+        async with limit:
+            return await _call(attempt, tool, arguments, context)
+    except TimeoutError:
+        if limit.expired():
+            raise ToolTimeout(f"No result within {tool.timeout:g} s.") from None
+        raise
+
+
+async def _call(
+    attempt: Attempt, tool: Tool, arguments: dict[str, Any], context: ToolContext
+) -> Any:
+    given = (context,) if tool.takes_context else ()
+    if tool.is_async:
+        return await tool.function(*given, **arguments)
+    if tool.isolate:
+        call = await _call_of(attempt)
+        return await run_isolated(tool, call.arguments, context)
+    return await attempt.in_thread(lambda: tool.function(*given, **arguments))
+
+
+def _check_size(attempt: Attempt, value: Any) -> None:
+    size = len(pydantic_core.to_json(value))
+    limit = attempt.process.settings.max_bytes - 1024
+    if size > limit:
+        raise TooLarge("tool result", size, limit)
+
+
+async def _result(
+    attempt: Attempt, call: ToolCall, value: Any = None, *, error: BaseException | None = None
+) -> Done:
+    attempt.close()
+    info = None
+    base = {"toolCallId": call.id, "toolName": call.name}
+    if error is None:
+        attempt.output.put("tool-result", {**base, "result": value})
+    else:
+        info = ErrorInfo(name=type(error).__name__, message=str(error)[:MOST_TEXT])
+        attempt.output.put("tool-error", {**base, "error": info.model_dump()})
+    entry = dump_entry(Result(attempt.task.step, call.id, call.name, value, info))
+    stored = await attempt.output.stored(entry)
+    return Done(Work(chunks=await attempt.output.rest(), entries=[stored]), failure=error)

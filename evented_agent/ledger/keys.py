@@ -1,0 +1,84 @@
+"""Every Redis key, built here and nowhere else.
+
+A run's keys, its alarm and its indexes share the hash tag of its shard, so that one script can
+touch them all, also on a cluster.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+STATUSES = ("queued", "running", "suspended", "finished", "failed", "aborted")
+
+
+@dataclass(frozen=True, slots=True)
+class RunKeys:
+    """The keys of one run, in the order in which the scripts expect them."""
+
+    run: str
+    tasks: str
+    journal: str
+    topic: str
+    blobs: str
+    alarms: str
+    statuses: tuple[str, ...]
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """KEYS 1-6, enough for scripts that cannot change the run's status."""
+        return (self.run, self.tasks, self.journal, self.topic, self.blobs, self.alarms)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """KEYS 1-12."""
+        return (*self.own, *self.statuses)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Builds the keys of one deployment."""
+
+    prefix: str = "ea"
+    shards: int = 1
+
+    def shard(self, run_id: str) -> int:
+        return zlib.crc32(run_id.encode()) % self.shards
+
+    def of(self, run_id: str) -> RunKeys:
+        shard = self.shard(run_id)
+        own = f"{self._tag(shard)}:{run_id}"
+        return RunKeys(
+            run=f"{own}:run",
+            tasks=f"{own}:tasks",
+            journal=f"{own}:journal",
+            topic=f"{own}:topic",
+            blobs=f"{own}:blobs",
+            alarms=self.alarms(shard),
+            statuses=tuple(self.index(shard, "status", status) for status in STATUSES),
+        )
+
+    def alarms(self, shard: int) -> str:
+        return f"{self._tag(shard)}:alarms"
+
+    def watch(self, shard: int) -> tuple[str, str, str]:
+        """The watchdogs' lock, the alarms and the pulse of a shard."""
+        return (f"{self._tag(shard)}:watch", self.alarms(shard), f"{self._tag(shard)}:pulse")
+
+    def index(self, shard: int, kind: str, value: str = "") -> str:
+        """A sorted set of run ids by time (ms): all, or one agent's, thread's, status's."""
+        return (
+            f"{self._tag(shard)}:runs:{kind}:{value}"
+            if value
+            else f"{self._tag(shard)}:runs:{kind}"
+        )
+
+    @property
+    def workers(self) -> str:
+        return f"{self.prefix}:workers"
+
+    @property
+    def deployment(self) -> str:
+        """What every process of a deployment must agree on."""
+        return f"{self.prefix}:deployment"
+
+    def _tag(self, shard: int) -> str:
+        return f"{self.prefix}:{{{shard}}}"

@@ -1,0 +1,83 @@
+-- commit: an attempt completed. Journal entries, closing chunks, next tasks, status and counters in
+-- one go; enqueueing follows outside, and the alarm set here repairs a crash in between.
+-- ARGV 2 task key, 3 token, 4 chunks sent before, 5 spec as JSON, then spec.chunks chunks, then
+-- spec.entries journal entries.
+-- spec: chunks, entries, next (tasks), usage, journal (length a decision was folded from),
+-- claim {token, worker, owner, lease} for the end task, finish {status, reason, error}
+local key, token = ARGV[2], ARGV[3]
+local spec = cjson.decode(ARGV[5])
+local state = load_run()
+if state then return {state} end
+local task = get_task(key)
+
+local function claimed_end(end_key)
+  local claimed = end_key and get_task(end_key)
+  if not spec.claim or not owns(claimed, spec.claim.token) then return '' end
+  return {end_key, cjson.encode(claimed), run.abort_at and 1 or 0, redis.call('LLEN', JOURNAL),
+    redis.call('HMGET', RUN, 'agent', 'options', 'messages', 'thread', 'resource'),
+    redis.call('LRANGE', JOURNAL, 0, -1)}
+end
+
+if task and task.state == 'done' and task.token == token then
+  return {'already', cjson.encode(task.sends or {}), claimed_end(int(task.step) .. ':end')}
+end
+if not owns(task, token) then return {'fenced'} end
+if task.sent ~= tonumber(ARGV[4]) then return {'gap'} end
+if spec.journal and redis.call('LLEN', JOURNAL) ~= spec.journal then
+  return {'grew', redis.call('LLEN', JOURNAL), redis.call('LRANGE', JOURNAL, 0, -1)}
+end
+
+local turn = redis.call('LLEN', JOURNAL)
+for i = 1, spec.chunks do emit(ARGV[5 + i]) end
+for i = 1, spec.entries do redis.call('RPUSH', JOURNAL, ARGV[5 + spec.chunks + i]) end
+if spec.usage then
+  local total = cjson.decode(redis.call('HGET', RUN, 'usage') or '{}')
+  for name, n in pairs(spec.usage) do total[name] = (total[name] or 0) + n end
+  set('usage', cjson.encode(total))
+end
+task.open = nil
+
+local sends = {}
+if spec.finish then
+  if spec.finish.error then set('error', cjson.encode(spec.finish.error)) end
+  finish_task(key, task, sends)
+  end_run(spec.finish.status, spec.finish.reason)
+  save()
+  return {'ok', '[]', ''}
+end
+if run.abort_at then
+  finish_task(key, task, sends)
+  if not has_running() then abort_run() end
+  save()
+  return {'aborted'}
+end
+
+local calls = 0
+for _, next_task in ipairs(spec.next or {}) do
+  local next_key = next_task.key
+  next_task.key = nil
+  next_task.turn = turn
+  new_task(next_key, next_task)
+  calls = calls + 1
+  if next_task.kind == 'tool' and calls > run.tool_limit then
+    next_task.state = 'waiting'
+    put_task(next_key, next_task)
+  else
+    queue_task(next_key, next_task)
+    sends[#sends + 1] = due_message(next_key, next_task)
+  end
+end
+drop_live(key)
+if task.kind == 'tool' then wake_waiting(sends) end
+finish_task(key, task, sends)
+
+-- Whoever commits last in a step goes on with its end task at once, without a message.
+local end_key = nil
+if #run.live == 0 then
+  end_key = int(task.step) .. ':end'
+  local end_task = new_task(end_key, {kind = 'end', step = task.step})
+  start_task(end_task, spec.claim.token, spec.claim.worker, spec.claim.owner, spec.claim.lease)
+  put_task(end_key, end_task)
+end
+save()
+return {'ok', cjson.encode(sends), claimed_end(end_key)}

@@ -1,0 +1,247 @@
+-- Shared by every script about one run; it is put in front of each of them.
+-- KEYS 1-6 are the run's own keys, 7-12 (where given) the status indexes of its shard.
+-- ARGV[1] is always the run id. Rule: check everything first, then write; a Lua error undoes nothing.
+local RUN, TASKS, JOURNAL, TOPIC, BLOBS, ALARMS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local STATUS_INDEX = {queued = 7, running = 8, suspended = 9, finished = 10, failed = 11, aborted = 12}
+local ENDED = {finished = true, failed = true, aborted = true}
+local MAX_CRASHES = 5
+local SEND_AGAIN = 5000            -- ms until a queued task's message counts as lost
+local SEND_AGAIN_MOST = 300000
+
+local run_id = ARGV[1]
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local FIELDS = {'v', 'status', 'agent', 'seq', 'live', 'abort_at', 'abort_reason',
+  'queue', 'tool_limit', 'created', 'ttl_topic', 'ttl_record', 'abort_grace', 'deleted', 'digest', 'step'}
+local NUMBERS = {v = true, seq = true, abort_at = true, tool_limit = true,
+  created = true, ttl_topic = true, ttl_record = true, abort_grace = true, step = true}
+local run = {}
+local changed = {}
+
+local function load_run()
+  local values = redis.call('HMGET', RUN, unpack(FIELDS))
+  for i, name in ipairs(FIELDS) do
+    if values[i] then
+      run[name] = NUMBERS[name] and tonumber(values[i]) or values[i]
+    end
+  end
+  if run.deleted then return 'deleted' end
+  if not run.status then return 'missing' end
+  run.live = cjson.decode(run.live)
+  return nil
+end
+
+local function set(name, value)
+  run[name] = value
+  changed[name] = true
+end
+
+local function int(n) return string.format('%.0f', n) end
+
+local function save_run()
+  local pairs_ = {}
+  for name in pairs(changed) do
+    local value = run[name]
+    if name == 'live' then value = cjson.encode(value) end
+    if type(value) == 'number' then value = int(value) end
+    pairs_[#pairs_ + 1] = name
+    pairs_[#pairs_ + 1] = value
+  end
+  if #pairs_ > 0 then redis.call('HSET', RUN, unpack(pairs_)) end
+end
+
+local function get_task(key)
+  local stored = redis.call('HGET', TASKS, key)
+  return stored and cjson.decode(stored) or nil
+end
+
+local function put_task(key, task) redis.call('HSET', TASKS, key, cjson.encode(task)) end
+
+local function owns(task, token)
+  return task and task.state == 'running' and task.token == token
+end
+
+local function add_live(key)
+  run.live[#run.live + 1] = key
+  changed.live = true
+end
+
+local function drop_live(key)
+  local rest = {}
+  for _, other in ipairs(run.live) do
+    if other ~= key then rest[#rest + 1] = other end
+  end
+  set('live', rest)
+end
+
+-- Chunks ------------------------------------------------------------------------------------------
+
+-- 48 bits of the server's own id: an entry written again after a lost last second, or by another
+-- server after a failover, gets another id than the one that a reader has seen.
+local incarnation_ = nil
+local function incarnation()
+  if not incarnation_ then
+    local id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+    incarnation_ = int(tonumber(string.sub(id, 1, 12), 16))
+  end
+  return incarnation_
+end
+
+local function emit(stored)
+  set('seq', run.seq + 1)
+  redis.call('XADD', TOPIC, int(run.seq) .. '-' .. incarnation(), 'd', stored)
+end
+
+local function emit_new(type_, task_key, payload)
+  emit(cjson.encode({type_, task_key or cjson.null, payload}))
+end
+
+local function close_parts(task)
+  for _, stored in ipairs(task.open or {}) do emit(stored) end
+  task.open = nil
+end
+
+-- Withdraw what an attempt has said: close its parts, then tell readers to drop them.
+local function retract(key, task, reason)
+  close_parts(task)
+  if task.first then
+    emit_new('step-reset', key, {step = task.step, toolCallId = task.call, fromSeq = task.first,
+      attempt = task.gen, reason = reason})
+  end
+  task.first = nil
+  task.sent = 0
+end
+
+-- Time ---------------------------------------------------------------------------------------------
+
+-- When somebody must look at this run again. Every script that changes one of these ends here.
+local function rearm()
+  if ENDED[run.status] then
+    redis.call('ZREM', ALARMS, run_id)
+    return
+  end
+  local at = nil
+  local function earliest(t) if t and (not at or t < at) then at = t end end
+  if run.abort_at then earliest(run.abort_at + run.abort_grace) end
+  for _, key in ipairs(run.live) do
+    local task = get_task(key)
+    if task.state == 'running' then earliest(task.lease) end
+    if task.state == 'queued' then earliest(task.send_at) end
+  end
+  if at then redis.call('ZADD', ALARMS, int(at), run_id) end
+end
+
+local function set_status(status)
+  if run.status == status then return end
+  redis.call('ZREM', KEYS[STATUS_INDEX[run.status]], run_id)
+  -- Ended runs are ordered by their end, which is when their records begin to expire.
+  redis.call('ZADD', KEYS[STATUS_INDEX[status]], int(ENDED[status] and now or run.created), run_id)
+  set('status', status)
+end
+
+local function save()
+  set('updated', now)
+  save_run()
+  rearm()
+end
+
+-- Tasks --------------------------------------------------------------------------------------------
+
+local function queue_task(key, task, send_at)
+  task.state = 'queued'
+  task.queued_at = now
+  task.send_at = send_at or (now + SEND_AGAIN)
+  task.token = nil
+  put_task(key, task)
+end
+
+local function start_task(task, token, worker, owner, lease_ms)
+  task.state = 'running'
+  task.gen = task.gen + 1
+  task.token = token
+  task.worker = worker
+  task.owner = owner
+  task.lease = now + lease_ms
+  task.due = task.timeout and (now + task.timeout) or nil
+  task.started = now
+  task.sent = 0
+  task.first = nil
+  task.open = nil
+  task.sends = 0
+  task.not_before = nil
+end
+
+-- The short record that stays: a commit whose reply was lost asks again with the same token.
+local function finish_task(key, task, sends)
+  put_task(key, {state = 'done', kind = task.kind, step = task.step, gen = task.gen,
+    token = task.token, sends = sends})
+  drop_live(key)
+end
+
+local function due_message(key, task)
+  return {key = key, gen = task.gen + 1, kind = task.kind, tool = task.tool, queue = run.queue,
+    agent = run.agent}
+end
+
+local function has_running()
+  for _, key in ipairs(run.live) do
+    if get_task(key).state == 'running' then return true end
+  end
+  return false
+end
+
+-- Calls over the limit wait; a finished call hands its place on.
+local function wake_waiting(sends)
+  local busy, first_waiting, waiting_task = 0, nil, nil
+  for _, key in ipairs(run.live) do
+    local task = get_task(key)
+    if task.kind == 'tool' then
+      if task.state == 'queued' or task.state == 'running' then busy = busy + 1 end
+      if task.state == 'waiting' and not first_waiting then
+        first_waiting, waiting_task = key, task
+      end
+    end
+  end
+  if first_waiting and busy < run.tool_limit then
+    queue_task(first_waiting, waiting_task)
+    sends[#sends + 1] = due_message(first_waiting, waiting_task)
+  end
+end
+
+local function new_task(key, task)
+  task.gen, task.crashes, task.retries, task.sends = 0, 0, 0, 0
+  add_live(key)
+  return task
+end
+
+local function end_run(status, reason)
+  set_status(status)
+  set('ended', now)
+  if reason then set('finish_reason', reason) end
+  for _, key in ipairs(run.live) do redis.call('HDEL', TASKS, key) end
+  set('live', {})
+  redis.call('PEXPIRE', RUN, run.ttl_record)
+  redis.call('PEXPIRE', TASKS, run.ttl_record)
+  redis.call('PEXPIRE', JOURNAL, run.ttl_record)
+  redis.call('PEXPIRE', BLOBS, run.ttl_record)
+  redis.call('PEXPIRE', TOPIC, run.ttl_topic)
+end
+
+-- Aborted and failed runs keep their partial text: parts are closed, nothing is withdrawn.
+local function abort_run()
+  for _, key in ipairs(run.live) do
+    local task = get_task(key)
+    if task.state == 'running' then close_parts(task) end
+  end
+  emit_new('abort', nil, {reason = run.abort_reason})
+  end_run('aborted', 'abort')
+end
+
+local function fail_run(key, name, message)
+  for _, other in ipairs(run.live) do close_parts(get_task(other)) end
+  local failure = {name = name, message = message}
+  set('error', cjson.encode(failure))
+  emit_new('error', key, {error = failure})
+  end_run('failed', 'error')
+end

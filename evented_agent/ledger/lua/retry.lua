@@ -1,0 +1,31 @@
+-- retry: an attempt failed and the task is to run again later. What it said is withdrawn; the
+-- alarm holds the wait, no worker does.
+-- ARGV 2 task key, 3 token, 4 delay ms, 5 reason, 6 fields to change in the task as JSON
+local key, token = ARGV[2], ARGV[3]
+local state = load_run()
+if state then return {state} end
+local task = get_task(key)
+if task and task.state == 'queued' and task.retried == token then
+  return {'already', cjson.encode({due_message(key, task)})}
+end
+if not owns(task, token) then return {'fenced'} end
+if run.abort_at then
+  close_parts(task)
+  finish_task(key, task, {})
+  if not has_running() then abort_run() end
+  save()
+  return {'aborted'}
+end
+retract(key, task, ARGV[5])
+task.retries = task.retries + 1
+task.retried = token
+for name, value in pairs(cjson.decode(ARGV[6])) do task[name] = value end
+local delay = tonumber(ARGV[4])
+if delay > 0 then
+  task.not_before = now + delay
+  queue_task(key, task, task.not_before)
+else
+  queue_task(key, task)
+end
+save()
+return {'ok', cjson.encode(delay > 0 and {} or {due_message(key, task)})}

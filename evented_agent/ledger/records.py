@@ -1,0 +1,179 @@
+"""What the scripts read and write, as types.  Knows no Redis."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import pydantic_core
+
+#: The format of records, journal entries and messages that this version writes and serves.
+FORMAT = 1
+
+TaskKind = Literal["model", "tool", "end"]
+
+
+class Fenced(Exception):
+    """This attempt no longer owns its task: another will do, or has done, the work."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Due(NamedTuple):
+    """A task whose message is to be sent now."""
+
+    run_id: str
+    key: str
+    generation: int
+    kind: TaskKind
+    tool: str | None = None
+    queue: str = ""
+    agent: str = ""
+
+    @property
+    def task_id(self) -> str:
+        """The Celery task id; every message about one attempt has the same."""
+        return f"{self.run_id}:{self.key}:{self.generation}"
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task that a commit queues; the policy goes along, so that any script can apply it."""
+
+    key: str
+    kind: TaskKind
+    step: int
+    call: str | None = None
+    tool: str | None = None
+    timeout_ms: int | None = None
+    most_retries: int = 0
+    on_crash: str = "rerun"
+
+    def json(self) -> dict[str, Any]:
+        record: dict[str, Any] = {"key": self.key, "kind": self.kind, "step": self.step}
+        if self.kind == "tool":
+            record |= {"call": self.call, "tool": self.tool, "on_crash": self.on_crash}
+            record["most_retries"] = self.most_retries
+        if self.timeout_ms is not None:
+            record["timeout"] = self.timeout_ms
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as its record holds it."""
+
+    run_id: str
+    key: str
+    kind: TaskKind
+    step: int
+    state: str
+    generation: int
+    token: str = ""
+    call: str | None = None
+    tool: str | None = None
+    owner: str | None = None
+    retries: int = 0
+    crashes: int = 0
+    tries: int = 0
+    model: int = 0
+    queued_at: int = 0
+    not_before: int | None = None
+
+    @classmethod
+    def parse(cls, run_id: str, key: str, stored: bytes) -> "Task":
+        record = pydantic_core.from_json(stored)
+        return cls(
+            run_id=run_id,
+            key=key,
+            kind=record["kind"],
+            step=int(record["step"]),
+            state=record["state"],
+            generation=int(record["gen"]),
+            token=record.get("token", ""),
+            call=record.get("call"),
+            tool=record.get("tool"),
+            owner=record.get("owner"),
+            retries=int(record.get("retries", 0)),
+            crashes=int(record.get("crashes", 0)),
+            tries=int(record.get("tries", 0)),
+            model=int(record.get("model", 0)),
+            queued_at=int(record.get("queued_at", 0)),
+            not_before=record.get("not_before"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An attempt of *task* that this process may run, with all that it needs."""
+
+    task: Task
+    agent: str
+    options: bytes
+    messages: bytes
+    thread: str | None
+    resource: str | None
+    aborted: bool
+    journal_length: int
+    entries: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a claim was not granted; the task is somebody else's or nobody's."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How a commit ends its run."""
+
+    status: Literal["finished", "failed"]
+    reason: str
+    error: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a completed attempt leaves behind, all in one script.
+
+    *journal_length* is given for decisions: the commit is refused if the journal has grown.
+    """
+
+    chunks: Sequence[str] = ()
+    entries: Sequence[str] = ()
+    next: Sequence[NewTask] = ()
+    usage: Mapping[str, int] = field(default_factory=dict)
+    journal_length: int | None = None
+    finish: Finish | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What follows a commit: messages to send, and the end task if this commit claimed it."""
+
+    sends: Sequence[Due] = ()
+    end: Claim | None = None
+    aborted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grew:
+    """A decision was refused because the journal has grown; decide again from *entries*."""
+
+    journal_length: int
+    entries: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One run as `read` saw it; *now* and all times are ms of the Redis clock."""
+
+    run_id: str
+    now: int
+    fields: Mapping[str, str]
+    tasks: Sequence[Task]
+    last_cursor: str
+    entries: Sequence[bytes]

@@ -1,0 +1,248 @@
+"""The agent loop as pure functions: fold the journal, then decide what follows.
+
+Knows neither storage nor models nor clocks: the same journal gives the same decision, anywhere.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pydantic_core
+
+from evented_agent.chunks import ErrorInfo, Usage
+from evented_agent.messages import AssistantMessage, Message, ToolCall, ToolMessage
+from evented_agent.transcript import PARAGRAPH
+
+_dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A completed model call."""
+
+    step: int
+    texts: Sequence[str]
+    calls: Sequence[ToolCall]
+    reason: str
+    usage: Usage = field(default_factory=Usage)
+    reasoning: str = ""
+    model: str = ""
+    provider: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        return PARAGRAPH.join(text for text in self.texts if text)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a tool call came to."""
+
+    step: int
+    call: str
+    name: str
+    result: Any = None
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A step's end task decided what follows."""
+
+    step: int
+    follows: str
+
+
+Entry = Turn | Result | Decided
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One trip around the loop, as far as the journal tells."""
+
+    turn: Turn
+    results: Mapping[str, Result] = field(default_factory=dict)
+
+    @property
+    def number(self) -> int:
+        return self.turn.step
+
+    @property
+    def open_calls(self) -> Sequence[ToolCall]:
+        """Calls without a result, in the model's order."""
+        return [call for call in self.turn.calls if call.id not in self.results]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that is known of a run: its completed steps, the last perhaps with open calls."""
+
+    steps: Sequence[Step] = ()
+
+    @property
+    def usage(self) -> Usage:
+        return sum((step.turn.usage for step in self.steps), Usage())
+
+    @property
+    def text(self) -> str:
+        """All that the agent said; paragraphs are kept apart."""
+        return PARAGRAPH.join(step.turn.text for step in self.steps if step.turn.text)
+
+    @property
+    def call_ids(self) -> set[str]:
+        return {call.id for step in self.steps for call in step.turn.calls}
+
+    def messages(self) -> list[Message]:
+        """The conversation since the run's input: turns and results, in the model's order."""
+        said: list[Message] = []
+        for step in self.steps:
+            said.append(_assistant(step.turn))
+            answered = [call.id for call in step.turn.calls if call.id in step.results]
+            said.extend(_tool_message(step.results[id_]) for id_ in answered)
+        return said
+
+
+@dataclass(frozen=True, slots=True)
+class CallModel:
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallTools:
+    step: int
+    calls: Sequence[ToolCall]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishRun:
+    reason: str
+
+
+Decision = CallModel | CallTools | FinishRun
+
+
+def fold(entries: Iterable[bytes | str]) -> State:
+    """Fold a journal into the state of the run.
+
+    Raises `ValueError` for an entry that is not one of ours; nothing is guessed.
+    """
+    steps: list[Step] = []
+    for stored in entries:
+        match load_entry(stored):
+            case Turn() as turn:
+                steps.append(Step(turn))
+            case Result() as result:
+                at = _position(steps, result)
+                steps[at] = Step(steps[at].turn, {**steps[at].results, result.call: result})
+            case Decided():
+                pass
+    return State(tuple(steps))
+
+
+def decide(state: State, *, max_steps: int, is_stopped: bool = False) -> Decision:
+    """Say what follows; *is_stopped* is the answer of the agent's stop conditions.
+
+    A run ends when the model asks for no tool, at *max_steps* model calls, or when it is stopped;
+    calls that were asked for are always answered first.
+    """
+    if not state.steps:
+        return CallModel(1)
+    last = state.steps[-1]
+    if last.open_calls:
+        return CallTools(last.number, last.open_calls)
+    if not last.turn.calls:
+        return FinishRun(last.turn.reason)
+    if is_stopped or last.number >= max_steps:
+        return FinishRun("tool-calls")
+    return CallModel(last.number + 1)
+
+
+def dump_entry(entry: Entry) -> str:
+    """Return the stored form of a journal entry."""
+    return _dumps(_stored(entry))
+
+
+def _stored(entry: Entry) -> dict[str, Any]:
+    match entry:
+        case Turn():
+            return _dump_turn(entry)
+        case Result():
+            named = {"k": "result", "step": entry.step, "call": entry.call, "name": entry.name}
+            if entry.error is None:
+                return {**named, "result": entry.result}
+            return {**named, "error": entry.error.model_dump()}
+        case Decided():
+            return {"k": "decision", "step": entry.step, "follows": entry.follows}
+
+
+def _dump_turn(turn: Turn) -> dict[str, Any]:
+    stored: dict[str, Any] = {
+        "k": "turn",
+        "step": turn.step,
+        "texts": list(turn.texts),
+        "calls": [call.model_dump(mode="json", exclude_defaults=True) for call in turn.calls],
+        "reason": turn.reason,
+        "usage": {name: n for name, n in turn.usage.model_dump().items() if n},
+        "reasoning": turn.reasoning,
+        "model": turn.model,
+        "provider": dict(turn.provider),
+    }
+    return {name: value for name, value in stored.items() if value not in ({}, [], "")}
+
+
+def load_entry(stored: bytes | str) -> Entry:
+    """Read a journal entry; `ValueError` for anything that `dump_entry` did not write."""
+    try:
+        return _loaded(pydantic_core.from_json(stored))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"A journal entry cannot be read ({error}): {stored[:80]!r}") from None
+
+
+def _loaded(entry: Any) -> Entry:
+    match entry["k"]:
+        case "turn":
+            return _load_turn(entry)
+        case "result":
+            error = ErrorInfo(**entry["error"]) if "error" in entry else None
+            return Result(entry["step"], entry["call"], entry["name"], entry.get("result"), error)
+        case "decision":
+            return Decided(entry["step"], entry["follows"])
+        case kind:
+            raise ValueError(f"unknown kind {kind!r}")
+
+
+def _load_turn(entry: Mapping[str, Any]) -> Turn:
+    return Turn(
+        step=entry["step"],
+        texts=entry.get("texts", ()),
+        calls=[ToolCall(**call) for call in entry.get("calls", ())],
+        reason=entry["reason"],
+        usage=Usage(**entry.get("usage", {})),
+        reasoning=entry.get("reasoning", ""),
+        model=entry.get("model", ""),
+        provider=entry.get("provider", {}),
+    )
+
+
+def _position(steps: Sequence[Step], result: Result) -> int:
+    for at in range(len(steps) - 1, -1, -1):
+        if steps[at].number == result.step:
+            return at
+    raise ValueError(f"The journal has a result of step {result.step} before its turn.")
+
+
+def _assistant(turn: Turn) -> AssistantMessage:
+    return AssistantMessage(
+        content=turn.text,
+        reasoning=turn.reasoning,
+        tool_calls=list(turn.calls),
+        provider=dict(turn.provider),
+    )
+
+
+def _tool_message(result: Result) -> ToolMessage:
+    if result.error is not None:
+        said = f"{result.error.name}: {result.error.message}"
+        return ToolMessage(tool_call_id=result.call, name=result.name, result=said, is_error=True)
+    return ToolMessage(tool_call_id=result.call, name=result.name, result=result.result)

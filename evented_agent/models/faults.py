@@ -1,0 +1,218 @@
+"""Turns what goes wrong in a model call into `ModelError`.  Knows the SDK's exceptions, no API."""
+
+import email.utils
+import math
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import openai
+
+from evented_agent.errors import ModelError
+
+#: What a call can raise: the SDK's errors, a socket's, and those of reading a malformed chunk.
+FAILURES = (
+    openai.OpenAIError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+)
+
+_LONGEST = 300
+# A shorter key is some local server's dummy and may be part of an ordinary word.
+_SHORTEST_SECRET = 6
+_RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
+_OUT_OF_MONEY = frozenset(
+    {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "quota_exceeded"}
+)
+# Codes and types that providers report inside a stream for trouble of their own.
+_PASSING = frozenset(
+    {
+        "server_error",
+        "rate_limit_exceeded",
+        "rate_limit_error",
+        "vector_store_timeout",
+        "internal_error",
+        "internal_server_error",
+        "internalservererror",
+        "api_error",
+        "overloaded",
+        "overloaded_error",
+        "server_is_overloaded",
+        "service_unavailable",
+        "slow_down",
+        "timeout",
+    }
+)
+_SECRETS = re.compile(r"\bsk-[\w*.…-]{3,}|(?i:(?<=bearer )\S+)")
+_WAIT = re.compile(r"try again in (\d+(?:\.\d+)?) ?(ms|s)\b", re.IGNORECASE)
+_HIDDEN = "[redacted]"
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """The failures of one call; *source* names model and server, *timeout* is in seconds.
+
+    No text made here contains *key*, a header or the request.
+    """
+
+    source: str
+    timeout: float
+    key: str = field(repr=False)
+
+    def unsent(self, error: Exception) -> ModelError:
+        """Return the error for a call that failed before its answer began."""
+        if isinstance(error, openai.APIError | TimeoutError):
+            return self.of(error)
+        retryable = isinstance(error, OSError | RuntimeError)
+        return self._error(f"could not be asked ({_brief(error)})", retryable=retryable)
+
+    def of(self, error: Exception) -> ModelError:
+        """Return the error for *error*, which is one of `FAILURES`."""
+        if isinstance(error, openai.APIStatusError):
+            return self._refused(error)
+        if isinstance(error, openai.APIError) and not isinstance(error, openai.APIConnectionError):
+            return self.reported(error.body)
+        return self._error(self._lost(error), retryable=True)
+
+    def reported(self, problem: object) -> ModelError:
+        """Return the error for a failure that the provider told inside the stream."""
+        code, kind, text = _told(problem)
+        label = code or kind or "an error"
+        wait = _WAIT.search(text)
+        seconds = float(wait[1]) / (1000 if wait[2] == "ms" else 1) if wait else None
+        retryable = _may_pass(code, kind)
+        return self._error(f"reported {label}", text, retryable=retryable, retry_after=seconds)
+
+    def cut_off(self) -> ModelError:
+        """Return the error for a stream that ended before the answer was complete."""
+        return self._error("ended its stream before the answer was complete", retryable=True)
+
+    def not_a_stream(self, content_type: str) -> ModelError:
+        """Return the error for a successful reply that is no event stream."""
+        return self._error(
+            f"answered with {content_type or 'no content type'} instead of an event stream",
+            "Check the base URL; it usually ends in /v1.",
+            retryable=False,
+        )
+
+    def _lost(self, error: Exception) -> str:
+        match error:
+            case openai.APITimeoutError():
+                return f"timed out ({_cause(error)})"
+            case openai.APIConnectionError():
+                return f"lost the connection ({_cause(error)})"
+            case TimeoutError():
+                return f"did not finish within {self.timeout:g} s"
+        return f"sent a chunk that cannot be read ({_brief(error)})"
+
+    def _refused(self, error: openai.APIStatusError) -> ModelError:
+        code, kind, text = _told(error.body)
+        label = code or kind
+        said = f"answered {error.status_code}" + (f" {label}" if label else "")
+        headers: Mapping[str, str] = error.response.headers
+        retryable = _status_may_pass(error.status_code, headers, {code, kind})
+        return self._error(said, text, retryable=retryable, retry_after=retry_after(headers))
+
+    def _error(
+        self, said: str, text: str = "", *, retryable: bool, retry_after: float | None = None
+    ) -> ModelError:
+        message = self.redact(f"{said}: {text}" if text else f"{said}.")
+        if len(message) > _LONGEST:
+            message = message[: _LONGEST - 1] + "…"
+        return ModelError(
+            f"{self.source} {message}",
+            retryable=retryable,
+            retry_after=retry_after if retryable else None,
+        )
+
+    def redact(self, text: str) -> str:
+        """Return *text* as one line without the key or anything that looks like one."""
+        if len(self.key) >= _SHORTEST_SECRET:
+            text = text.replace(self.key, _HIDDEN)
+        else:
+            text = re.sub(rf"(?<!\w){re.escape(self.key)}(?!\w)", _HIDDEN, text)
+        return " ".join(_SECRETS.sub(_HIDDEN, text).split())
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return how many seconds the provider asks to wait, from either form of the header."""
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    given = headers.get("retry-after")
+    seconds = _number(given)
+    if seconds is not None or not given:
+        return seconds
+    try:
+        moment = email.utils.parsedate_to_datetime(given)
+    except ValueError:
+        return None
+    return max(0.0, moment.timestamp() - time.time())
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return max(0.0, number) if math.isfinite(number) else None
+
+
+def _status_may_pass(status: int, headers: Mapping[str, str], labels: set[str]) -> bool:
+    if labels & _OUT_OF_MONEY:
+        return False
+    advice = headers.get("x-should-retry")
+    if advice in {"true", "false"}:
+        return advice == "true"
+    return status in _RETRYABLE_STATUS or status >= 500
+
+
+def _may_pass(code: str, kind: str) -> bool:
+    if code in _OUT_OF_MONEY or kind in _OUT_OF_MONEY:
+        return False
+    if code.isdecimal():
+        return int(code) in _RETRYABLE_STATUS or int(code) >= 500
+    labels = {code.lower(), kind.lower()} - {""}
+    # The request was accepted before, so an error without a name is the provider's own.
+    return not labels or bool(labels & _PASSING)
+
+
+def _told(problem: object) -> tuple[str, str, str]:
+    """Return code, type and text of a provider's error, in the shapes that servers use."""
+    if isinstance(problem, str):
+        return "", "", "" if problem.lstrip().startswith("<") else problem
+    if not isinstance(problem, Mapping):
+        return "", "", ""
+    code, kind = problem.get("code"), problem.get("type")
+    return (
+        "" if code is None else str(code),
+        kind if isinstance(kind, str) else "",
+        _text(problem),
+    )
+
+
+def _text(problem: Mapping[str, Any]) -> str:
+    for name in ("message", "detail"):
+        text = problem.get(name)
+        if isinstance(text, str):
+            return text
+    # FastAPI servers answer 422 with a list; its "input" would repeat the request.
+    detail = problem.get("detail")
+    if isinstance(detail, list) and detail and isinstance(detail[0], Mapping):
+        return f"{detail[0].get('loc', '')} {detail[0].get('msg', '')}".strip()
+    return ""
+
+
+def _cause(error: Exception) -> str:
+    return _brief(error.__cause__ or error)
+
+
+def _brief(error: BaseException) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

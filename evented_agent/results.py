@@ -1,0 +1,166 @@
+"""What people are told of a run: its state now, and its result.  Knows no I/O."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+import pydantic_core
+
+from evented_agent.chunks import ErrorInfo, Usage
+from evented_agent.ledger.fleet import LiveWorker
+from evented_agent.ledger.records import Record, Task
+from evented_agent.loop import State, Step, fold
+from evented_agent.messages import Message, load_messages
+
+Status = Literal["queued", "running", "suspended", "finished", "failed", "aborted"]
+
+ENDED = frozenset({"finished", "failed", "aborted"})
+
+#: A task that waits for so long (ms) for a worker is worth a word.
+WAITING_MS = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """The state of a run at one moment.
+
+    *worker* is ``<nodename>/<pid>`` of a running task; *waiting_for* says what a queued run lacks,
+    and how to provide it; *cursor* is the last chunk so far.
+    """
+
+    run_id: str
+    agent: str
+    status: Status
+    step: int
+    cursor: str
+    usage: Usage
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    thread_id: str | None = None
+    resource_id: str | None = None
+    worker: str | None = None
+    waiting_for: str | None = None
+    finish_reason: str | None = None
+    error: ErrorInfo | None = None
+
+    @property
+    def is_ended(self) -> bool:
+        return self.status in ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run came to.
+
+    *text* is all that the agent said, paragraphs kept apart, exactly as a reader of the stream
+    ends up with it; *answer* the text of the last step alone. *messages* is the whole
+    conversation, input included.
+    """
+
+    run_id: str
+    agent: str
+    status: Status
+    text: str
+    finish_reason: str | None
+    usage: Usage
+    steps: Sequence[Step] = ()
+    messages: Sequence[Message] = field(default_factory=list)
+    error: ErrorInfo | None = None
+
+    @property
+    def answer(self) -> str:
+        return self.steps[-1].turn.text if self.steps else ""
+
+
+def info_of(record: Record, workers: Sequence[LiveWorker] = ()) -> RunInfo:
+    """Read a record as people want it."""
+    fields = record.fields
+    running = next((task.owner for task in record.tasks if task.state == "running"), None)
+    created = _time(fields["created"])
+    assert created is not None
+    return RunInfo(
+        run_id=record.run_id,
+        agent=fields["agent"],
+        status=fields["status"],  # type: ignore[arg-type]
+        step=int(fields["step"]),
+        cursor=record.last_cursor,
+        usage=_usage(fields),
+        created_at=created,
+        updated_at=_time(fields.get("updated")) or created,
+        started_at=_time(fields.get("started")),
+        ended_at=_time(fields.get("ended")),
+        thread_id=fields.get("thread"),
+        resource_id=fields.get("resource"),
+        worker=running,
+        waiting_for=None if running else waiting_for(record, workers),
+        finish_reason=fields.get("finish_reason"),
+        error=_error(fields),
+    )
+
+
+def result_of(record: Record, entries: Iterable[bytes]) -> RunResult:
+    """Fold a record with its journal into a result, partial where the run has not ended."""
+    fields = record.fields
+    state: State = fold(entries)
+    given = load_messages(pydantic_core.from_json(fields["messages"]))
+    return RunResult(
+        run_id=record.run_id,
+        agent=fields["agent"],
+        status=fields["status"],  # type: ignore[arg-type]
+        text=state.text,
+        finish_reason=fields.get("finish_reason"),
+        usage=_usage(fields),
+        steps=state.steps,
+        messages=[*given, *state.messages()],
+        error=_error(fields),
+    )
+
+
+def is_waiting(record: Record) -> bool:
+    """Whether a task of the run has been queued for so long that a worker may be missing."""
+    return any(_waits(record, task) for task in record.tasks)
+
+
+def waiting_for(record: Record, workers: Sequence[LiveWorker]) -> str | None:
+    """What a queued run lacks, as a sentence; None where a worker should take it."""
+    if not is_waiting(record):
+        return None
+    fields = record.fields
+    agent, queue = fields["agent"], fields["queue"]
+    here = [worker for worker in workers if queue in worker.queues]
+    start = f"start one with: celery -A YOUR_APP worker -P threads -Q {queue}"
+    if not here:
+        return f"a worker for queue {queue!r}; {start}"
+    serving = [worker for worker in here if agent in worker.agents]
+    if not serving:
+        return (
+            f"a worker that serves agent {agent!r} (those on queue {queue!r} do not); "
+            "import the agent in the module that your worker loads"
+        )
+    if not any(worker.format >= int(fields["v"]) for worker in serving):
+        return f"a worker of a newer version (the run has format {fields['v']}); upgrade a worker"
+    if all(worker.busy >= worker.slots for worker in serving):
+        return f"a free slot ({sum(worker.slots for worker in serving)} are busy)"
+    return None
+
+
+def _waits(record: Record, task: Task) -> bool:
+    if task.state != "queued" or task.not_before is not None:
+        return False
+    return record.now - task.queued_at > WAITING_MS
+
+
+def _time(ms: str | None) -> datetime | None:
+    return None if ms is None else datetime.fromtimestamp(int(ms) / 1000, UTC)
+
+
+def _usage(fields: Mapping[str, str]) -> Usage:
+    return Usage(**pydantic_core.from_json(fields.get("usage", "{}")))
+
+
+def _error(fields: Mapping[str, str]) -> ErrorInfo | None:
+    stored = fields.get("error")
+    return None if stored is None else ErrorInfo(**pydantic_core.from_json(stored))

@@ -1,0 +1,392 @@
+"""The door to all runs of a deployment: create, look, list, follow, abort, delete.
+
+Needs no agent code and no Celery; what it commits is sent by whoever rings the bell, or later by
+an alarm.
+"""
+
+import asyncio
+import logging
+import os
+import weakref
+from collections.abc import Callable, Generator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, Protocol
+
+from evented_agent.agents import Agent
+from evented_agent.embedded import ensure_server
+from evented_agent.errors import BlockingCall, ConfigurationError, RunDeleted, RunNotFound
+from evented_agent.ledger import fleet, operations
+from evented_agent.ledger.call import Call
+from evented_agent.ledger.connection import Ledger, safe_url
+from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.records import FORMAT, Due, Record
+from evented_agent.readers import Reader
+from evented_agent.results import RunInfo, RunResult, info_of, is_waiting, result_of
+from evented_agent.settings import Settings, milliseconds
+from evented_agent.stream import AsyncRunStream, RunStream
+from evented_agent.topic import Cursor, check_readable
+
+logger = logging.getLogger(__name__)
+
+#: Runs read per round trip while listing.
+PAGE = 50
+REDIS_URL_VARIABLE = "EVENTED_AGENT_REDIS_URL"
+
+
+class Bell(Protocol):
+    """Tells workers that tasks are due.  May fail: an alarm rings again."""
+
+    def ring(self, dues: Sequence[Due], /) -> bool:
+        """Send one message for each; False if that was not possible.  Never raises."""
+        ...
+
+
+class _NoBell:
+    def ring(self, _dues: Sequence[Due], /) -> bool:
+        return False
+
+
+class Runs:
+    """All runs of one deployment, as any process sees them.
+
+    Args:
+        redis_url: Where the runs are; by default ``EVENTED_AGENT_REDIS_URL``, else the embedded
+            server. A function is called at first use.
+        settings: The deployment's settings; the same in every process.
+        allow_blocking: Let synchronous methods block a running event loop (in a notebook).
+
+    Nothing connects before the first call that needs it.
+
+    Example:
+        >>> runs = Runs("redis://127.0.0.1:6379/0")
+        >>> for run in runs.runs(status="running"): ...
+    """
+
+    _of_app: ClassVar[weakref.WeakKeyDictionary[Any, "Runs"]] = weakref.WeakKeyDictionary()
+
+    def __init__(
+        self,
+        redis_url: str | Callable[[], str] | None = None,
+        *,
+        settings: Settings | None = None,
+        allow_blocking: bool = False,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.keys = Keys(self.settings.prefix, self.settings.shards)
+        self.agents: dict[str, Agent] = {}
+        self.bell: Bell = _NoBell()
+        self.allow_blocking = allow_blocking
+        self._given_url = redis_url
+        self._ledger: Ledger | None = None
+
+    @classmethod
+    def of(cls, app: Any) -> "Runs":
+        """The runs of a Celery app; raises `ConfigurationError` before an agent is registered."""
+        found = cls._of_app.get(app)
+        if found is None:
+            raise ConfigurationError(
+                f"{app!r} has no agents. Call create_evented_agent(agent, app=app) first."
+            )
+        return found
+
+    @property
+    def ledger(self) -> Ledger:
+        if self._ledger is None:
+            self._ledger = Ledger(self.redis_url)
+        return self._ledger
+
+    @property
+    def redis_url(self) -> str:
+        given = self._given_url
+        if callable(given):
+            return given()
+        return given or os.environ.get(REDIS_URL_VARIABLE) or ensure_server().url
+
+    def add(self, agent: Agent) -> None:
+        """Serve *agent* here; raises `ConfigurationError` where its id is another agent's."""
+        known = self.agents.setdefault(agent.id, agent)
+        if known is not agent:
+            raise ConfigurationError(
+                f"Two agents have the id {agent.id!r}. Ids are stored with runs: give one of them "
+                "another."
+            )
+
+    def check(self) -> fleet.Deployment:
+        """Compare with what other processes of this deployment stored; refuse what loses runs.
+
+        Raises `ConfigurationError` with the line to change.
+        """
+        found = self.ledger.send(fleet.deployment(self.keys))
+        where = safe_url(self.redis_url)
+        if found.shards != self.settings.shards:
+            raise ConfigurationError(
+                f"Settings(shards={self.settings.shards}) does not match {where}, where runs are "
+                f"spread over {found.shards}. Set shards={found.shards} in every process."
+            )
+        if found.eviction not in ("", "noeviction") and not self.settings.allow_eviction:
+            raise ConfigurationError(
+                f"Redis at {where} has maxmemory-policy {found.eviction!r} and may drop runs. Set "
+                "'maxmemory-policy noeviction' there, or insist with Settings(allow_eviction=True)."
+            )
+        if not found.has_aof:
+            logger.warning(
+                "Redis at %s has no append-only file: a restart loses all runs. Set "
+                "'appendonly yes' there.",
+                where,
+            )
+        return found
+
+    # Looking --------------------------------------------------------------------------------------
+
+    def get(self, run_id: str) -> RunInfo:
+        """The state of a run now.  Raises `RunNotFound`, `RunDeleted`."""
+        self._may_block("get")
+        record = self.ledger.send(operations.read(self.keys, run_id))
+        if not is_waiting(record):
+            return info_of(record)
+        return info_of(record, self.ledger.send(fleet.workers(self.keys)))
+
+    async def aget(self, run_id: str) -> RunInfo:
+        """`get` for the running event loop."""
+        record = await self.ledger.asend(operations.read(self.keys, run_id))
+        if not is_waiting(record):
+            return info_of(record)
+        return info_of(record, await self.ledger.asend(fleet.workers(self.keys)))
+
+    def result(self, run_id: str) -> RunResult:
+        """What the run came to, so far.  Raises `RunNotFound`, `RunDeleted`."""
+        self._may_block("result")
+        record = self.ledger.send(operations.read(self.keys, run_id, journal=True))
+        names = _pointers(record.entries)
+        found = self.ledger.client().hmget(self.keys.of(run_id).blobs, names) if names else []
+        return result_of(record, _filled(record.entries, found))
+
+    async def aresult(self, run_id: str) -> RunResult:
+        """`result` for the running event loop."""
+        record = await self.ledger.asend(operations.read(self.keys, run_id, journal=True))
+        names = _pointers(record.entries)
+        blobs = self.keys.of(run_id).blobs
+        found = await self.ledger.afetch_blobs(blobs, names) if names else []
+        return result_of(record, _filled(record.entries, found))
+
+    def runs(
+        self,
+        *,
+        status: str | None = None,
+        agent: str | None = None,
+        thread_id: str | None = None,
+        resource_id: str | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+    ) -> list[RunInfo]:
+        """The newest runs that match all that is given, at most *limit*."""
+        self._may_block("runs")
+        wanted = _Wanted(self.keys, status, agent, thread_id, resource_id, since, limit)
+        steps = wanted.steps()
+        calls = next(steps)
+        while True:
+            try:
+                calls = steps.send(self.ledger.send_all(calls))
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+
+    async def aruns(
+        self,
+        *,
+        status: str | None = None,
+        agent: str | None = None,
+        thread_id: str | None = None,
+        resource_id: str | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+    ) -> list[RunInfo]:
+        """`runs` for the running event loop."""
+        wanted = _Wanted(self.keys, status, agent, thread_id, resource_id, since, limit)
+        steps = wanted.steps()
+        calls = next(steps)
+        while True:
+            sent = (self.ledger.asend(call) for call in calls)
+            replies = await asyncio.gather(*sent, return_exceptions=True)
+            try:
+                calls = steps.send(replies)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+
+    def workers(self) -> Sequence[fleet.LiveWorker]:
+        """The workers that were heard of in the last 10 s."""
+        self._may_block("workers")
+        return self.ledger.send(fleet.workers(self.keys))
+
+    # Following ------------------------------------------------------------------------------------
+
+    def observe(self, run_id: str, *, after: Cursor = 0, timeout: float | None = None) -> RunStream:
+        """Follow a run from the start, or from a cursor; before, during and after it runs.
+
+        *after* is `chunk.cursor`, a ``Last-Event-ID``, or the last seq seen. *timeout* is how many
+        seconds without a chunk raise `TimeoutError`, which leaves the run running.  Raises
+        `RunNotFound`, `RunDeleted`, `RunExpired`, and `ValueError` for what is no cursor.
+        """
+        self._may_block("observe")
+        check_readable(self.ledger.send(operations.read(self.keys, run_id)), after)
+        return RunStream(self, run_id, after=after, timeout=timeout)
+
+    async def aobserve(
+        self, run_id: str, *, after: Cursor = 0, timeout: float | None = None
+    ) -> AsyncRunStream:
+        """`observe` for the running event loop."""
+        check_readable(await self.ledger.asend(operations.read(self.keys, run_id)), after)
+        return AsyncRunStream(self, run_id, after=after, timeout=timeout)
+
+    def reader(self, run_id: str) -> Reader:
+        return Reader(self.keys, self.ledger, run_id)
+
+    # Changing -------------------------------------------------------------------------------------
+
+    def abort(self, run_id: str, *, reason: str | None = None) -> bool:
+        """Ask that a run ends; durable on return, seen at its next chunk or heartbeat.
+
+        Returns False if it had ended before.  Raises `RunNotFound`, `RunDeleted`.
+        """
+        self._may_block("abort")
+        return self.ledger.send(operations.abort(self.keys, run_id, reason=reason))
+
+    async def aabort(self, run_id: str, *, reason: str | None = None) -> bool:
+        """`abort` for the running event loop."""
+        return await self.ledger.asend(operations.abort(self.keys, run_id, reason=reason))
+
+    def delete(self, run_id: str) -> None:
+        """Remove everything of a run, also of a running one; a tombstone stays.
+
+        Raises `RunNotFound`, `RunDeleted`.
+        """
+        self._may_block("delete")
+        record = self.ledger.send(operations.read(self.keys, run_id))
+        self.ledger.send(self._deletion(run_id, record.fields))
+
+    async def adelete(self, run_id: str) -> None:
+        """`delete` for the running event loop."""
+        record = await self.ledger.asend(operations.read(self.keys, run_id))
+        await self.ledger.asend(self._deletion(run_id, record.fields))
+
+    def _deletion(self, run_id: str, fields: Mapping[str, str]) -> Call[None]:
+        names = indexes(fields["agent"], fields.get("thread"), fields.get("resource"))
+        ttl = milliseconds(self.settings.record_ttl)
+        return operations.delete(self.keys, run_id, indexes=names, tombstone_ms=ttl)
+
+    def _may_block(self, method: str) -> None:
+        refuse_on_loop(method, f"a{method}", allowed=self.allow_blocking)
+
+
+def refuse_on_loop(method: str, twin: str, *, allowed: bool) -> None:
+    """Raise `BlockingCall` on the thread of a running event loop, unless *allowed*."""
+    if allowed:
+        return
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise BlockingCall(method, twin)
+
+
+def indexes(agent: str, thread: str | None, resource: str | None) -> list[tuple[str, str]]:
+    """The indexes that a run is found in, beside that of its status."""
+    found = [("all", ""), ("agent", agent)]
+    if thread:
+        found.append(("thread", thread))
+    if resource:
+        found.append(("resource", resource))
+    return found
+
+
+def _pointers(entries: Sequence[bytes]) -> list[str]:
+    return [entry[1:].decode() for entry in entries if entry[:1] == b"@"]
+
+
+def _filled(entries: Sequence[bytes], payloads: Sequence[Any]) -> list[bytes]:
+    found = iter(payloads)
+    return [next(found) if entry[:1] == b"@" else entry for entry in entries]
+
+
+class _Wanted:
+    """A listing without I/O: asks for pages of the narrowest index and keeps what matches."""
+
+    def __init__(
+        self,
+        keys: Keys,
+        status: str | None,
+        agent: str | None,
+        thread_id: str | None,
+        resource_id: str | None,
+        since: datetime | None,
+        limit: int,
+    ) -> None:
+        self._keys = keys
+        self._fields = {
+            name: value
+            for name, value in {
+                "thread": thread_id,
+                "resource": resource_id,
+                "status": status,
+                "agent": agent,
+            }.items()
+            if value is not None
+        }
+        self._index = next(iter(self._fields.items()), ("all", ""))
+        self._since = 0 if since is None else int(since.timestamp() * 1000)
+        self._limit = limit
+
+    def steps(self) -> Generator[list[Call[Any]], Sequence[Any], list[RunInfo]]:
+        found: list[Record] = []
+        for shard in range(self._keys.shards):
+            found.extend((yield from self._of_shard(shard)))
+        found.sort(key=lambda record: int(record.fields["created"]), reverse=True)
+        workers: Sequence[fleet.LiveWorker] = ()
+        if any(is_waiting(record) for record in found):
+            [workers] = yield [fleet.workers(self._keys)]
+        return [info_of(record, workers) for record in found[: self._limit]]
+
+    def _of_shard(self, shard: int) -> Generator[list[Call[Any]], Sequence[Any], list[Record]]:
+        matching: list[Record] = []
+        offset = 0
+        while len(matching) < self._limit:
+            [run_ids] = yield [
+                fleet.list_runs(
+                    self._keys, shard, self._index, since=self._since, offset=offset, limit=PAGE
+                )
+            ]
+            if isinstance(run_ids, BaseException):
+                raise run_ids
+            if not run_ids:
+                break
+            records = yield [operations.read(self._keys, run_id) for run_id in run_ids]
+            gone = [i for i, r in zip(run_ids, records, strict=True) if _is_gone(r)]
+            if gone:
+                # Their records have expired: nobody else takes them out of the index.
+                yield [fleet.forget(self._keys, shard, self._index, gone)]
+            offset += len(run_ids) - len(gone)
+            matching.extend(r for r in records if isinstance(r, Record) and self._matches(r))
+        return matching[: self._limit]
+
+    def _matches(self, record: Record) -> bool:
+        return all(record.fields.get(name) == value for name, value in self._fields.items())
+
+
+def _is_gone(record: object) -> bool:
+    return isinstance(record, RunNotFound | RunDeleted)
+
+
+def record_fields(
+    settings: Settings, agent: Agent, *, messages: str, options: str, queue: str
+) -> dict[str, str | int]:
+    """The fields of a new run's record."""
+    return {
+        "v": FORMAT,
+        "agent": agent.id,
+        "agent_version": agent.version,
+        "messages": messages,
+        "options": options,
+        "queue": queue,
+        "ttl_topic": milliseconds(settings.topic_ttl),
+        "ttl_record": milliseconds(settings.record_ttl),
+        "abort_grace": milliseconds(settings.abort_grace),
+    }

@@ -1,0 +1,165 @@
+"""The Celery application of the tests: callers and real workers import it, as users' do."""
+
+import asyncio
+import json
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from celery import Celery
+
+from evented_agent import Agent, Settings, ToolContext, tool
+from evented_agent.celery import create_evented_agent
+from evented_agent.errors import ModelError
+from evented_agent.messages import ToolCall, ToolMessage
+from evented_agent.models.protocol import ModelRequest
+from evented_agent.testing import Say, ScriptedModel, tool_call
+from tests.words import TEXT
+
+BROKER = os.environ.get("TEST_BROKER_URL", "redis://127.0.0.1:1/0")
+LEDGER = os.environ.get("TEST_REDIS_URL", BROKER)
+PREFIX = os.environ.get("TEST_PREFIX", "test")
+QUEUE = os.environ.get("TEST_QUEUE", "agents")
+GRACE = float(os.environ.get("TEST_GRACE", "10"))
+#: Where tools leave marks that tests count.
+MARKS = Path(os.environ.get("TEST_MARKS", "/nonexistent"))
+
+app = Celery("tests.app")
+app.conf.update(
+    broker_url=BROKER,
+    broker_connection_retry_on_startup=True,
+    worker_prefetch_multiplier=1,
+    result_backend=os.environ.get("TEST_RESULT_BACKEND"),
+    broker_transport_options={"global_keyprefix": f"{PREFIX}-broker:"}
+    if BROKER.startswith("redis")
+    else {},
+)
+settings = Settings(prefix=PREFIX, queue=QUEUE, shutdown_grace=timedelta(seconds=GRACE))
+
+
+def mark(name: str, line: str) -> None:
+    """Append a line to a file of marks; appends of one line are atomic."""
+    with (MARKS / name).open("a") as file:
+        file.write(f"{line}\n")
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+@tool
+async def wait(ctx: ToolContext, seconds: float) -> str:
+    """Wait, and leave a mark at the start and at the end."""
+    mark("wait", f"start {ctx.idempotency_key} {ctx.attempt}")
+    await asyncio.sleep(seconds)
+    mark("wait", f"end {ctx.idempotency_key} {ctx.attempt}")
+    return f"waited in attempt {ctx.attempt}"
+
+
+@tool
+def block(ctx: ToolContext, seconds: float) -> str:
+    """Wait in the thread, and leave marks."""
+    mark("block", f"start {ctx.idempotency_key} {ctx.attempt}")
+    time.sleep(seconds)
+    mark("block", f"end {ctx.idempotency_key} {ctx.attempt}")
+    return f"blocked in attempt {ctx.attempt}"
+
+
+@tool(on_crash="fail")
+async def pay(ctx: ToolContext, seconds: float) -> str:
+    """Must not be repeated after a crash."""
+    mark("pay", ctx.idempotency_key)
+    await asyncio.sleep(seconds)
+    return "paid"
+
+
+@tool(retries=2)
+def flaky(ctx: ToolContext) -> str:
+    """Fails at its first try."""
+    mark("flaky", str(ctx.attempt))
+    if ctx.attempt < 2:
+        raise OSError("the line is busy")
+    return f"worked in attempt {ctx.attempt}"
+
+
+@tool(timeout=0.3)
+def sleepy() -> str:
+    """Takes longer than its timeout."""
+    time.sleep(2)
+    return "late"
+
+
+@tool
+async def progress(ctx: ToolContext) -> str:
+    """Tell how far it is."""
+    for percent in (0, 50, 100):
+        ctx.emit({"percent": percent})
+    return "done"
+
+
+@tool
+def large(size: int) -> str:
+    """Return a text of that many bytes."""
+    return "x" * size
+
+
+@tool
+def broken() -> str:
+    """Raise."""
+    raise RuntimeError("no such luck")
+
+
+def _results(request: ModelRequest) -> list[ToolMessage]:
+    return [message for message in request.messages if isinstance(message, ToolMessage)]
+
+
+def _sums(request: ModelRequest) -> str:
+    return f"The sums are {[message.result for message in _results(request)]}."
+
+
+calculator = Agent(
+    id="calculator",
+    model=ScriptedModel(
+        [
+            Say("Let me add.", [tool_call("add", a=1, b=2), tool_call("add", a=3, b=4)]),
+            _sums,
+        ]
+    ),
+    tools=[add],
+)
+speaker = Agent(id="speaker", model=ScriptedModel([TEXT], pause=0.05))
+hello = Agent(id="hello", model=ScriptedModel(["Hello, world."]))
+
+
+def _each_tool(request: ModelRequest) -> list[ToolCall]:
+    """Call the tool that the user's message names, with its JSON arguments."""
+    name, _, arguments = str(request.messages[-1].content).partition(" ")  # type: ignore[union-attr]
+    return [tool_call(name, **json.loads(arguments or "{}"))]
+
+
+def _tell(request: ModelRequest) -> str:
+    last = _results(request)[-1]
+    return f"{'error ' if last.is_error else ''}{str(last.result)[:200]}"
+
+
+toolbox = Agent(
+    id="toolbox",
+    model=ScriptedModel([_each_tool, _tell]),
+    tools=[add, wait, block, pay, flaky, sleepy, progress, large, broken],
+)
+fallback = Agent(
+    id="fallback",
+    model=[
+        ScriptedModel([ModelError("the first model is away")], name="scripted/first"),
+        ScriptedModel(["The second model answers."], name="scripted/second"),
+    ],
+)
+failing = Agent(id="failing", model=ScriptedModel([ModelError("out of credit")]))
+
+evented = {
+    agent.id: create_evented_agent(agent, app=app, settings=settings)
+    for agent in (calculator, speaker, hello, toolbox, fallback, failing)
+}

@@ -1,0 +1,96 @@
+"""What all tests share: one real server, and real workers on it."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.servers import RedisServer
+from tests.workers import WorkerProcess
+
+if TYPE_CHECKING:
+    from evented_agent import EventedAgent, Runs
+
+# Machines are shared and noisy: how long an example takes says nothing about it.
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("here")
+
+StartWorker = Callable[..., WorkerProcess]
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def environment(
+    redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """What tests.app reads, in this process and in every worker."""
+    values = {
+        "TEST_BROKER_URL": redis_server.url,
+        "TEST_MARKS": str(tmp_path_factory.mktemp("marks")),
+        "TEST_RESULT_BACKEND": redis_server.url,
+    }
+    os.environ.update(values)
+    return values
+
+
+@pytest.fixture(scope="session")
+def agents(environment: dict[str, str]) -> "dict[str, EventedAgent]":
+    """The agents of tests.app, by id."""
+    from tests.app import evented
+
+    return evented
+
+
+@pytest.fixture(scope="session")
+def runs(agents: "dict[str, EventedAgent]") -> "Runs":
+    from evented_agent import Runs
+    from tests.app import app
+
+    return Runs.of(app)
+
+
+@pytest.fixture
+def marks(environment: dict[str, str]) -> Path:
+    """The folder where tools leave marks, empty."""
+    folder = Path(environment["TEST_MARKS"])
+    for file in folder.iterdir():
+        file.unlink()
+    return folder
+
+
+@pytest.fixture
+def start_worker(
+    environment: dict[str, str], tmp_path: Path, redis_server: RedisServer
+) -> Iterator[StartWorker]:
+    """Start workers of tests.app; whatever is left of them is killed after the test."""
+    started: list[WorkerProcess] = []
+
+    def start(
+        name: str = "w1", *, env: dict[str, str] | None = None, **options: object
+    ) -> WorkerProcess:
+        values = {**environment, **(env or {})}
+        worker = WorkerProcess(values, tmp_path / f"{name}.log", name=name, **options)  # type: ignore[arg-type]
+        started.append(worker.start())
+        return worker.wait_ready()
+
+    yield start
+    for worker in started:
+        worker.__exit__()
+
+
+@pytest.fixture(scope="module")
+def module_worker(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WorkerProcess]:
+    """One worker for the tests of a module that leave it alive."""
+    log = tmp_path_factory.mktemp("worker") / "w.log"
+    with WorkerProcess(environment, log, name="module") as worker:
+        yield worker
