@@ -6,6 +6,7 @@ left behind.
 
 import asyncio
 import atexit
+import dataclasses
 import logging
 import os
 import secrets
@@ -33,8 +34,6 @@ T = TypeVar("T")
 
 #: Attempts at the same time, and threads for `def` tools.
 SLOTS = 100
-#: Runs of this engine live apart from those of Celery workers, which would answer their alarms.
-PREFIX = "ea-local"
 
 
 def create_durable_agent(
@@ -48,11 +47,14 @@ def create_durable_agent(
 
     *redis_url* is by default ``EVENTED_AGENT_REDIS_URL``, else the embedded server. A run that a
     dead process left is picked up by the next one that serves its agent. Nothing is started before
-    the first run; `start()` does it earlier, to take up what was left.
+    the first run; `start()` does it earlier, to take up what was left.  Keys begin with
+    ``<prefix>.<agent id>``.
     """
-    runs = Runs(
-        redis_url, settings=settings or Settings(prefix=PREFIX), allow_blocking=allow_blocking
-    )
+    settings = settings or Settings()
+    # Only a process that serves the agent can answer its alarms, and there is no broker to find
+    # one: each agent's runs are watched apart, by the processes that serve it.
+    settings = dataclasses.replace(settings, prefix=f"{settings.prefix}.{agent.id}")
+    runs = Runs(redis_url, settings=settings, allow_blocking=allow_blocking)
     runs.add(agent)
     return InProcessAgent(agent, runs)
 
@@ -106,7 +108,7 @@ class LocalEngine:
             on_ending=_ignore,
         )
         self._executor = Executor(process, self._loop)
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], str] = {}
         self._watchdog = Watchdog(
             runs.keys,
             runs.redis_url,
@@ -139,6 +141,7 @@ class LocalEngine:
         self._is_stopping = True
         atexit.unregister(self.stop)
         self._watchdog.leave()
+        self._watchdog.stop()
         stopped = asyncio.run_coroutine_threadsafe(self._stop_attempts(), self._loop).result()
         for run_id in stopped:
             self._hand_back(run_id)
@@ -148,10 +151,15 @@ class LocalEngine:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _stop_attempts(self) -> set[str]:
-        tasks = self._executor.release_all()
-        if self._running:
-            await asyncio.wait(self._running, timeout=1)
-        return {task.run_id for task in tasks}
+        # Also those whose claim is on its way: Redis may have granted it.
+        run_ids = set(self._running.values())
+        self._executor.release_all()
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=1)
+        return run_ids
 
     def _hand_back(self, run_id: str) -> None:
         call = release(self._runs.keys, run_id, worker=self._worker.id, reason="shutdown")
@@ -162,8 +170,8 @@ class LocalEngine:
 
     def _start(self, due: Due) -> None:
         task = self._loop.create_task(self._execute(due))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._running[task] = due.run_id
+        task.add_done_callback(lambda task: self._running.pop(task, None) and None)
 
     async def _execute(self, due: Due) -> None:
         outcome: Outcome = await self._executor.execute(due.run_id, due.key, self._in_thread)

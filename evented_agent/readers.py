@@ -59,8 +59,9 @@ class Reader:
                 continue
             if patience.is_beat():
                 yield None
+            block_ms = patience.block_ms()
             try:
-                reply = self._answer(step, patience.block_ms())
+                reply = self._answer(step, block_ms)
                 patience.connected()
             except TRANSIENT as error:
                 reply = Lost()
@@ -90,8 +91,9 @@ class Reader:
                 continue
             if patience.is_beat():
                 yield None
+            block_ms = patience.block_ms()
             try:
-                reply = await self._aanswer(step, patience.block_ms())
+                reply = await self._aanswer(step, block_ms)
                 patience.connected()
             except TRANSIENT as error:
                 reply = Lost()

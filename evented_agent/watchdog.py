@@ -74,6 +74,7 @@ class Watchdog:
         self._free_slots = 1
         self._bell_works = True
         self._is_leaving = threading.Event()
+        self._is_stopped = threading.Event()
         self._thread = threading.Thread(
             target=self._run, name="evented-agent-watchdog", daemon=True
         )
@@ -89,8 +90,12 @@ class Watchdog:
         except LedgerUnavailable:
             logger.info("The worker left unannounced; it is forgotten in 10 s")
 
+    def stop(self) -> None:
+        """Watch no longer; another watchdog takes over within 2 s."""
+        self._is_stopped.set()
+
     def _run(self) -> None:
-        while True:
+        while not self._is_stopped.is_set():
             try:
                 self._announce()
                 for shard in range(self._keys.shards):
@@ -101,7 +106,7 @@ class Watchdog:
             except Exception:
                 # Without a watchdog nothing brings a run back: it must outlive any surprise.
                 logger.exception("The watchdog stumbled and goes on")
-            time.sleep(TICK * random.uniform(0.8, 1.2))
+            self._is_stopped.wait(TICK * random.uniform(0.8, 1.2))
 
     def _announce(self) -> None:
         now = time.monotonic()

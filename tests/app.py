@@ -160,6 +160,6 @@ fallback = Agent(
 failing = Agent(id="failing", model=ScriptedModel([ModelError("out of credit")]))
 
 evented = {
-    agent.id: create_evented_agent(agent, app=app, settings=settings)
+    agent.id: create_evented_agent(agent, app=app, redis_url=LEDGER, settings=settings)
     for agent in (calculator, speaker, hello, toolbox, fallback, failing)
 }

@@ -1,0 +1,86 @@
+"""The broker is a doorbell: refused, frozen or unreachable, it delays runs and loses none."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from evented_agent import EventedAgent, Runs
+from tests.conftest import StartWorker
+from tests.servers import RedisServer, free_port
+from tests.workers import ROOT
+
+Agents = dict[str, EventedAgent]
+
+
+def start_run(environment: dict[str, str], broker: str, run_id: str) -> None:
+    """Let another process start a run while its broker is *broker*."""
+    env = {
+        **os.environ,
+        **environment,
+        "TEST_REDIS_URL": environment["TEST_BROKER_URL"],
+        "TEST_BROKER_URL": broker,
+    }
+    command = [sys.executable, "-m", "tests.caller", "hello", "Hi.", run_id]
+    done = subprocess.run(command, cwd=ROOT, env=env, timeout=30, capture_output=True, text=True)
+    assert done.stdout.strip() == run_id, done.stderr
+
+
+@contextmanager
+def silent_listener() -> Iterator[str]:
+    """A server that accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+
+
+def test_a_run_survives_a_refused_broker(
+    environment: dict[str, str], runs: Runs, start_worker: StartWorker
+) -> None:
+    start_run(environment, f"redis://127.0.0.1:{free_port()}/0", "refused-1")
+    start_worker()
+
+    assert runs.observe("refused-1").result(timeout=30).text == "Hello, world."
+
+
+def test_a_run_survives_a_silent_broker(
+    environment: dict[str, str], runs: Runs, start_worker: StartWorker
+) -> None:
+    with silent_listener() as broker:
+        start_run(environment, broker, "silent-1")
+    start_worker()
+
+    assert runs.observe("silent-1").result(timeout=30).text == "Hello, world."
+
+
+def test_a_run_completes_once_a_frozen_broker_is_back(
+    environment: dict[str, str], runs: Runs, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    with RedisServer(tmp_path / "broker") as broker:
+        apart = {"TEST_BROKER_URL": broker.url, "TEST_REDIS_URL": environment["TEST_BROKER_URL"]}
+        start_worker(env=apart)
+        broker.pause()
+        start_run(environment, broker.url, "frozen-1")
+        assert runs.get("frozen-1").status == "queued"
+        broker.resume()
+
+        assert runs.observe("frozen-1").result(timeout=40).text == "Hello, world."
+
+
+def test_runs_go_on_after_the_broker_was_restarted_empty(
+    environment: dict[str, str],
+    runs: Runs,
+    start_worker: StartWorker,
+    tmp_path: Path,
+) -> None:
+    with RedisServer(tmp_path / "broker", aof=False) as broker:
+        apart = {"TEST_BROKER_URL": broker.url, "TEST_REDIS_URL": environment["TEST_BROKER_URL"]}
+        start_worker(env=apart)
+        start_run(environment, broker.url, "restart-0")
+        runs.observe("restart-0").result(timeout=30)
+        broker.restart()
+        start_run(environment, broker.url, "restart-1")
+
+        assert runs.observe("restart-1").result(timeout=60).text == "Hello, world."
