@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 TICK = 0.5
 #: How long the lock outlives its holder (ms), well under a lease.
 LOCK_MS = 1_500
-#: Runs per look.
+#: Runs per look, of those with an alarm and of those with an unheard message.
 MOST_RUNS = 200
 #: Seconds between two announcements of a worker, and between two counts of the fleet.
 ANNOUNCE = 3.0
@@ -123,16 +123,21 @@ class Watchdog:
             self._next_look[shard] += look.wait_ms / 1000 + spread
             return
         self._trim(shard, look.now)
-        if not look.due:
+        self._reconcile(look, look.due, budget=0)
+        if look.unheard:
+            self._count()
+            budget = max(1, self._free_slots) if self._bell_works else 1
+            self._reconcile(look, look.unheard, budget=budget)
+
+    def _reconcile(self, look: Tick, run_ids: Sequence[str], *, budget: int) -> None:
+        if not run_ids:
             return
-        self._count()
-        budget = max(1, self._free_slots) if self._bell_works else 1
         jitter = random.random()
         calls = [
             reconcile(self._keys, run_id, look=look, may_send=at < budget, jitter=jitter)
-            for at, run_id in enumerate(look.due)
+            for at, run_id in enumerate(run_ids)
         ]
-        for run_id, found in zip(look.due, self._ledger.send_all(calls), strict=True):
+        for run_id, found in zip(run_ids, self._ledger.send_all(calls), strict=True):
             self._found(run_id, found)
 
     def _tick(self, shard: int) -> Tick:
@@ -156,7 +161,7 @@ class Watchdog:
         if took * 1000 > pause_ms(self._lease_ms):
             # Redis was paused during the call: the next tick, which is late, says so.
             self._next_look[shard] = started
-            return dataclasses.replace(look, due=())
+            return dataclasses.replace(look, due=(), unheard=())
         return look
 
     def _count(self) -> None:

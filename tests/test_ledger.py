@@ -124,8 +124,9 @@ class Driver:
             return [fields[b"d"].split(b'"')[1].decode() for _, fields in found]
 
     def alarm(self, run_id: str) -> float | None:
-        score = self.ledger.client().zscore(self.keys.of(run_id).alarms, run_id)
-        return None if score is None else float(score)
+        keys = self.keys.of(run_id)
+        scores = [self.ledger.client().zscore(key, run_id) for key in (keys.alarms, keys.bells)]
+        return min((float(score) for score in scores if score is not None), default=None)
 
 
 @pytest.fixture(params=[1, 3], ids=["one shard", "three shards"])

@@ -57,7 +57,7 @@ def sync_client(url: str, *, timeout: float | None = SOCKET_TIMEOUT) -> "redis.R
         url,
         socket_timeout=timeout,
         socket_connect_timeout=CONNECT_TIMEOUT,
-        socket_keepalive=_has_host(url),
+        **_keepalive(url),
         retry=Retry(NoBackoff(), 0),
         protocol=2,
     )
@@ -69,7 +69,7 @@ def async_client(url: str, *, timeout: float | None = SOCKET_TIMEOUT) -> "redis.
         url,
         socket_timeout=timeout,
         socket_connect_timeout=CONNECT_TIMEOUT,
-        socket_keepalive=_has_host(url),
+        **_keepalive(url),
         retry=AsyncRetry(NoBackoff(), 0),
         protocol=2,
     )
@@ -260,5 +260,6 @@ def _waits() -> Any:
         wait = min(wait * 2, 1.0)
 
 
-def _has_host(url: str) -> bool:
-    return not url.startswith("unix:")
+def _keepalive(url: str) -> dict[str, Any]:
+    # Connections to a unix socket do not know the option.
+    return {} if url.startswith("unix:") else {"socket_keepalive": True}

@@ -20,16 +20,17 @@ class RunKeys:
     topic: str
     blobs: str
     alarms: str
+    bells: str
     statuses: tuple[str, ...]
 
     @property
     def own(self) -> tuple[str, ...]:
-        """KEYS 1-6, enough for scripts that cannot change the run's status."""
-        return (self.run, self.tasks, self.journal, self.topic, self.blobs, self.alarms)
+        """KEYS 1-7, enough for scripts that cannot change the run's status."""
+        return (self.run, self.tasks, self.journal, self.topic, self.blobs, self.alarms, self.bells)
 
     @property
     def all(self) -> tuple[str, ...]:
-        """KEYS 1-12."""
+        """KEYS 1-13."""
         return (*self.own, *self.statuses)
 
 
@@ -53,15 +54,20 @@ class Keys:
             topic=f"{own}:topic",
             blobs=f"{own}:blobs",
             alarms=self.alarms(shard),
+            bells=self.bells(shard),
             statuses=tuple(self.index(shard, "status", status) for status in STATUSES),
         )
 
     def alarms(self, shard: int) -> str:
         return f"{self._tag(shard)}:alarms"
 
-    def watch(self, shard: int) -> tuple[str, str, str]:
-        """The watchdogs' lock, the alarms and the pulse of a shard."""
-        return (f"{self._tag(shard)}:watch", self.alarms(shard), f"{self._tag(shard)}:pulse")
+    def bells(self, shard: int) -> str:
+        return f"{self._tag(shard)}:bells"
+
+    def watch(self, shard: int) -> tuple[str, str, str, str]:
+        """The watchdogs' lock, the alarms, the pulse and the bells of a shard."""
+        tag = self._tag(shard)
+        return (f"{tag}:watch", self.alarms(shard), f"{tag}:pulse", self.bells(shard))
 
     def index(self, shard: int, kind: str, value: str = "") -> str:
         """A sorted set of run ids by time (ms): all, or one agent's, thread's, status's."""

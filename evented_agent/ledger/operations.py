@@ -284,7 +284,8 @@ def read(keys: Keys, run_id: str, *, journal: bool = False) -> Call[Record]:
 class Tick:
     """What one look at a shard's alarms gave; *now* is the time of the Redis clock (ms).
 
-    *is_watching* tells whether this watchdog is the one that looks.
+    *is_watching* tells whether this watchdog is the one that looks, *due* names runs whose alarm
+    rang, *unheard* those with a message that may be lost.
     """
 
     is_watching: bool
@@ -292,6 +293,7 @@ class Tick:
     wait_ms: int = 0
     grace_until: int = 0
     due: Sequence[str] = ()
+    unheard: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +313,8 @@ def tick(
     def parse(reply: Any) -> Tick:
         if reply[0] != b"ok":
             return Tick(is_watching=False, now=int(reply[1]), wait_ms=int(reply[2]))
-        return Tick(True, int(reply[1]), 0, int(reply[2]), [_text(run_id) for run_id in reply[3]])
+        due, unheard = ([_text(run_id) for run_id in found] for found in reply[3:5])
+        return Tick(True, int(reply[1]), 0, int(reply[2]), due, unheard)
 
     waited = (since.now, since.elapsed, since.late)
     args = (watchdog, lock_ms, *waited, most, pause_ms(lease_ms), lease_ms + 2000)

@@ -1,8 +1,9 @@
 -- Shared by every script about one run; it is put in front of each of them.
--- KEYS 1-6 are the run's own keys, 7-12 (where given) the status indexes of its shard.
+-- KEYS 1-7 are the run's own keys, 8-13 (where given) the status indexes of its shard.
 -- ARGV[1] is always the run id. Rule: check everything first, then write; a Lua error undoes nothing.
-local RUN, TASKS, JOURNAL, TOPIC, BLOBS, ALARMS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local STATUS_INDEX = {queued = 7, running = 8, suspended = 9, finished = 10, failed = 11, aborted = 12}
+local RUN, TASKS, JOURNAL, TOPIC, BLOBS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local ALARMS, BELLS = KEYS[6], KEYS[7]
+local STATUS_INDEX = {queued = 8, running = 9, suspended = 10, finished = 11, failed = 12, aborted = 13}
 local ENDED = {finished = true, failed = true, aborted = true}
 local MAX_CRASHES = 5
 local SEND_AGAIN = 5000            -- ms until a queued task's message counts as lost
@@ -115,21 +116,24 @@ end
 
 -- Time ---------------------------------------------------------------------------------------------
 
--- When somebody must look at this run again. Every script that changes one of these ends here.
+-- When somebody must look at this run again: at ALARMS for what runs, at BELLS for messages that may
+-- be lost. Apart, so that a backlog of thousands of old messages delays no recovery.
+-- Every script that changes one of these ends here.
+local function arm(key, at)
+  if at then redis.call('ZADD', key, int(at), run_id) else redis.call('ZREM', key, run_id) end
+end
+
 local function rearm()
-  if ENDED[run.status] then
-    redis.call('ZREM', ALARMS, run_id)
-    return
-  end
-  local at = nil
-  local function earliest(t) if t and (not at or t < at) then at = t end end
-  if run.abort_at then earliest(run.abort_at + run.abort_grace) end
+  local alarm, bell = nil, nil
+  if run.abort_at then alarm = run.abort_at + run.abort_grace end
   for _, key in ipairs(run.live) do
     local task = get_task(key)
-    if task.state == 'running' then earliest(task.lease) end
-    if task.state == 'queued' then earliest(task.send_at) end
+    if task.state == 'running' then alarm = math.min(alarm or task.lease, task.lease) end
+    if task.state == 'queued' then bell = math.min(bell or task.send_at, task.send_at) end
   end
-  if at then redis.call('ZADD', ALARMS, int(at), run_id) end
+  local is_over = ENDED[run.status]
+  arm(ALARMS, not is_over and alarm or nil)
+  arm(BELLS, not is_over and bell or nil)
 end
 
 local function set_status(status)

@@ -10,6 +10,7 @@ if now > tonumber(ARGV[5]) then return {'late'} end
 local state = load_run()
 if state then
   redis.call('ZREM', ALARMS, run_id)
+  redis.call('ZREM', BELLS, run_id)
   return {state}
 end
 if ENDED[run.status] then
@@ -51,13 +52,15 @@ local function crashed(key, task)
 end
 
 local function send_again(key, task)
-  if may_send then
+  -- A retry whose wait is over has not been sent yet.
+  local is_first = task.not_before ~= nil
+  if may_send or is_first then
     local wait = math.min(SEND_AGAIN * 2 ^ task.sends, SEND_AGAIN_MOST)
     task.sends = task.sends + 1
     task.send_at = now + math.floor(wait * (1 + jitter / 4))
     task.not_before = nil
     sends[#sends + 1] = due_message(key, task)
-    may_send = false
+    may_send = may_send and is_first
   else
     task.send_at = now + math.floor(SEND_AGAIN * (1 + jitter))
   end
