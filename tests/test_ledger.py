@@ -23,7 +23,7 @@ from evented_agent.ledger.records import (
     Work,
 )
 from evented_agent.readers import Reader
-from tests.servers import RedisServer
+from tests.servers import RedisServer, free_port
 
 WORKER = ops.Worker("w1", "w1/1", 3000)
 FIELDS: dict[str, str | int] = {
@@ -393,7 +393,8 @@ def test_a_deletion_leaves_a_tombstone_and_fences(driver: Driver) -> None:
 
 
 def test_the_scripts_declare_every_key(tmp_path: Path) -> None:
-    options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf")
+    bus = str(free_port())
+    options = ("--cluster-enabled", "yes", "--cluster-config-file", "n.conf", "--cluster-port", bus)
     with RedisServer(tmp_path, extra=options) as server:
         ledger = Ledger(server.url)
         ledger.client().execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
