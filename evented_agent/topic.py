@@ -124,7 +124,8 @@ class _Place:
         return True
 
     def give(self, entries: Sequence[Entry]) -> Steps:
-        self.is_idle = False
+        # More will come, or the end: no need to ask for the record before waiting for it.
+        self.is_idle = True
         first = entries[0][0]
         if _is_real(self.position) and _incarnation(first) != self._trusted:
             # Written by another life of the server: is what we read before still there?

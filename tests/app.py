@@ -159,7 +159,11 @@ fallback = Agent(
 )
 failing = Agent(id="failing", model=ScriptedModel([ModelError("out of credit")]))
 
+loop10 = Agent(
+    id="loop10", model=ScriptedModel([*[[tool_call("add", a=1, b=2)]] * 10, "Done."]), tools=[add]
+)
+
 evented = {
     agent.id: create_evented_agent(agent, app=app, redis_url=LEDGER, settings=settings)
-    for agent in (calculator, speaker, hello, toolbox, fallback, failing)
+    for agent in (calculator, speaker, hello, toolbox, fallback, failing, loop10)
 }
