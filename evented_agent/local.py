@@ -42,7 +42,7 @@ def create_durable_agent(
     redis_url: str | None = None,
     settings: Settings | None = None,
     allow_blocking: bool = False,
-) -> DurableAgent:
+) -> "InProcessAgent":
     """Serve *agent* in this process: durable runs without Celery.
 
     *redis_url* is by default ``EVENTED_AGENT_REDIS_URL``, else the embedded server. A run that a
@@ -97,6 +97,9 @@ class LocalEngine:
             id=f"{owner}/{secrets.token_hex(4)}", owner=owner, lease_ms=runs.settings.lease_ms
         )
         self._loop = asyncio.new_event_loop()
+        self._loop_thread = threading.Thread(
+            target=self._loop.run_forever, name="evented-agent-loop", daemon=True
+        )
         self._threads = ThreadPoolExecutor(SLOTS, thread_name_prefix="evented-agent-tool")
         self._is_stopping = False
         process = Process(
@@ -119,9 +122,7 @@ class LocalEngine:
 
     def start(self) -> None:
         self._runs.check()
-        threading.Thread(
-            target=self._loop.run_forever, name="evented-agent-loop", daemon=True
-        ).start()
+        self._loop_thread.start()
         self._runs.bell = self
         self._watchdog.start()
         atexit.register(self.stop)
@@ -147,8 +148,17 @@ class LocalEngine:
             self._hand_back(run_id)
         if stopped:
             logger.warning("Left for the next process: %s", ", ".join(sorted(stopped)))
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._executor.heartbeats.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop_thread.join()
+        self._loop.close()
+        self._runs.ledger.close()
+
+    async def _close(self) -> None:
+        await self._runs.ledger.aclose()
+        await self._loop.shutdown_asyncgens()
 
     async def _stop_attempts(self) -> set[str]:
         # Also those whose claim is on its way: Redis may have granted it.

@@ -113,7 +113,7 @@ class Reader:
     async def _aanswer(self, request: Request, block_ms: int) -> Reply:
         if isinstance(request, Ask):
             return await self._ledger.asend(self._record, patience=0)
-        client = self._ledger.async_reading_client()
+        client = await self._ledger.async_reading_client()
         if isinstance(request, Look):
             return bool(await client.xrange(self._keys.topic, request.position, request.position))
         entries = _entries(await client.xread(**self._read_args(request, block_ms)))

@@ -93,6 +93,7 @@ class Watchdog:
     def stop(self) -> None:
         """Watch no longer; another watchdog takes over within 2 s."""
         self._is_stopped.set()
+        self._thread.join(timeout=10)
 
     def _run(self) -> None:
         while not self._is_stopped.is_set():
@@ -107,6 +108,7 @@ class Watchdog:
                 # Without a watchdog nothing brings a run back: it must outlive any surprise.
                 logger.exception("The watchdog stumbled and goes on")
             self._is_stopped.wait(TICK * random.uniform(0.8, 1.2))
+        self._ledger.close()
 
     def _announce(self) -> None:
         now = time.monotonic()

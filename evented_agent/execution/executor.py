@@ -148,6 +148,7 @@ class Executor:
 
     async def _record(self, attempt: Attempt, result: Done | Again) -> Committed | Grew:
         process = self._process
+        attempt.lease.seal()
         if isinstance(result, Again):
             call = operations.retry(
                 process.keys,

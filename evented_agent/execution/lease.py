@@ -63,12 +63,16 @@ class Lease:
         self._renewed_at = since
 
     def seal(self) -> None:
-        """The work is done, only the commit is left: an abort comes too late to stop it."""
+        """The work is done, only the commit is left, which finds out by itself what it may.
+
+        A heartbeat that crosses a commit is told that the task is no longer ours, which is true:
+        it is done. That must stop neither the commit nor the end task that comes with it.
+        """
         self._is_sealed = True
 
     def stop(self, reason: Stop) -> None:
         """Stop the attempt.  Call it on the attempt's event loop."""
-        if self.stopped == "fenced" or (self._is_sealed and reason == "aborted"):
+        if self.stopped == "fenced" or (self._is_sealed and reason != "released"):
             return
         if self.stopped == reason:
             return
@@ -94,6 +98,7 @@ class Heartbeats:
         self._ticked_at = boottime()
         self._tick_asked = False
         self._stall_logged = False
+        self._is_stopped = False
 
     def add(self, lease: Lease) -> None:
         with self._lock:
@@ -111,13 +116,18 @@ class Heartbeats:
         with self._lock:
             self._leases.pop(lease.task.token, None)
 
+    def stop(self) -> None:
+        """Renew no longer."""
+        self._is_stopped = True
+        self._wake.set()
+
     def leases(self) -> list[Lease]:
         with self._lock:
             return list(self._leases.values())
 
     def _run(self) -> None:
         beat = self._lease_ms / 3000
-        while True:
+        while not self._is_stopped:
             if not self.leases():
                 self._wake.clear()
                 if not self.leases():

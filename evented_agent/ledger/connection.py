@@ -10,7 +10,8 @@ import random
 import threading
 import time
 import weakref
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import redis
@@ -83,7 +84,45 @@ def safe_url(url: str) -> str:
     return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
-_ByLoop = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis]
+class _Clients:
+    """One client per event loop; it closes with its loop, as `asyncio.run` ends one."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._held: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Held]
+        self._held = weakref.WeakKeyDictionary()
+
+    async def get(self) -> "redis.asyncio.Redis":
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            held = self._held.get(loop)
+            if held is None:
+                client = async_client(self._url, timeout=self._timeout)
+                self._held[loop] = _Held(client, _keep(client))
+        if held is None:
+            # Begun on this loop, the generator is closed by its `shutdown_asyncgens`.
+            await anext(self._held[loop].keeper)
+        return self._held[loop].client
+
+    async def aclose(self) -> None:
+        with self._lock:
+            held = self._held.pop(asyncio.get_running_loop(), None)
+        if held is not None:
+            await held.keeper.aclose()
+
+
+class _Held(NamedTuple):
+    client: "redis.asyncio.Redis"
+    keeper: AsyncGenerator[None, None]
+
+
+async def _keep(client: "redis.asyncio.Redis") -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        await client.aclose()
 
 
 class Ledger:
@@ -98,8 +137,7 @@ class Ledger:
         self._pid = 0
         self._sync: redis.Redis | None = None
         self._reader: redis.Redis | None = None
-        self._loops: _ByLoop = weakref.WeakKeyDictionary()
-        self._reading_loops: _ByLoop = weakref.WeakKeyDictionary()
+        self._make_async_clients()
 
     def reading_client(self) -> "redis.Redis":
         """A client for blocking reads: its replies may take as long as `READ_TIMEOUT`."""
@@ -109,15 +147,11 @@ class Ledger:
                 self._reader = sync_client(self.url, timeout=READ_TIMEOUT)
             return self._reader
 
-    def async_reading_client(self) -> "redis.asyncio.Redis":
+    async def async_reading_client(self) -> "redis.asyncio.Redis":
         """The same for the running event loop."""
-        loop = asyncio.get_running_loop()
         with self._lock:
             self._forget_after_fork()
-            client = self._reading_loops.get(loop)
-            if client is None:
-                client = self._reading_loops[loop] = async_client(self.url, timeout=READ_TIMEOUT)
-            return client
+        return await self._async_readers.get()
 
     def client(self) -> "redis.Redis":
         with self._lock:
@@ -126,14 +160,10 @@ class Ledger:
                 self._sync = sync_client(self.url)
             return self._sync
 
-    def async_client(self) -> "redis.asyncio.Redis":
-        loop = asyncio.get_running_loop()
+    async def async_client(self) -> "redis.asyncio.Redis":
         with self._lock:
             self._forget_after_fork()
-            client = self._loops.get(loop)
-            if client is None:
-                client = self._loops[loop] = async_client(self.url)
-            return client
+        return await self._async.get()
 
     def send(self, call: Call[T], *, patience: float = 2.0) -> T:
         """Send *call*; raises `LedgerUnavailable` when *patience* seconds brought no answer."""
@@ -152,7 +182,7 @@ class Ledger:
         """`send` for the running event loop."""
         patience_ends = time.monotonic() + patience
         for wait in _waits():
-            client = self.async_client()
+            client = await self.async_client()
             try:
                 return call.parse(await self._aevaluate(client, call))
             except TRANSIENT as error:
@@ -165,7 +195,8 @@ class Ledger:
         """Fetch large payloads; they are written before whatever points to them."""
         for wait in _waits():
             try:
-                found: list[Any] = await self.async_client().hmget(key, names)
+                client = await self.async_client()
+                found: list[Any] = await client.hmget(key, names)
                 return [bytes(payload) if payload else b"" for payload in found]
             except TRANSIENT as error:
                 if wait > 0.5:
@@ -183,11 +214,8 @@ class Ledger:
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
-        loop = asyncio.get_running_loop()
-        for clients in (self._loops, self._reading_loops):
-            client = clients.pop(loop, None)
-            if client is not None:
-                await client.aclose()
+        await self._async.aclose()
+        await self._async_readers.aclose()
 
     def close(self) -> None:
         """Close the connections that threads used."""
@@ -202,8 +230,11 @@ class Ledger:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._sync = self._reader = None
-            self._loops = weakref.WeakKeyDictionary()
-            self._reading_loops = weakref.WeakKeyDictionary()
+            self._make_async_clients()
+
+    def _make_async_clients(self) -> None:
+        self._async = _Clients(self.url, SOCKET_TIMEOUT)
+        self._async_readers = _Clients(self.url, READ_TIMEOUT)
 
     @staticmethod
     def _evaluate(client: "redis.Redis", call: Call[Any]) -> Any:
