@@ -100,7 +100,7 @@ def test_celerys_urls_are_translated(broker: str, url: str) -> None:
 )
 def test_a_broker_that_cannot_hold_runs_is_refused_with_the_line_to_set(broker: str) -> None:
     with pytest.raises(
-        ConfigurationError, match="Set app.conf.evented_agent_redis_url = "
+        ConfigurationError, match=r"Set app\.conf\.evented_agent_redis_url = "
     ) as raised:
         from_broker(broker)
     assert "guest" not in str(raised.value)
@@ -130,4 +130,5 @@ def test_annotations_for_all_tasks_do_not_reach_ours() -> None:
     task = here.tasks["evented_agent.model"]
 
     assert (task.rate_limit, task.acks_late, task.max_retries) == (None, False, 0)
+    assert task.time_limit is not None
     assert task.time_limit > 10_000_000
