@@ -42,18 +42,12 @@ def list_files(ctx: ToolContext) -> list[dict[str, Any]]:
     """List all files of the folder, each with its path and its size in bytes."""
     _note(ctx)
     root = _root(ctx)
-    return [
-        {"path": _name(root, file), "bytes": file.stat().st_size} for file in _files(root)
-    ]
+    return [{"path": _name(root, file), "bytes": file.stat().st_size} for file in _files(root)]
 
 
 @tool
 def search_text(ctx: ToolContext, text: str) -> list[dict[str, Any]]:
-    """Find the lines of all files that contain a text; upper and lower case are the same.
-
-    Args:
-        text: What to look for, as it is; no pattern.
-    """
+    """Find the lines of all files that contain a text, in upper or lower case; no pattern."""
     _note(ctx)
     root = _root(ctx)
     matches = [
@@ -67,23 +61,14 @@ def search_text(ctx: ToolContext, text: str) -> list[dict[str, Any]]:
 
 @tool
 def read_file(ctx: ToolContext, path: str) -> str:
-    """Read a file.
-
-    Args:
-        path: As `list_files` gives it.
-    """
+    """Read the file at a path that list_files gave."""
     _note(ctx)
     return _inside(_root(ctx), path).read_text("utf-8", "replace")[:MOST_CHARACTERS]
 
 
 @tool
 def move_file(ctx: ToolContext, path: str, folder: str) -> str:
-    """Move a file into a folder, which is made if needed; returns the file's new path.
-
-    Args:
-        path: As `list_files` gives it.
-        folder: Where to, relative to the top folder.
-    """
+    """Move the file at a path into a folder, which is made if needed; returns its new path."""
     _note(ctx)
     root = _root(ctx)
     source = _inside(root, path)

@@ -6,6 +6,7 @@ Knows HTTP and the API's form; what is said comes from the rehearsal.
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,8 +97,8 @@ _FRAME = {"id": "chatcmpl-rehearsed", "object": "chat.completion.chunk", "model"
 
 def _events(reply: Reply, turn: int) -> Iterator[dict[str, Any]]:
     yield {"delta": {"role": "assistant", "content": ""}}
-    for word in reply.text.split(" "):
-        yield {"delta": {"content": f"{word} "}}
+    for word in re.findall(r"\S+\s*", reply.text):
+        yield {"delta": {"content": word}}
     for index, (name, arguments) in enumerate(reply.calls):
         function = {"name": name, "arguments": ""}
         begun = {"index": index, "id": f"call_{turn}_{index}", "type": "function"}
