@@ -55,6 +55,7 @@ class CeleryBell:
         return True
 
     def _send(self, due: Due, producer: Producer) -> None:
+        root, parent = self._chain(due)
         self._app.send_task(
             NAMES[due.kind],
             args=(due.run_id, due.key),
@@ -68,7 +69,18 @@ class CeleryBell:
             shadow=f"{due.kind}[{due.tool if due.kind == 'tool' else due.agent}]",
             argsrepr=f"({due.run_id}, {due.key})",
             kwargsrepr="{}",
+            root_id=root,
+            parent_id=parent,
         )
+
+    def _chain(self, due: Due) -> tuple[str | None, str | None]:
+        """Root and parent in Flower, when no task of the chain sends the message itself."""
+        root = f"{due.run_id}:1:model:1"
+        if self._app.current_worker_task is not None or due.task_id == root:
+            return None, None
+        if due.generation == 1:
+            return root, None
+        return root, f"{due.run_id}:{due.key}:{due.generation - 1}"
 
     def _producers(self) -> ProducerPool:
         with self._lock:

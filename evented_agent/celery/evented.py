@@ -62,12 +62,11 @@ class EventedAgent(DurableAgent):
         self._eager: LocalEngine | None = None
 
     def register(self, app: Celery) -> "EventedAgent":
-        """Put the agent on *app*, once."""
-        if self._app not in (None, app):
-            raise ConfigurationError(
-                f"Agent {self.agent.id!r} is registered on {self._app!r} already. Create another "
-                "EventedAgent for another app."
-            )
+        """Put the agent on *app*; again on the same app changes nothing.
+
+        An application factory may be called more than once: runs start on the app that was
+        registered last.
+        """
         with _registering:
             runs = _runs_of(app, *self._given)
             runs.add(self.agent)

@@ -68,7 +68,7 @@ def _report(outcome: Outcome) -> None:
 
 
 def _retried(reason: str) -> NoReturn:
-    raise Retry(reason)
+    raise Retry(reason, exc=RuntimeError(reason))
 
 
 def store_result(app: Celery, ending: Ending) -> None:

@@ -1,0 +1,105 @@
+"""A model server with OpenAI's Responses API that answers each question as a test says."""
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Call:
+    """A tool call without arguments, as part of an answer."""
+
+    tool: str
+
+
+#: Text to send, an event to wait for before going on, or a tool call.
+Piece = str | threading.Event | Call
+
+
+class ModelServer:
+    """Finds the question in the conversation; the n-th answer to it follows n - 1 tool rounds."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, Sequence[Sequence[Piece]]] = {}
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def answers(self, question: str, *answers: Sequence[Piece]) -> None:
+        """Say what is answered to whatever contains *question*, the last one again and again."""
+        self._answers[question] = answers
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _pieces(self, body: Any) -> Sequence[Piece]:
+        given = json.dumps(body["input"])
+        rounds = given.count('"function_call_output"')
+        [answers] = [found for question, found in self._answers.items() if question in given]
+        return answers[min(rounds, len(answers) - 1)]
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        pieces = self._pieces
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                self.send_response(200)
+                self.send_header("content-type", "text/event-stream")
+                self.end_headers()
+                try:
+                    for event in _events(pieces(body)):
+                        self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+                except ConnectionError:
+                    # The caller has stopped listening: its run was aborted.
+                    self.close_connection = True
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        return Handler
+
+
+@contextmanager
+def held(*gates: threading.Event) -> Iterator[None]:
+    """Open the gates afterwards, whatever happened, so that no thread is left waiting."""
+    try:
+        yield
+    finally:
+        for gate in gates:
+            gate.set()
+
+
+def _events(pieces: Sequence[Piece]) -> Iterator[dict[str, Any]]:
+    for index, piece in enumerate(pieces):
+        match piece:
+            case str():
+                yield _event("output_text.delta", content_index=0, delta=piece)
+            case Call():
+                item = {
+                    "type": "function_call",
+                    "id": f"fc_{index}",
+                    "call_id": f"call_{index}",
+                    "name": piece.tool,
+                    "arguments": "{}",
+                }
+                yield _event("output_item.added", item={**item, "arguments": ""})
+                yield _event("function_call_arguments.delta", item_id=item["id"], delta="{}")
+                yield _event("output_item.done", item=item)
+            case threading.Event():
+                piece.wait(30)
+    usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+    yield {"type": "response.completed", "response": {"status": "completed", "usage": usage}}
+
+
+def _event(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"type": f"response.{kind}", "output_index": 0, **fields}
