@@ -102,7 +102,11 @@ def _failed(path: str, error: Exception) -> ConfigurationError:
         )
     # The line in the user's module is what helps.
     users = [frame for frame in frames if "importlib" not in frame.filename]
-    at = f" at {users[-1].filename}:{users[-1].lineno}" if users else ""
+    at = (
+        f" at {users[-1].filename}:{users[-1].lineno}"
+        if users and not isinstance(error, SyntaxError)
+        else ""
+    )
     return ConfigurationError(
         f"-A {path} could not be imported: {type(error).__name__}: {error}{at}."
     )

@@ -1,0 +1,152 @@
+"""What every command can be told: where the runs are, and how to print.  Knows no command."""
+
+import functools
+import os
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+from evented_agent.celery.apps import load_app, load_modules
+from evented_agent.cli.output import Output
+from evented_agent.errors import ConfigurationError, LedgerUnavailable
+from evented_agent.ledger.connection import TRANSIENT, safe_url
+from evented_agent.runs import REDIS_URL_VARIABLE, Runs
+from evented_agent.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_META = "evented_agent.cli"
+_SCHEMES = ("redis", "rediss", "unix")
+
+
+@dataclass
+class Choices:
+    """What was chosen anywhere on the command line, before or after a command's name."""
+
+    app: str | None = None
+    celery_app: Any = None
+    redis: str | None = None
+    prefix: str | None = None
+    is_json: bool = False
+    is_quiet: bool = False
+    is_plain: bool = False
+    program: str = "evented-agent"
+
+    @functools.cached_property
+    def output(self) -> Output:
+        return Output(is_json=self.is_json, is_quiet=self.is_quiet, is_plain=self.is_plain)
+
+    @functools.cached_property
+    def loaded_app(self) -> Any:
+        """The Celery app with all that its worker would load, or None where none was given."""
+        if self.celery_app is None:
+            return None if self.app is None else load_app(self.app)
+        load_modules(self.celery_app, self.app)
+        return self.celery_app
+
+    def needed_app(self) -> Any:
+        """The Celery app; a usage error where none was given."""
+        if self.loaded_app is None:
+            raise click.UsageError("Give the module that holds your Celery app: -A MODULE.")
+        return self.loaded_app
+
+    def runs(self) -> Runs:
+        """The runs of the app; without one, those at the Redis URL, with no agent code."""
+        if self.app is None and self.celery_app is None:
+            return self._runs_at_url()
+        if self.redis is not None or self.prefix is not None:
+            raise click.UsageError("The app given by -A says where its runs are: leave out either.")
+        return Runs.of(self.loaded_app)
+
+    def again(self, *arguments: str) -> str:
+        """A command line on the same runs, to tell people."""
+        words = [*self.program.split(" ")]
+        if self.app is not None and self.celery_app is None:
+            words += ["-A", self.app]
+        if self.redis is not None:
+            words += ["--redis", safe_url(self.redis)]
+        if self.prefix is not None:
+            words += ["--prefix", self.prefix]
+        return shlex.join([*words, *arguments])
+
+    def _runs_at_url(self) -> Runs:
+        url = self.redis or os.environ.get(REDIS_URL_VARIABLE)
+        if url is not None:
+            _check_url(url)
+        prefix = self.prefix or Settings().prefix
+        runs = Runs(url, settings=Settings(prefix=prefix))
+        shards = stored_shards(runs)
+        if shards in (None, runs.settings.shards):
+            return runs
+        # Nothing but an app knows the settings, so those that others stored are right.
+        return Runs(url, settings=Settings(prefix=prefix, shards=shards))
+
+
+def stored_shards(runs: Runs) -> int | None:
+    """Over how many shards the runs are spread, if any process has said so; writes nothing."""
+    try:
+        found: Any = runs.ledger.client().hget(runs.keys.deployment, "shards")
+    except TRANSIENT as error:
+        raise LedgerUnavailable(
+            f"Redis at {safe_url(runs.redis_url)} could not be reached "
+            f"({type(error).__name__}: {error}). Start it, or correct its URL."
+        ) from None
+    return None if found is None else int(found)
+
+
+def choices_of(ctx: click.Context) -> Choices:
+    """What was chosen so far, for all commands of this invocation."""
+    found: Choices = ctx.meta.setdefault(_META, Choices())
+    return found
+
+
+def shared(function: Callable[Concatenate[Choices, P], R]) -> Callable[P, R]:
+    """Give a command the options that all have, and its function the `Choices`."""
+
+    @functools.wraps(function)
+    def invoke(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(choices_of(click.get_current_context()), *args, **kwargs)
+
+    for option in reversed(_OPTIONS):
+        option(invoke)
+    return invoke
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if value and param.name is not None:
+        choices = choices_of(ctx)
+        setattr(choices, param.name, value)
+        if param.name == "app":
+            choices.celery_app = None
+
+
+def _check_url(url: str) -> None:
+    """Refuse what the client would refuse with a traceback; the URL may hold a password."""
+    try:
+        parts = urlsplit(url)
+        is_url = parts.scheme in _SCHEMES and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise ConfigurationError(
+            "The Redis URL is not one. It has the form redis://HOST:PORT/DB, rediss://… or "
+            f"unix://PATH; it comes from --redis or {REDIS_URL_VARIABLE}."
+        )
+
+
+def _option(*names: str, **attributes: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(*names, expose_value=False, callback=_keep, **attributes)
+
+
+_OPTIONS = (
+    _option("-A", "--app", metavar="MODULE", help="The Celery app, as for celery -A."),
+    _option("--redis", metavar="URL", help=f"Without -A: Redis; else ${REDIS_URL_VARIABLE}."),
+    _option("--prefix", metavar="PREFIX", help="Without -A: what keys begin with, if not 'ea'."),
+    _option("--json", "is_json", is_flag=True, help="One JSON object a line, on stdout."),
+    _option("-q", "--quiet", "is_quiet", is_flag=True, help="No notes on stderr."),
+)

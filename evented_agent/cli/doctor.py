@@ -1,0 +1,131 @@
+"""``doctor``: finds what keeps runs from running or being kept, and tells what mends it."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+
+from evented_agent.celery.apps import Problem, problems_of
+from evented_agent.cli.choices import Choices, shared, stored_shards
+from evented_agent.cli.output import ago
+from evented_agent.errors import LedgerUnavailable
+from evented_agent.ledger.connection import safe_url
+from evented_agent.ledger.fleet import LiveWorker
+from evented_agent.ledger.records import FORMAT
+from evented_agent.results import RunInfo
+from evented_agent.runs import Runs
+
+#: The oldest server that Celery's broker and the scripts work on.
+OLDEST_REDIS = (6, 2)
+#: Waiting runs looked at, of each status.
+MOST_RUNS = 200
+#: Run ids named in one sentence.
+MOST_IDS = 3
+
+
+@click.command("doctor")
+@shared
+def doctor(choices: Choices) -> None:
+    """Look for what keeps runs from running."""
+    output = choices.output
+    found = list(_problems(choices))
+    for problem in found:
+        if output.is_json:
+            output.record(problem._asdict())
+        else:
+            output.line(f"- {problem.what} {problem.remedy}")
+    if choices.app is None and choices.celery_app is None:
+        output.note("With -A MODULE the app's agents and settings are looked at, too.")
+    if not found and not output.is_json:
+        output.line("No problem found.")
+    raise click.exceptions.Exit(1 if found else 0)
+
+
+def _problems(choices: Choices) -> Iterator[Problem]:
+    if choices.loaded_app is not None:
+        yield from problems_of(choices.loaded_app, Runs.of(choices.loaded_app).settings.queue)
+    try:
+        runs = choices.runs()
+        stored = stored_shards(runs)
+        live = runs.workers()
+    except LedgerUnavailable as error:
+        yield Problem(str(error), "Nothing else could be looked at.")
+        return
+    yield from _server_problems(runs)
+    yield from _shard_problems(runs, stored)
+    yield from _fleet_problems(runs, live)
+    yield from _waiting_problems(runs)
+
+
+def _server_problems(runs: Runs) -> Iterator[Problem]:
+    where = f"Redis at {safe_url(runs.redis_url)}"
+    try:
+        info: Mapping[str, Any] = runs.ledger.client().info()
+    except Exception as error:  # noqa: BLE001 - whatever the server refuses to tell
+        yield Problem(f"{where} does not answer INFO ({error}).", "Allow this user that command.")
+        return
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction" and not runs.settings.allow_eviction:
+        yield Problem(
+            f"{where} has maxmemory-policy {policy!r} and may drop runs.",
+            "Set 'maxmemory-policy noeviction' there.",
+        )
+    if not info.get("aof_enabled"):
+        yield Problem(
+            f"{where} has no append-only file: a restart loses all runs.",
+            "Set 'appendonly yes' there.",
+        )
+    version = re.match(r"(\d+)\.(\d+)", str(info.get("redis_version")))
+    if version and (int(version[1]), int(version[2])) < OLDEST_REDIS:
+        oldest = ".".join(map(str, OLDEST_REDIS))
+        yield Problem(f"{where} has version {version[0]}.", f"Use {oldest} or later, or Valkey.")
+
+
+def _shard_problems(runs: Runs, stored: int | None) -> Iterator[Problem]:
+    mine = runs.settings.shards
+    if stored not in (None, mine):
+        yield Problem(
+            f"The app has Settings(shards={mine}), and runs are spread over {stored}.",
+            f"Set shards={stored} in every process.",
+        )
+
+
+def _fleet_problems(runs: Runs, live: Sequence[LiveWorker]) -> Iterator[Problem]:
+    queue = runs.settings.queue
+    # Without an app nobody knows its queue, so any worker will do.
+    serving = [worker for worker in live if not runs.agents or queue in worker.queues]
+    if not serving:
+        on = f" on queue {queue!r}" if runs.agents else ""
+        yield Problem(f"No live worker{on}.", "Start one with: evented-agent worker -A MODULE.")
+    newest = max([FORMAT, *(worker.format for worker in live)])
+    for worker in serving:
+        if lacking := sorted(set(runs.agents) - set(worker.agents)):
+            yield Problem(
+                f"Worker {worker.node} does not serve {', '.join(map(repr, lacking))}.",
+                "Import the agent in the module that the worker loads, and restart it.",
+            )
+        if worker.format < newest:
+            yield Problem(
+                f"Worker {worker.node} knows format {worker.format}, and others write {newest}.",
+                "Upgrade evented-agent there.",
+            )
+
+
+def _waiting_problems(runs: Runs) -> Iterator[Problem]:
+    waiting: dict[str, list[RunInfo]] = defaultdict(list)
+    for status in ("queued", "running"):
+        for info in runs.runs(status=status, limit=MOST_RUNS):
+            if info.waiting_for is not None:
+                waiting[info.waiting_for].append(info)
+    for reason, infos in waiting.items():
+        lack, _, remedy = reason.partition("; ")
+        names = ", ".join(info.run_id for info in infos[:MOST_IDS])
+        more = ", …" if len(infos) > MOST_IDS else ""
+        count = "1 run waits" if len(infos) == 1 else f"{len(infos)} runs wait"
+        since = ago(min(info.updated_at for info in infos))
+        yield Problem(
+            f"{count} for {lack} (since {since}: {names}{more}).",
+            f"{remedy[:1].upper()}{remedy[1:]}." if remedy else "Start more workers.",
+        )

@@ -1,0 +1,188 @@
+"""Follows a run live: its text on stdout, its tools and its troubles on stderr.
+
+Only reads: whoever stops following leaves the run running.
+"""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from typing import NoReturn
+
+import click
+
+from evented_agent.chunks import (
+    Chunk,
+    StepReset,
+    ToolCallRequested,
+    ToolError,
+    ToolOutput,
+    ToolResult,
+    TopicReset,
+)
+from evented_agent.cli.choices import Choices
+from evented_agent.cli.output import Output, call_line, clean, short
+from evented_agent.errors import LedgerUnavailable
+from evented_agent.results import RunInfo
+from evented_agent.runs import Runs
+from evented_agent.topic import Cursor
+from evented_agent.transcript import TextPart, Transcript
+
+#: Seconds of silence after which to look what the run waits for.
+SILENCE = 3.0
+#: The exit code of whoever was interrupted by Ctrl-C.
+INTERRUPTED = 130
+_START = "evented-agent worker -A MODULE"
+
+
+class Typewriter:
+    """Prints a text that can be withdrawn on paper that cannot.
+
+    What was withdrawn stays on the paper. As long as the new attempt says the same again, nothing
+    is printed; where it says something else, that is printed in a paragraph of its own.
+    """
+
+    def __init__(self) -> None:
+        self._printed = ""
+        self._kept = ""
+        self._is_behind = False
+
+    def type(self, part: TextPart) -> str:
+        """What to print for a change of the text."""
+        if part.reset:
+            self._kept, self._is_behind = part.snapshot, True
+            return ""
+        if not self._is_behind:
+            self._printed = part.snapshot
+            return part.delta
+        if self._printed.startswith(part.snapshot):
+            return ""
+        return self._catch_up(part.snapshot)
+
+    def finish(self, text: str) -> str:
+        """What is left to print when *text* was the last word."""
+        if not self._is_behind or text == self._printed:
+            return ""
+        return self._catch_up(text)
+
+    def _catch_up(self, text: str) -> str:
+        self._is_behind = False
+        printed, self._printed = self._printed, text
+        if text.startswith(printed):
+            return text[len(printed) :]
+        kept = self._kept if text.startswith(self._kept) else ""
+        return "\n\n" + text[len(kept) :].lstrip("\n")
+
+
+class Follower:
+    """Shows one run until it ends; *cursor* is where it has got to."""
+
+    def __init__(self, choices: Choices, run_id: str, after: Cursor = 0) -> None:
+        self.cursor = after
+        self._choices = choices
+        self._output: Output = choices.output
+        self._run_id = run_id
+        self._transcript = Transcript()
+        self._typewriter = Typewriter()
+        self._waits_for: str | None = None
+        self._is_showing = False
+        self._is_interrupted = False
+
+    def follow(self, runs: Runs) -> RunInfo:
+        """Show the run to its end; its state then.  Raises what `Runs.observe` does."""
+        with self._interruptible():
+            for chunk in runs.reader(self._run_id).chunks(self.cursor, beat=SILENCE):
+                if chunk is None:
+                    self._look(runs)
+                else:
+                    self._show_whole(chunk)
+        self._output.text(self._typewriter.finish(self._transcript.text))
+        self._output.end_text()
+        return runs.get(self._run_id)
+
+    def detach(self) -> NoReturn:
+        """Leave the run running, and tell how to come back."""
+        after = [] if str(self.cursor).startswith("0") else ["--after", str(self.cursor)]
+        again = self._choices.again("runs", "watch", self._run_id, *after)
+        self._output.end_text()
+        self._output.warn(f"Detached: run {self._run_id} goes on. Come back with: {again}")
+        raise click.exceptions.Exit(INTERRUPTED)
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let Ctrl-C come between two chunks, so that `cursor` is what was shown last."""
+        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
+        signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _interrupt(self, *_: object) -> None:
+        # The second Ctrl-C does not wait: whoever reads our output may have stopped to.
+        if self._is_interrupted or not self._is_showing:
+            raise KeyboardInterrupt
+        self._is_interrupted = True
+
+    def _show_whole(self, chunk: Chunk) -> None:
+        self._is_showing = True
+        self._show(chunk)
+        self.cursor = chunk.cursor
+        self._is_showing = False
+        if self._is_interrupted:
+            raise KeyboardInterrupt
+
+    def _look(self, runs: Runs) -> None:
+        try:
+            waits_for = runs.get(self._run_id).waiting_for
+            if waits_for is None and not runs.workers():
+                # Nobody is left to notice that the worker that ran it is gone.
+                waits_for = f"a worker, and none is alive; start one with: {_START}"
+        except LedgerUnavailable as error:
+            waits_for = f"Redis: {error}"
+        if waits_for is not None and waits_for != self._waits_for:
+            self._output.note(f"Run {self._run_id} waits for {waits_for}")
+        self._waits_for = waits_for
+
+    def _show(self, chunk: Chunk) -> None:
+        if self._output.is_json:
+            self._output.line(chunk.json_line())
+            return
+        if (part := self._transcript.feed(chunk)) is not None:
+            self._output.text(self._typewriter.type(part))
+        if (note := _note_of(chunk)) is not None:
+            self._output.note(note)
+
+
+def judge(output: Output, info: RunInfo) -> NoReturn:
+    """Tell how the run ended, and exit: 0 if it did not fail."""
+    if info.status == "failed":
+        error = f" {info.error.name}: {info.error.message}" if info.error else ""
+        output.warn(clean(f"Run {info.run_id} failed.{error}"))
+    elif info.status == "aborted":
+        output.warn(f"Run {info.run_id} was aborted.")
+    else:
+        tokens = f", {info.usage.total_tokens} tokens" if info.usage.total_tokens else ""
+        reason = f" ({info.finish_reason})" if info.finish_reason else ""
+        output.note(f"Run {info.run_id} {info.status}{reason} in step {info.step}{tokens}.")
+    raise click.exceptions.Exit(1 if info.status in ("failed", "aborted") else 0)
+
+
+def _note_of(chunk: Chunk) -> str | None:
+    """A line about what a tool does, or about what was withdrawn."""
+    note: str | None = None
+    match chunk:
+        case ToolCallRequested(payload=call):
+            note = call_line(call.tool_name, call.args)
+        case ToolOutput(payload=told):
+            note = f"  {told.tool_name}: {short(told.output)}"
+        case ToolResult(payload=done):
+            note = f"< {done.tool_name}: {short(done.result)}"
+        case ToolError(payload=failed):
+            note = f"! {failed.tool_name}: {failed.error.name}: {short(failed.error.message)}"
+        case StepReset(payload=reset, task=task):
+            note = f"~ Attempt {reset.attempt} of {task} ended early ({reset.reason}); once more."
+        case TopicReset(payload=reset):
+            note = f"~ {reset.reason}"
+    return note

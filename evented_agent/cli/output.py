@@ -1,0 +1,149 @@
+"""What commands print: results on stdout, everything else on stderr.  Knows no Redis."""
+
+import dataclasses
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import click
+from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
+
+from evented_agent.chunks import payload_json
+
+#: The longest argument, result or error in a line for people.
+SHORT = 200
+
+_dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str).encode
+#: What a model or a tool wrote must not steer the terminal.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Output:
+    """Prints for people, or one JSON object a line; notes are left out when *is_quiet*."""
+
+    def __init__(
+        self, *, is_json: bool = False, is_quiet: bool = False, is_plain: bool = False
+    ) -> None:
+        self.is_json = is_json
+        self._is_quiet = is_quiet
+        self._is_plain = is_plain or is_json or bool(os.environ.get("NO_COLOR"))
+        self._is_mid_line = False
+        self._is_after_note = False
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # A lone surrogate, or a terminal that knows only ASCII, must not end a command.
+                stream.reconfigure(errors="backslashreplace")
+
+    def note(self, text: str) -> None:
+        """Tell how it goes."""
+        if not self._is_quiet:
+            self.warn(self._styled(sys.stderr, clean(text), dim=True))
+
+    def warn(self, text: str) -> None:
+        """Tell what must be known also when nothing else is asked for."""
+        if sys.stdout.isatty() and sys.stderr.isatty():
+            self.end_text()
+            self._is_after_note = True
+        click.echo(text, err=True, color=True)
+
+    def text(self, piece: str) -> None:
+        """Print a piece of a text that goes on."""
+        if self._is_after_note:
+            # Notes stand between the paragraphs on this screen.
+            piece = piece.lstrip("\n")
+        if not piece:
+            return
+        self._is_after_note = False
+        self._is_mid_line = not piece.endswith("\n")
+        print(clean(piece) if sys.stdout.isatty() else piece, end="", flush=True)
+
+    def end_text(self) -> None:
+        """End the line that `text` has begun."""
+        if self._is_mid_line:
+            self.text("\n")
+
+    def line(self, text: str = "") -> None:
+        self.text(f"{text}\n")
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        """Print one JSON object on one line."""
+        self.line(_dumps(record))
+
+    def pairs(self, pairs: Iterable[tuple[str, object]]) -> None:
+        """Print names and values, one a line; those without a value are left out."""
+        for name, value in pairs:
+            if value not in (None, ""):
+                self.line(f"{name:<12}{value}")
+
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print columns: with rich if it is installed and somebody looks, else plain."""
+        rows = [[clean(cell).replace("\n", " ") for cell in row] for row in rows]
+        if sys.stdout.isatty() and not self._is_plain and _rich_table(headers, rows):
+            return
+        lines = [headers, *rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for line in lines:
+            cells = (f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
+            self.line("  ".join(cells).rstrip())
+
+    def _styled(self, stream: TextIO, text: str, **style: bool) -> str:
+        return text if self._is_plain or not stream.isatty() else click.style(text, **style)
+
+
+def to_json(value: object) -> Any:
+    """Return the wire form of a result: camelCase keys, ISO times, nothing for None."""
+    if isinstance(value, BaseModel):
+        return payload_json(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if dataclasses.is_dataclass(value):
+        fields = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
+        return {to_camel(name): to_json(item) for name, item in fields if item is not None}
+    return value
+
+
+def clean(text: str) -> str:
+    """Return *text* without control characters other than newline and tab."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def short(value: object) -> str:
+    """Return *value* in one line of at most `SHORT` characters."""
+    text = value if isinstance(value, str) else _dumps(value)
+    text = " ".join(clean(text).split())
+    return text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"
+
+
+def call_line(tool: str, arguments: Mapping[str, Any]) -> str:
+    """A tool call as people write it."""
+    return f"> {tool}({short(', '.join(f'{k}={_dumps(v)}' for k, v in arguments.items()))})"
+
+
+def ago(then: datetime) -> str:
+    """How long ago *then* was, in its largest unit."""
+    seconds = max(0, int((datetime.now(UTC) - then).total_seconds()))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    try:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+    except ImportError:
+        return False
+    table = Table(*headers, box=None, pad_edge=False)
+    for row in rows:
+        # Text, because a cell's brackets are no markup.
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+    return True

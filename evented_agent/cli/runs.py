@@ -1,0 +1,194 @@
+"""``runs ls | show | watch | abort | delete``: what there is, with no agent code needed."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+import click
+
+from evented_agent.cli.choices import Choices, shared
+from evented_agent.cli.follow import Follower, judge
+from evented_agent.cli.output import Output, ago, call_line, clean, short, to_json
+from evented_agent.ledger.connection import safe_url
+from evented_agent.messages import AssistantMessage, Message, ToolMessage, dump_messages
+from evented_agent.results import RunInfo, Status
+from evented_agent.topic import start_of
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def _since(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
+    """Read a span before now (``90s``, ``15m``, ``1h``, ``7d``, ``2w``), or an ISO time."""
+    if value is None:
+        return None
+    if span := re.fullmatch(r"(\d{1,6})([smhdw])", value):
+        return datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
+    try:
+        return datetime.fromisoformat(value).astimezone()
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither a span such as 1h nor a time.") from None
+
+
+def _cursor(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    try:
+        start_of(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
+@click.group()
+@shared
+def runs(choices: Choices) -> None:
+    """See, follow, end and delete runs."""
+
+
+@runs.command("ls")
+@click.option("--status", type=click.Choice(get_args(Status)))
+@click.option("--agent", metavar="ID")
+@click.option("--thread", metavar="ID")
+@click.option("--resource", metavar="ID")
+@click.option("--since", callback=_since, metavar="SPAN", help="1h, 7d, or an ISO time.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@shared
+def list_runs(
+    choices: Choices,
+    status: str | None,
+    agent: str | None,
+    thread: str | None,
+    resource: str | None,
+    since: datetime | None,
+    limit: int,
+) -> None:
+    """List the newest runs that match all that is given."""
+    door, output = choices.runs(), choices.output
+    found = door.runs(
+        status=status,
+        agent=agent,
+        thread_id=thread,
+        resource_id=resource,
+        since=since,
+        limit=limit,
+    )
+    if output.is_json:
+        for info in found:
+            output.record(to_json(info))
+    elif found:
+        headers = ("RUN", "AGENT", "STATUS", "STEP", "CREATED", "")
+        output.table(headers, [_row(info) for info in found])
+    else:
+        where = f"{safe_url(door.redis_url)} under prefix {door.settings.prefix!r}"
+        output.note(f"No such runs at {where}.")
+
+
+@runs.command("show")
+@click.argument("run_id", metavar="RUN")
+@shared
+def show_run(choices: Choices, run_id: str) -> None:
+    """Show a run's state and its conversation so far."""
+    door, output = choices.runs(), choices.output
+    info = door.get(run_id)
+    result = door.result(run_id)
+    if output.is_json:
+        conversation = {"text": result.text, "messages": dump_messages(result.messages)}
+        output.record(to_json(info) | conversation)
+        return
+    output.pairs(_facts(info))
+    for message in result.messages:
+        _say(output, message)
+
+
+@runs.command("watch")
+@click.argument("run_id", metavar="RUN")
+@click.option(
+    "--after", callback=_cursor, default="0", metavar="CURSOR", help="Go on after this chunk."
+)
+@shared
+def watch_run(choices: Choices, run_id: str, after: str) -> None:
+    """Follow a run from its start, or from a cursor.  Ctrl-C leaves it running."""
+    follower = Follower(choices, run_id, after)
+    try:
+        door = choices.runs()
+        door.observe(run_id, after=after)
+        info = follower.follow(door)
+    except KeyboardInterrupt:
+        follower.detach()
+    judge(choices.output, info)
+
+
+@runs.command("abort")
+@click.argument("run_id", metavar="RUN")
+@click.option("--reason", help="Shown to whoever follows the run.")
+@shared
+def abort_run(choices: Choices, run_id: str, reason: str | None) -> None:
+    """End a run; what it has said so far stays."""
+    is_asked = choices.runs().abort(run_id, reason=reason)
+    if choices.output.is_json:
+        choices.output.record({"runId": run_id, "isAborting": is_asked})
+    told = "is being aborted" if is_asked else "had ended before"
+    choices.output.note(f"Run {run_id} {told}.")
+
+
+@runs.command("delete")
+@click.argument("run_id", metavar="RUN")
+@shared
+def delete_run(choices: Choices, run_id: str) -> None:
+    """Remove everything of a run, also of a running one."""
+    choices.runs().delete(run_id)
+    if choices.output.is_json:
+        choices.output.record({"runId": run_id, "isDeleted": True})
+    choices.output.note(f"Run {run_id} is deleted.")
+
+
+def _row(info: RunInfo) -> tuple[str, ...]:
+    more = ""
+    if info.waiting_for:
+        more = f"waits for {info.waiting_for.partition(';')[0]}"
+    elif info.error:
+        more = short(f"{info.error.name}: {info.error.message}")
+    return (info.run_id, info.agent, info.status, str(info.step), ago(info.created_at), more)
+
+
+def _facts(info: RunInfo) -> list[tuple[str, object]]:
+    reason = f" ({info.finish_reason})" if info.finish_reason else ""
+    usage = info.usage
+    return [
+        ("run", info.run_id),
+        ("agent", info.agent),
+        ("status", f"{info.status}{reason}"),
+        ("step", info.step),
+        ("worker", info.worker),
+        ("waiting for", info.waiting_for),
+        ("thread", info.thread_id),
+        ("resource", info.resource_id),
+        ("created", _moment(info.created_at)),
+        ("started", _moment(info.started_at)),
+        ("ended", _moment(info.ended_at)),
+        ("tokens", f"{usage.input_tokens} in, {usage.output_tokens} out"),
+        ("error", info.error and clean(f"{info.error.name}: {info.error.message}")),
+        ("cursor", info.cursor),
+    ]
+
+
+def _moment(moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    return f"{moment.astimezone().isoformat(sep=' ', timespec='seconds')} ({ago(moment)})"
+
+
+def _say(output: Output, message: Message) -> None:
+    output.line()
+    if isinstance(message, ToolMessage):
+        sign = "!" if message.is_error else "<"
+        output.line(f"{sign} {message.name}: {short(message.result)}")
+        return
+    text = message.content if isinstance(message.content, str) else short(_parts(message.content))
+    if text:
+        output.line(f"{message.role}: {text}")
+    if isinstance(message, AssistantMessage):
+        for call in message.tool_calls:
+            output.line(call_line(call.name, call.arguments))
+
+
+def _parts(parts: list[Any]) -> list[Any]:
+    return [part.model_dump(mode="json") for part in parts]

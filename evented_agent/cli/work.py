@@ -1,0 +1,119 @@
+"""``run``, ``worker``, ``workers``, ``demo``: starting runs, and what executes them."""
+
+import os
+import shlex
+import sys
+import uuid
+
+import click
+
+from evented_agent.celery import create_evented_agent
+from evented_agent.cli.choices import Choices, shared
+from evented_agent.cli.follow import Follower, judge
+from evented_agent.cli.output import to_json
+from evented_agent.errors import UnknownAgent
+from evented_agent.runs import Runs
+
+#: Attempts wait for models, not for processors.
+SLOTS = 100
+
+
+@click.command("run")
+@click.argument("agent")
+@click.argument("message")
+@click.option("--detach", is_flag=True, help="Print the run's id and leave.")
+@click.option("--run-id", metavar="ID", help="The same id and message is the same run.")
+@shared
+def run(choices: Choices, agent: str, message: str, detach: bool, run_id: str | None) -> None:
+    """Start a run of AGENT and follow it.
+
+    MESSAGE may be - for stdin. Ctrl-C leaves the run running.
+    """
+    app = choices.needed_app()
+    door = choices.runs()
+    if agent not in door.agents:
+        raise UnknownAgent(agent, door.agents)
+    text = sys.stdin.read() if message == "-" else message
+    # Named here, so that whoever interrupts the next line knows what was started.
+    run_id = run_id or uuid.uuid4().hex
+    follower = Follower(choices, run_id)
+    try:
+        create_evented_agent(door.agents[agent], app=app).stream(text, run_id=run_id)
+        if detach:
+            _print_id(choices, run_id)
+            return
+        choices.output.note(f"Run {run_id}")
+        info = follower.follow(door)
+    except KeyboardInterrupt:
+        follower.detach()
+    judge(choices.output, info)
+
+
+@click.command("worker")
+@click.option("-c", "--concurrency", type=click.IntRange(1), help=f"Slots; {SLOTS} threads.")
+@click.option("-P", "--pool", default="threads", show_default=True)
+@click.option("-Q", "--queues", metavar="QUEUE", help="By default the queue of the app's agents.")
+@click.option("-n", "--hostname", metavar="NAME", help="The worker's name; needed for a second.")
+@click.argument("extra", nargs=-1, metavar="[-- CELERY OPTIONS]")
+@shared
+def worker(
+    choices: Choices,
+    concurrency: int | None,
+    pool: str,
+    queues: str | None,
+    hostname: str | None,
+    extra: tuple[str, ...],
+) -> None:
+    """Become a Celery worker that serves the app's agents."""
+    app = choices.needed_app()
+    queue = queues or Runs.of(app).settings.queue
+    if concurrency is None and pool == "threads":
+        concurrency = app.conf.worker_concurrency or SLOTS
+    options = ["-P", pool, "-Q", queue, "-E", "--without-gossip", "--without-mingle"]
+    # A message that waits in one worker's memory is of no use to the others.
+    options += ["--prefetch-multiplier", "1", "--loglevel", "INFO"]
+    if concurrency is not None:
+        options += ["-c", str(concurrency)]
+    if hostname is not None:
+        options += ["-n", hostname]
+    command = ["-m", "celery", "-A", str(choices.app), "worker", *options, *extra]
+    choices.output.note(shlex.join(command[1:]))
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *command])  # noqa: S606 - no shell on purpose
+
+
+@click.command("workers")
+@shared
+def workers(choices: Choices) -> None:
+    """List the workers that were heard of in the last 10 s."""
+    output = choices.output
+    found = choices.runs().workers()
+    if output.is_json:
+        for live in found:
+            output.record(to_json(live))
+    elif found:
+        headers = ("WORKER", "POOL", "BUSY", "QUEUES", "AGENTS")
+        rows = [
+            (w.node, w.pool, f"{w.busy}/{w.slots}", " ".join(w.queues), " ".join(w.agents))
+            for w in found
+        ]
+        output.table(headers, rows)
+    else:
+        output.note("No live worker. Start one with: evented-agent worker -A MODULE")
+
+
+@click.command("demo")
+@click.option("--kill/--no-kill", default=True, help="Kill the worker in mid-answer.")
+@shared
+def demo(_choices: Choices, kill: bool) -> None:
+    """Watch an agent survive the death of its worker."""
+    from evented_agent.demo import run_demo
+
+    raise click.exceptions.Exit(run_demo(kill=kill))
+
+
+def _print_id(choices: Choices, run_id: str) -> None:
+    if choices.output.is_json:
+        choices.output.record({"runId": run_id})
+    else:
+        choices.output.line(run_id)
