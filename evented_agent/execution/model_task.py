@@ -14,7 +14,14 @@ from evented_agent.execution.output import Closing
 from evented_agent.ledger.records import Finish, NewTask, Work
 from evented_agent.loop import State, Turn, dump_entry, fold
 from evented_agent.messages import ToolCall, load_messages
-from evented_agent.models.protocol import Model, ModelEvent, ModelRequest, ToolSpec
+from evented_agent.models.protocol import (
+    Model,
+    ModelEvent,
+    ModelRequest,
+    ReasoningPiece,
+    TextPiece,
+    ToolSpec,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -103,15 +110,18 @@ async def _listen(attempt: Attempt, model: Model, request: ModelRequest, answer:
     """Stream the answer into the topic; `ModelError` unless it came to its end."""
     output = attempt.output
     events = model.stream(request)
-    pieces = 0
+    words = 0
     try:
         async with asyncio.timeout(attempt.agent.model_timeout):
             async for event in events:
                 for type_, payload in answer.take(event):
                     _say(attempt, type_, payload)
-                pieces += 1
-                if pieces % PIECES_PER_TURN == 1:
-                    await asyncio.sleep(0)
+                # Words are for people: the first leaves at once. A call's arguments may wait for
+                # whatever else has arrived with them.
+                if isinstance(event, TextPiece | ReasoningPiece):
+                    if words % PIECES_PER_TURN == 0:
+                        await asyncio.sleep(0)
+                    words += 1
                 if output.is_full:
                     await output.room()
     except TimeoutError:

@@ -1,0 +1,49 @@
+"""The Celery application of the benchmarks; callers and workers import it."""
+
+import os
+from collections.abc import AsyncIterator
+
+from celery import Celery
+
+from evented_agent import Agent, create_evented_agent, tool
+from evented_agent.models.protocol import AnswerEnded, ModelEvent, ModelRequest, TextPiece
+
+app = Celery("benchmarks", broker=os.environ["BENCH_BROKER_URL"])
+# As celeryconfig.py has it.
+app.conf.worker_prefetch_multiplier = 1
+app.conf.broker_transport_options = {"ack_emulation": False}
+
+
+@tool
+def work(n: int) -> int:
+    """Do a piece of work."""
+    return n + 1
+
+
+class Synthetic:
+    """A model inside the worker: as fast as Python can say words."""
+
+    name = "synthetic/words"
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        for n in range(int(str(request.settings["words"]))):
+            yield TextPiece(f"w{n} ")
+        yield AnswerEnded("stop")
+
+
+def agent(id_: str, model: object) -> Agent:
+    return Agent(id=id_, model=model, tools=[work], max_steps=50)  # type: ignore[arg-type]
+
+
+agents = {
+    agent.id: create_evented_agent(agent, app=app, redis_url=os.environ["BENCH_REDIS_URL"])
+    for agent in (
+        agent("steps", "openai-chat/mock-s10-t20"),
+        agent("answer", "openai-chat/mock-t20"),
+        agent("flood", "openai-chat/mock-t20000"),
+        agent("synthetic", Synthetic()),
+        agent("five-seconds", "openai-chat/mock-s4-d1000-t20"),
+        agent("half-second", "openai-chat/mock-d500-t5"),
+        agent("speaker", "openai-chat/mock-t400-g20"),
+    )
+}
