@@ -43,4 +43,6 @@ clean:  ## forget the virtual environment
 
 .venv/dev: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[local,cli,flower]" --group dev
+	@# Only its data and simulators are used; its dependencies are gigabytes.
+	$(BIN)/python -m pip install --quiet --no-deps bfcl-eval==2026.3.23
 	@touch $@ .venv/demo

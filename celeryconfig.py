@@ -14,8 +14,8 @@ broker_url = (
 # A worker started before its broker waits for it.
 broker_connection_retry_on_startup = True
 
-# kombu notes each message in Redis until it is acknowledged, to send it again should the worker die.
-# Runs do that by themselves, faster and without repeating a long task, so this saves a fifth of
+# kombu notes each message in Redis until it is acknowledged, to send it again should the worker
+# die. Runs do that by themselves, faster and without repeating a long task, so this saves a fifth of
 # the time between two tasks. Leave the line out if other tasks use this configuration.
 broker_transport_options = {"ack_emulation": False}
 

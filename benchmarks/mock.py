@@ -19,48 +19,49 @@ def behaviour(model: str) -> dict[str, int]:
 
 
 class Exchange:
-    """One request and its streamed answer."""
+    """One request and its streamed answer; a subclass may say something else."""
 
     def __init__(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
-        self._request = request
+        self.request = request
         self._writer = writer
-        self._how = behaviour(request["model"])
         self._head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1}
 
     async def answer(self) -> None:
-        await asyncio.sleep(self._how["d"] / 1000)
         self._writer.write(
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
             b"transfer-encoding: chunked\r\n\r\n"
         )
-        step = sum(message["role"] == "tool" for message in self._request["messages"])
-        if step < self._how["s"]:
-            self._call(step)
-        else:
-            await self._say()
+        await self.say()
         usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
         self._send({**self._head, "model": "mock", "choices": [], "usage": usage})
         self._write(b"data: [DONE]\n\n")
         self._writer.write(b"0\r\n\r\n")
         await self._writer.drain()
 
-    def _call(self, step: int) -> None:
-        function = {"name": "work", "arguments": json.dumps({"n": step})}
-        call = {"index": 0, "id": f"call_{step}", "type": "function", "function": function}
-        self._delta({"role": "assistant", "tool_calls": [call]})
-        self._delta({}, "tool_calls")
-
-    async def _say(self) -> None:
-        for n in range(self._how["t"]):
-            self._delta({"content": f"w{n} "})
-            if self._how["g"]:
+    async def say(self) -> None:
+        how = behaviour(self.request["model"])
+        await asyncio.sleep(how["d"] / 1000)
+        step = sum(message["role"] == "tool" for message in self.request["messages"])
+        if step < how["s"]:
+            self.call(f"call_{step}", "work", {"n": step})
+            return
+        for n in range(how["t"]):
+            self.delta({"content": f"w{n} "})
+            if how["g"]:
                 await self._writer.drain()
-                await asyncio.sleep(self._how["g"] / 1000)
+                await asyncio.sleep(how["g"] / 1000)
             elif n % 64 == 63:
                 await self._writer.drain()
-        self._delta({}, "stop")
+        self.delta({}, "stop")
 
-    def _delta(self, delta: dict[str, Any], reason: str | None = None) -> None:
+    def call(self, id_: str, name: str, arguments: dict[str, Any]) -> None:
+        """Ask for one tool call and end the answer."""
+        function = {"name": name, "arguments": json.dumps(arguments)}
+        call = {"index": 0, "id": id_, "type": "function", "function": function}
+        self.delta({"role": "assistant", "tool_calls": [call]})
+        self.delta({}, "tool_calls")
+
+    def delta(self, delta: dict[str, Any], reason: str | None = None) -> None:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
         self._send({**self._head, "model": "mock", "choices": [choice]})
 
@@ -71,38 +72,35 @@ class Exchange:
         self._writer.write(b"%x\r\n%s\r\n" % (len(data), data))
 
 
-calls = 0
-
-
-async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    global calls  # noqa: PLW0603 - one counter for the whole process
+async def converse(
+    exchange: type[Exchange], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Answer the requests of one connection."""
     try:
-        while line := await reader.readline():
+        while await reader.readline():
             length = 0
             while (header := await reader.readline()) not in (b"\r\n", b""):
                 if header.lower().startswith(b"content-length:"):
                     length = int(header.split(b":")[1])
-            body = await reader.readexactly(length)
-            if line.startswith(b"GET"):
-                writer.write(
-                    b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%d" % (len(str(calls)), calls)
-                )
-                continue
-            calls += 1
-            await Exchange(json.loads(body), writer).answer()
+            await exchange(json.loads(await reader.readexactly(length)), writer).answer()
     except (ConnectionError, asyncio.IncompleteReadError):
         pass
     finally:
         writer.close()
 
 
-async def main() -> None:
+async def serve(port: int, exchange: type[Exchange] = Exchange) -> None:
+    """Serve on a loopback port until the process ends."""
     server = await asyncio.start_server(
-        serve, "127.0.0.1", int(sys.argv[1]), backlog=1024, limit=2**22
+        lambda reader, writer: converse(exchange, reader, writer),
+        "127.0.0.1",
+        port,
+        backlog=1024,
+        limit=2**22,
     )
     async with server:
         await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(serve(int(sys.argv[1])))

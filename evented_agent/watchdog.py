@@ -73,6 +73,7 @@ class Watchdog:
         self._fleet = 1
         self._free_slots = 1
         self._bell_works = True
+        self._saw_pause = False
         self._is_leaving = threading.Event()
         self._is_stopped = threading.Event()
         self._thread = threading.Thread(
@@ -144,27 +145,34 @@ class Watchdog:
 
     def _tick(self, shard: int) -> Tick:
         started = boottime()
-        late = started - self._next_look[shard]
         last_now, last_at = self._last_look.get(shard, (0, started))
-        since = Since(last_now, int((started - last_at) * 1000), max(0, int(late * 1000)))
+        late = started - self._next_look[shard]
+        # Being late is mostly this machine's own affair; so late, that of everything on it.
+        saw_pause = self._saw_pause or late * 1000 > self._lease_ms
         call = tick(
             self._keys,
             shard,
             watchdog=self._id,
             lock_ms=LOCK_MS,
-            since=since,
+            since=Since(last_now, int((started - last_at) * 1000), saw_pause),
             most=MOST_RUNS,
             lease_ms=self._lease_ms,
         )
+        # Until there is an answer, Redis counts as silent.
+        self._saw_pause = True
         look: Tick = self._ledger.send(call, patience=0)
         took = boottime() - started
+        self._saw_pause = took * 1000 > pause_ms(self._lease_ms)
         self._last_look[shard] = (look.now, started + took)
         self._next_look[shard] = started + TICK
-        if took * 1000 > pause_ms(self._lease_ms):
-            # Redis was paused during the call: the next tick, which is late, says so.
-            self._next_look[shard] = started
-            return dataclasses.replace(look, due=(), unheard=())
-        return look
+        if look.grace_begins:
+            logger.warning(
+                "Redis %s: leases count again in %.0f s",
+                look.grace_begins,
+                self._lease_ms / 1000 + 2,
+            )
+        # Redis was paused during the call: the next tick says so, before anybody is called dead.
+        return dataclasses.replace(look, due=(), unheard=()) if self._saw_pause else look
 
     def _count(self) -> None:
         """How many messages are worth sending again: none helps while every slot is busy."""

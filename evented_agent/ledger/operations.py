@@ -285,7 +285,7 @@ class Tick:
     """What one look at a shard's alarms gave; *now* is the time of the Redis clock (ms).
 
     *is_watching* tells whether this watchdog is the one that looks, *due* names runs whose alarm
-    rang, *unheard* those with a message that may be lost.
+    rang, *unheard* those with a message that may be lost, *grace_begins* why leases get more time.
     """
 
     is_watching: bool
@@ -294,6 +294,7 @@ class Tick:
     grace_until: int = 0
     due: Sequence[str] = ()
     unheard: Sequence[str] = ()
+    grace_begins: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +303,7 @@ class Since:
 
     now: int = 0
     elapsed: int = 0
-    late: int = 0
+    saw_pause: bool = False
 
 
 def tick(
@@ -314,16 +315,17 @@ def tick(
         if reply[0] != b"ok":
             return Tick(is_watching=False, now=int(reply[1]), wait_ms=int(reply[2]))
         due, unheard = ([_text(run_id) for run_id in found] for found in reply[3:5])
-        return Tick(True, int(reply[1]), 0, int(reply[2]), due, unheard)
+        why = _text(reply[5])
+        return Tick(True, int(reply[1]), 0, int(reply[2]), due, unheard, why)
 
-    waited = (since.now, since.elapsed, since.late)
+    waited = (since.now, since.elapsed, int(since.saw_pause))
     args = (watchdog, lock_ms, *waited, most, pause_ms(lease_ms), lease_ms + 2000)
     return Call(script("tick"), keys.watch(shard), args, parse)
 
 
 def pause_ms(lease_ms: int) -> int:
     """A silence of Redis so long that heartbeats may have been missed."""
-    return lease_ms // 2
+    return lease_ms * 2 // 3 - 100
 
 
 def _text(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""A real workload: multi-turn tool-use dialogs of the Berkeley Function Calling Leaderboard."""

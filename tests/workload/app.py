@@ -1,0 +1,87 @@
+"""The Celery application of the workload: one agent with all tools of all simulators.
+
+The simulators' state is in Redis, so that any worker can take the next call; a call and its effect
+are stored together under the call's idempotency key, so that a repeated call has no second effect.
+"""
+
+import inspect
+import os
+import pickle
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import redis
+from celery import Celery
+
+from evented_agent import Agent, ToolContext, create_evented_agent, tool
+from evented_agent.tools import Tool
+from tests.workload.dialogs import Call, apply, dialogs, methods, simulators
+
+REDIS_URL = os.environ["WORKLOAD_REDIS_URL"]
+
+app = Celery("tests.workload", broker=REDIS_URL)
+app.conf.worker_prefetch_multiplier = 1
+app.conf.broker_connection_retry_on_startup = True
+
+
+@cache
+def states() -> "redis.Redis":
+    return redis.Redis.from_url(REDIS_URL)
+
+
+def state_key(scope: str, dialog: str) -> str:
+    return f"workload:{scope}:{dialog}:state"
+
+
+def act(scope: str, dialog_id: str, key: str, call: Call) -> str:
+    """Do a call in the dialog's simulators, once."""
+    dialog, client = dialogs()[dialog_id], states()
+    state, results = state_key(scope, dialog_id), f"workload:{scope}:{dialog_id}:results"
+    with client.lock(f"{state}:lock", timeout=5):
+        if (known := client.hget(results, key)) is not None:
+            return bytes(known).decode()  # type: ignore[arg-type]
+        stored = client.get(state)
+        instances = pickle.loads(stored) if stored else simulators(dialog)  # type: ignore[arg-type]
+        result = apply(dialog, instances, call)
+        with client.pipeline() as both:
+            both.set(state, pickle.dumps(instances))
+            both.hset(results, key, result)
+            both.execute()
+    return result
+
+
+def _tool(name: str, signature: inspect.Signature) -> Tool:
+    def run(ctx: ToolContext, **arguments: Any) -> str:
+        given = {key: value for key, value in arguments.items() if value is not UNSET}
+        where = ctx.context
+        return act(where["scope"], where["dialog"], ctx.idempotency_key, Call(name, given))
+
+    context = inspect.Parameter(
+        "ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=ToolContext
+    )
+    own = [
+        parameter.replace(
+            annotation=Any,
+            default=parameter.default if parameter.default is parameter.empty else UNSET,
+        )
+        for parameter in signature.parameters.values()
+        if parameter.name != "self"
+    ]
+    run.__signature__ = inspect.Signature([context, *own])  # type: ignore[attr-defined]
+    run.__annotations__ = {"ctx": ToolContext, **{parameter.name: Any for parameter in own}}
+    run.__name__ = name
+    declare: Callable[[Any], Tool] = tool(name=name, description=f"Call {name}.")
+    return declare(run)
+
+
+#: Stands for an argument that the model left out; the simulator's own default applies.
+UNSET = None
+
+agent = Agent(
+    id="bfcl",
+    model="openai-chat/player",
+    tools=[_tool(name, signature) for name, signature in methods().items()],
+    max_steps=100,
+)
+evented = create_evented_agent(agent, app=app, redis_url=REDIS_URL)
