@@ -1,23 +1,27 @@
 """A real workload ends in the right state, whichever worker takes the next call."""
 
-from pathlib import Path
+from collections.abc import Iterator
+
+import pytest
 
 from tests.workload.dialogs import dialogs
-from tests.workload.run import deployment, play_all
+from tests.workload.run import Fleet, deployment, play_all
 
 
-def test_dialogs_end_in_the_state_of_direct_calls(tmp_path: Path) -> None:
-    ids = list(dialogs())[::20]
-    with deployment(tmp_path, workers=2) as fleet:
-        outcomes = play_all(ids, fleet)
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with deployment(tmp_path_factory.mktemp("workload"), workers=2) as started:
+        yield started
+
+
+def test_dialogs_end_in_the_state_of_direct_calls(fleet: Fleet) -> None:
+    outcomes = play_all(list(dialogs())[::20], fleet)
 
     assert [outcome.dialog for outcome in outcomes if not outcome.is_equal] == []
 
 
-def test_killed_workers_change_no_outcome(tmp_path: Path) -> None:
-    ids = list(dialogs())[5::20]
-    with deployment(tmp_path, workers=2) as fleet:
-        outcomes = play_all(ids, fleet, kill_every=2)
+def test_killed_workers_change_no_outcome(fleet: Fleet) -> None:
+    outcomes = play_all(list(dialogs())[5::4], fleet, kill_every=1.5)
 
     assert [outcome.dialog for outcome in outcomes if not outcome.is_equal] == []
     assert fleet.kills
