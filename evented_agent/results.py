@@ -95,7 +95,7 @@ def info_of(record: Record, workers: Sequence[LiveWorker] = ()) -> RunInfo:
         thread_id=fields.get("thread"),
         resource_id=fields.get("resource"),
         worker=running,
-        waiting_for=None if running else waiting_for(record, workers),
+        waiting_for=waiting_for(record, workers),
         finish_reason=fields.get("finish_reason"),
         error=_error(fields),
     )
@@ -131,7 +131,7 @@ def waiting_for(record: Record, workers: Sequence[LiveWorker]) -> str | None:
     fields = record.fields
     agent, queue = fields["agent"], fields["queue"]
     here = [worker for worker in workers if queue in worker.queues]
-    start = f"start one with: celery -A YOUR_APP worker -P threads -Q {queue}"
+    start = f"start one with: evented-agent worker -A YOUR_APP -Q {queue}"
     if not here:
         return f"a worker for queue {queue!r}; {start}"
     serving = [worker for worker in here if agent in worker.agents]
@@ -148,6 +148,9 @@ def waiting_for(record: Record, workers: Sequence[LiveWorker]) -> str | None:
 
 
 def _waits(record: Record, task: Task) -> bool:
+    """Whether nobody takes a queued task, or nobody notices that a running one's worker died."""
+    if task.state == "running":
+        return record.now - task.lease > WAITING_MS
     if task.state != "queued" or task.not_before is not None:
         return False
     return record.now - task.queued_at > WAITING_MS

@@ -158,7 +158,8 @@ class Runs:
         self._may_block("result")
         record = self.ledger.send(operations.read(self.keys, run_id, journal=True))
         names = _pointers(record.entries)
-        found = self.ledger.client().hmget(self.keys.of(run_id).blobs, names) if names else []
+        blobs = self.keys.of(run_id).blobs
+        found = self.ledger.fetch_blobs(blobs, names) if names else []
         return result_of(record, _filled(record.entries, found))
 
     async def aresult(self, run_id: str) -> RunResult:

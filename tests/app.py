@@ -35,6 +35,19 @@ app.conf.update(
     if BROKER.startswith("redis")
     else {},
 )
+if os.environ.get("TEST_HOSTILE"):
+    app.conf.update(
+        task_annotations={"*": {"rate_limit": "1/h", "acks_late": True, "max_retries": 9}},
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_time_limit=2,
+        task_soft_time_limit=1,
+        task_serializer="pickle",
+        task_default_rate_limit="1/h",
+        task_store_errors_even_if_ignored=True,
+        result_backend="redis://127.0.0.1:1/0",
+        accept_content=["pickle", "json"],
+    )
 settings = Settings(prefix=PREFIX, queue=QUEUE, shutdown_grace=timedelta(seconds=GRACE))
 
 

@@ -73,6 +73,13 @@ class EventedAgent(DurableAgent):
             self._app, self._runs = app, runs
         return self
 
+    def stop(self) -> None:
+        """Stop what runs in this process under ``task_always_eager``; elsewhere, nothing."""
+        with _registering:
+            engine, self._eager = self._eager, None
+        if engine is not None:
+            engine.stop()
+
     def __getattr__(self, name: str) -> Any:
         # Only `_runs` can be missing, before register().
         if name == "_runs":

@@ -176,6 +176,8 @@ class Ledger:
                 if time.monotonic() + wait > patience_ends:
                     raise self._unavailable(error) from None
                 time.sleep(wait)
+            except RedisError as error:
+                raise self._refused(error) from None
         raise AssertionError("waits are endless")
 
     async def asend(self, call: Call[T], *, patience: float = 2.0) -> T:
@@ -189,6 +191,8 @@ class Ledger:
                 if time.monotonic() + wait > patience_ends:
                     raise self._unavailable(error) from None
                 await asyncio.sleep(wait)
+            except RedisError as error:
+                raise self._refused(error) from None
         raise AssertionError("waits are endless")
 
     async def afetch_blobs(self, key: str, names: list[str]) -> list[bytes]:
@@ -203,6 +207,14 @@ class Ledger:
                     raise self._unavailable(error) from None
                 await asyncio.sleep(wait)
         raise AssertionError("waits are endless")
+
+    def fetch_blobs(self, key: str, names: list[str]) -> list[bytes]:
+        """Fetch large payloads; they are written before whatever points to them."""
+        try:
+            found: list[Any] = self.client().hmget(key, names)
+        except RedisError as error:
+            raise self._unavailable(error) from None
+        return [bytes(payload) if payload else b"" for payload in found]
 
     def send_all(self, calls: list[Call[Any]]) -> list[Any]:
         """Send many calls in one round trip, once; an answer may be an exception."""
@@ -266,6 +278,12 @@ class Ledger:
                 client.script_load(script.source)
             replies = ask()
         return [_parse(call, reply) for call, reply in zip(calls, replies, strict=True)]
+
+    def _refused(self, error: RedisError) -> LedgerUnavailable:
+        return LedgerUnavailable(
+            f"Redis at {safe_url(self.url)} refused: {error}. Check the user's permissions and the "
+            "server's log."
+        )
 
     def _unavailable(self, error: BaseException) -> LedgerUnavailable:
         return LedgerUnavailable(

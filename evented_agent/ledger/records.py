@@ -79,6 +79,7 @@ class Task:
     tries: int = 0
     model: int = 0
     queued_at: int = 0
+    lease: int = 0
     not_before: int | None = None
 
     @classmethod
@@ -100,6 +101,7 @@ class Task:
             tries=int(record.get("tries", 0)),
             model=int(record.get("model", 0)),
             queued_at=int(record.get("queued_at", 0)),
+            lease=int(record.get("lease", 0)),
             not_before=record.get("not_before"),
         )
 
