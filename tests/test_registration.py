@@ -129,6 +129,6 @@ def test_annotations_for_all_tasks_do_not_reach_ours() -> None:
     create_evented_agent(agent("a"), app=here)
     task = here.tasks["evented_agent.model"]
 
-    assert (task.rate_limit, task.acks_late, task.max_retries) == (None, False, 0)
+    assert (task.rate_limit, task.acks_late, task.max_retries) == ("0/s", False, 0)
     assert task.time_limit is not None
     assert task.time_limit > 10_000_000

@@ -30,7 +30,8 @@ class AgentTask(Task):  # type: ignore[type-arg]
     ignore_result = True
     store_errors_even_if_ignored = False
     serializer = "json"
-    rate_limit = None
+    # No limit; None would mean: as configured.
+    rate_limit = "0/s"
     track_started = True
     time_limit = NO_LIMIT
     soft_time_limit = NO_LIMIT
