@@ -86,6 +86,7 @@ class DurableAgent:
         refuse_on_loop("stream", "astream", allowed=self._runs.allow_blocking)
         runs = self._door()
         run_id, call, due = self._creation(runs, input, options)
+        runs.agree()
         if runs.ledger.send(call):
             runs.bell.ring([due])
         return RunStream(runs, run_id)
@@ -96,6 +97,7 @@ class DurableAgent:
         async def start() -> AsyncRunStream:
             runs = self._door()
             run_id, call, due = self._creation(runs, input, options)
+            await runs.aagree()
             if await runs.ledger.asend(call):
                 # A broker that hangs must not hang the caller's event loop.
                 await asyncio.to_thread(runs.bell.ring, [due])

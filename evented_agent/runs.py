@@ -78,6 +78,7 @@ class Runs:
         self.allow_blocking = allow_blocking
         self._given_url = redis_url
         self._ledger: Ledger | None = None
+        self._is_agreed = False
 
     @classmethod
     def of(cls, app: Any) -> "Runs":
@@ -117,12 +118,8 @@ class Runs:
         Raises `ConfigurationError` with the line to change.
         """
         found = self.ledger.send(fleet.deployment(self.keys))
+        self._compare(found)
         where = safe_url(self.redis_url)
-        if found.shards != self.settings.shards:
-            raise ConfigurationError(
-                f"Settings(shards={self.settings.shards}) does not match {where}, where runs are "
-                f"spread over {found.shards}. Set shards={found.shards} in every process."
-            )
         if found.eviction not in ("", "noeviction") and not self.settings.allow_eviction:
             raise ConfigurationError(
                 f"Redis at {where} has maxmemory-policy {found.eviction!r} and may drop runs. Set "
@@ -135,6 +132,28 @@ class Runs:
                 where,
             )
         return found
+
+    def agree(self) -> None:
+        """Refuse, once per process, to create runs where other processes would not find them.
+
+        Raises `ConfigurationError`.
+        """
+        if not self._is_agreed:
+            self._compare(self.ledger.send(fleet.deployment(self.keys)))
+
+    async def aagree(self) -> None:
+        """`agree` for the running event loop."""
+        if not self._is_agreed:
+            self._compare(await self.ledger.asend(fleet.deployment(self.keys)))
+
+    def _compare(self, found: fleet.Deployment) -> None:
+        if found.shards != self.settings.shards:
+            raise ConfigurationError(
+                f"Settings(shards={self.settings.shards}) does not match "
+                f"{safe_url(self.redis_url)}, where runs are spread over {found.shards}. Set "
+                f"shards={found.shards} in every process."
+            )
+        self._is_agreed = True
 
     # Looking --------------------------------------------------------------------------------------
 

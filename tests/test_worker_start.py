@@ -59,6 +59,11 @@ def test_other_shards_than_stored_are_refused(redis_server: RedisServer) -> None
     Runs(redis_server.url, settings=Settings(prefix="sharded", shards=2)).check()
     with pytest.raises(ConfigurationError, match="Set shards=2 in every process"):
         Runs(redis_server.url, settings=Settings(prefix="sharded", shards=3)).check()
+    app = Celery("sharded", broker=redis_server.url, set_as_current=False)
+    agent = Agent(id="sharded", model=ScriptedModel(["Hi."]))
+    evented = create_evented_agent(agent, app=app, settings=Settings(prefix="sharded"))
+    with pytest.raises(ConfigurationError, match="Set shards=2 in every process"):
+        evented.stream("Hello.")
 
 
 @pytest.mark.parametrize("pool", ["gevent", "eventlet"])
