@@ -221,7 +221,7 @@ def test_a_run_without_a_worker_says_what_it_waits_for(env: Env, redis_server: R
     alone = {**env, "TEST_PREFIX": "lonely", "TEST_QUEUE": "nobody"}
     following = started(alone, "run", *APP, "hello", "Hi")
     assert following.stderr is not None
-    told = read_until(following.stderr, "celery -A YOUR_APP worker")
+    told = read_until(following.stderr, "evented-agent worker -A YOUR_APP")
     following.send_signal(signal.SIGINT)
     following.communicate(timeout=20)
 
