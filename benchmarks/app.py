@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from celery import Celery
 
 from evented_agent import Agent, create_evented_agent, tool
-from evented_agent.models.protocol import AnswerEnded, ModelEvent, ModelRequest, TextPiece
+from evented_agent.models.protocol import AnswerEnded, Model, ModelEvent, ModelRequest, TextPiece
 
 app = Celery("benchmarks", broker=os.environ["BENCH_BROKER_URL"])
-# As celeryconfig.py has it.
-app.conf.worker_prefetch_multiplier = 1
-app.conf.broker_transport_options = {"ack_emulation": False}
+app.conf.broker_connection_retry_on_startup = True
+if "BENCH_CELERY_DEFAULTS" not in os.environ:
+    # As celeryconfig.py has it.
+    app.conf.worker_prefetch_multiplier = 1
+    app.conf.broker_transport_options = {"ack_emulation": False}
 
 
 @tool
@@ -31,8 +33,8 @@ class Synthetic:
         yield AnswerEnded("stop")
 
 
-def agent(id_: str, model: object) -> Agent:
-    return Agent(id=id_, model=model, tools=[work], max_steps=50)  # type: ignore[arg-type]
+def agent(id_: str, model: str | Model) -> Agent:
+    return Agent(id=id_, model=model, tools=[work], max_steps=50)
 
 
 agents = {
@@ -41,9 +43,10 @@ agents = {
         agent("steps", "openai-chat/mock-s10-t20"),
         agent("answer", "openai-chat/mock-t20"),
         agent("flood", "openai-chat/mock-t20000"),
+        agent("small-flood", "openai-chat/mock-t2000"),
         agent("synthetic", Synthetic()),
         agent("five-seconds", "openai-chat/mock-s4-d1000-t20"),
         agent("half-second", "openai-chat/mock-d500-t5"),
-        agent("speaker", "openai-chat/mock-t400-g20"),
+        agent("speaker", "openai-chat/mock-t200-g20"),
     )
 }

@@ -1,13 +1,15 @@
 """A fast OpenAI-compatible model server for benchmarks: ``python -m benchmarks.mock PORT``.
 
 The model's name encodes what it does: ``mock-s4-d1000-t20-g5`` asks for 4 tool calls, one a step,
-takes 1000 ms to begin each answer, and at last says 20 words, 5 ms apart.
+takes 1000 ms to begin each answer, and at last says 20 words, 5 ms apart.  ``GET /counts`` tells
+what was asked of it so far, as JSON.
 """
 
 import asyncio
 import json
 import re
 import sys
+from dataclasses import asdict, dataclass
 from typing import Any
 
 _CODE = re.compile(r"([sdtg])(\d+)")
@@ -18,15 +20,27 @@ def behaviour(model: str) -> dict[str, int]:
     return codes | {key: int(n) for key, n in _CODE.findall(model.partition("-")[2])}
 
 
+@dataclass(slots=True)
+class Counts:
+    """What a provider would charge for: calls, and words that went out."""
+
+    calls: int = 0
+    words: int = 0
+
+
 class Exchange:
     """One request and its streamed answer; a subclass may say something else."""
 
-    def __init__(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, request: dict[str, Any], writer: asyncio.StreamWriter, counts: Counts
+    ) -> None:
         self.request = request
         self._writer = writer
+        self._counts = counts
         self._head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1}
 
     async def answer(self) -> None:
+        self._counts.calls += 1
         self._writer.write(
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
             b"transfer-encoding: chunked\r\n\r\n"
@@ -47,6 +61,7 @@ class Exchange:
             return
         for n in range(how["t"]):
             self.delta({"content": f"w{n} "})
+            self._counts.words += 1
             if how["g"]:
                 await self._writer.drain()
                 await asyncio.sleep(how["g"] / 1000)
@@ -73,16 +88,25 @@ class Exchange:
 
 
 async def converse(
-    exchange: type[Exchange], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    exchange: type[Exchange],
+    counts: Counts,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
 ) -> None:
     """Answer the requests of one connection."""
     try:
-        while await reader.readline():
+        while line := await reader.readline():
             length = 0
             while (header := await reader.readline()) not in (b"\r\n", b""):
                 if header.lower().startswith(b"content-length:"):
                     length = int(header.split(b":")[1])
-            await exchange(json.loads(await reader.readexactly(length)), writer).answer()
+            body = await reader.readexactly(length)
+            if line.startswith(b"GET "):
+                told = json.dumps(asdict(counts)).encode()
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(told) + told)
+                await writer.drain()
+            else:
+                await exchange(json.loads(body), writer, counts).answer()
     except (ConnectionError, asyncio.IncompleteReadError):
         pass
     finally:
@@ -91,8 +115,9 @@ async def converse(
 
 async def serve(port: int, exchange: type[Exchange] = Exchange) -> None:
     """Serve on a loopback port until the process ends."""
+    counts = Counts()
     server = await asyncio.start_server(
-        lambda reader, writer: converse(exchange, reader, writer),
+        lambda reader, writer: converse(exchange, counts, reader, writer),
         "127.0.0.1",
         port,
         backlog=1024,

@@ -1,4 +1,7 @@
-"""A reader in a process of its own: ``… RUN_ID``.  Prints what it saw as JSON."""
+"""A reader in a process of its own: takes run ids, prints what it saw of each as JSON.
+
+``ended`` is on the monotonic clock, which all processes of a machine share.
+"""
 
 import json
 import sys
@@ -11,14 +14,13 @@ def main() -> None:
     runs = agents["answer"].runs_door
     print("ready", flush=True)
     for line in sys.stdin:
-        first, tokens, bytes_ = 0.0, 0, 0
+        ended, tokens, last = 0.0, 0, ""
         for chunk in runs.observe(line.strip()):
-            if chunk.type == "text-delta":
-                first = first or time.monotonic()
+            last = chunk.type
+            if last == "text-delta":
+                ended = time.monotonic()
                 tokens += 1
-                bytes_ += len(chunk.payload.text)
-        seconds = time.monotonic() - first
-        print(json.dumps({"tokens": tokens, "seconds": seconds, "bytes": bytes_}), flush=True)
+        print(json.dumps({"tokens": tokens, "ended": ended, "last": last}), flush=True)
 
 
 if __name__ == "__main__":

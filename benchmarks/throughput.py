@@ -1,87 +1,83 @@
-"""Tokens per second to another process, runs per minute, and what they cost Redis."""
+"""Tokens per second to another process, and runs per minute."""
 
 import json
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from benchmarks import raw
-from benchmarks.harness import ROOT, Bench
+from benchmarks.harness import POOLS, ROOT, Bench
+from benchmarks.raw import RawClient
+
+#: Starts a run of so many words and returns the tokens/s at which the other process got them.
+Flow = Callable[..., float]
 
 
 def tokens(bench: Bench) -> None:
-    """A flood of tokens to a reader in another process."""
-    from benchmarks.app import agents
+    """A flood of tokens to a reader in another process, in turns with the raw client."""
+    words = bench.size(20_000, 2_000)
+    flood = "small-flood" if bench.is_quick else "flood"
+    settings = {"model_settings": {"words": words}}
+    for pool in POOLS:
+        ours, raw, synthetic = [], [], []
+        with bench.workers(pool=pool, slots=2), RawClient() as client, _flow(bench) as flow:
+            for _ in range(bench.size(7, 1)):
+                ours.append(flow(flood, words))
+                raw.append(_raw(client, words))
+                synthetic.append(flow("synthetic", words, settings))
+        ratio = statistics.median(ours) / statistics.median(raw)
+        name = f"tokens/s, {pool}"
+        report = bench.report
+        report.samples(
+            f"{name}: to another process",
+            ours,
+            "/s",
+            wanted="at least 0.5 x raw",
+            note=f"{ratio:.2f} x raw",
+            is_rate=True,
+        )
+        report.samples(f"{name}: raw client", raw, "/s", is_rate=True)
+        report.samples(
+            f"{name}: synthetic model", synthetic, "/s", wanted="at least 10,000", is_rate=True
+        )
 
-    words = 2_000 if bench.is_quick else 20_000
-    rounds = 1 if bench.is_quick else 5
-    for pool in ("threads", "prefork"):
-        with bench.workers(pool=pool, slots=2), _reader() as read:
-            agents["answer"].generate("Go.", timeout=30)
-            base = [raw.words_per_second("mock-t20000") for _ in range(rounds)]
-            ours = [read(agents["flood"].stream("Go.").run_id) for _ in range(rounds)]
-            synthetic = [
-                read(agents["synthetic"].stream("Go.", model_settings={"words": words}).run_id)
-                for _ in range(rounds)
-            ]
-        middle = rounds // 2
-        raw_rate, rate = sorted(base)[middle], sorted(ours)[middle]
-        bench.report.add(f"tokens/s, {pool}: raw client", f"{raw_rate:,.0f}")
-        bench.report.add(
-            f"tokens/s, {pool}: to another process",
-            f"{rate:,.0f} ({rate / raw_rate:.2f} x)",
-            "at least 0.5 x",
-        )
-        bench.report.add(
-            f"tokens/s, {pool}: synthetic model", f"{sorted(synthetic)[middle]:,.0f}", "10,000"
-        )
+
+def _raw(client: RawClient, words: int) -> float:
+    answer = client.ask(f"mock-t{words}")
+    if answer.words != words:
+        raise RuntimeError(f"The raw client read {answer.words} of {words} words.")
+    return words / answer.last
 
 
 def runs_per_minute(bench: Bench) -> None:
-    """100 runs of 5 model calls of 1 s on two worker processes."""
-    from benchmarks.app import agents
-
-    count = 10 if bench.is_quick else 100
-    with bench.workers(2, slots=100):
-        agents["answer"].generate("Go.", timeout=30)
+    """100 runs of 5 model calls of 1 s on two worker processes; then the raw client."""
+    count = bench.size(100, 10)
+    with bench.workers(2):
         started = time.perf_counter()
-        runs = [agents["five-seconds"].stream("Go.") for _ in range(count)]
+        runs = [bench.agents["five-seconds"].stream("Go.") for _ in range(count)]
         for run in runs:
             run.result(timeout=120)
-        seconds = time.perf_counter() - started
-    bench.report.add(
+        ours = time.perf_counter() - started
+    with RawClient() as client:
+        raw = client.loops("mock-s4-d1000-t20", count)
+    bench.report.value(
         f"{count} runs x 5 model calls of 1 s, 2 workers",
-        f"{seconds:.1f} s, {count / seconds * 60:,.0f} runs/min",
-        "at least 900 runs/min",
+        count / ours * 60,
+        "runs/min",
+        wanted="at least 900",
+        note=f"{ours:.2f} s; {raw / ours:.2f} x raw",
+    )
+    bench.report.value(
+        f"{count} loops at once, raw client", count / raw * 60, "runs/min", note=f"{raw:.2f} s"
     )
 
 
-def cost(bench: Bench) -> None:
-    """Redis bytes per token and commands per run."""
-    from benchmarks.app import agents
-
-    ledger = bench.client()
-    with bench.workers(slots=10):
-        run = agents["flood"].stream("Go.")
-        run.result(timeout=60)
-        topic = agents["flood"].runs_door.keys.of(run.run_id).topic
-        size = int(ledger.memory_usage(topic, samples=0) or 0)
-        bench.report.add("Redis bytes per token", f"{size / ledger.xlen(topic):.0f}", "at most 100")
-        list(agents["steps"].stream("Go."))
-        before = ledger.info("commandstats")
-        runs = 10
-        for _ in range(runs):
-            list(agents["steps"].stream("Go."))
-        after = ledger.info("commandstats")
-    for name in ("evalsha", "xread"):
-        calls = after[f"cmdstat_{name}"]["calls"] - before[f"cmdstat_{name}"]["calls"]
-        bench.report.add(f"{name} per run of 11 steps", f"{calls / runs:.0f}")
-
-
 @contextmanager
-def _reader() -> Iterator[Callable[[str], float]]:
+def _flow(bench: Bench) -> Iterator[Flow]:
+    """Follow runs in another process, from the call of `stream()` to the last token there."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.reader"],
         cwd=ROOT,
@@ -89,20 +85,25 @@ def _reader() -> Iterator[Callable[[str], float]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdout.readline()
+    questions, answers = process.stdin, process.stdout
+    assert questions is not None
+    assert answers is not None
 
-    def read(run_id: str) -> float:
-        process.stdin.write(f"{run_id}\n")  # type: ignore[union-attr]
-        process.stdin.flush()  # type: ignore[union-attr]
-        seen = json.loads(process.stdout.readline())  # type: ignore[union-attr]
-        return float(seen["tokens"] / seen["seconds"])
+    def flow(agent: str, words: int, options: dict[str, Any] | None = None) -> float:
+        started = time.monotonic()
+        run = bench.agents[agent].stream("Go.", **(options or {}))
+        questions.write(f"{run.run_id}\n")
+        questions.flush()
+        seen = json.loads(answers.readline())
+        if (seen["tokens"], seen["last"]) != (words, "finish"):
+            raise RuntimeError(f"Of {words} words, the reader saw {seen}.")
+        return float(words / (seen["ended"] - started))
 
     try:
-        yield read
+        answers.readline()
+        yield flow
     finally:
         process.kill()
         process.wait()
-        process.stdin.close()
-        process.stdout.close()
+        questions.close()
+        answers.close()
