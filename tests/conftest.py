@@ -1,6 +1,7 @@
 """What all tests share: one real server, and real workers on it."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 # Machines are shared and noisy: how long an example takes says nothing about it.
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("here")
+
+# A shell's background jobs ignore Ctrl-C, and so would the processes that tests send it to.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 StartWorker = Callable[..., WorkerProcess]
 
