@@ -67,7 +67,9 @@ def test_ctrl_c_stops_the_demo_and_all_that_it_started(temporary: Path) -> None:
         wait_until(lambda: "you:" in output.read_text(), "the run was started", 60)
         [home] = temporary.glob("ea-demo-*")
         demo.send_signal(signal.SIGINT)
-        assert demo.wait(30) == 130, output.read_text()
+        # Python ends itself by the signal if the interrupt came within an `exec` (of a dataclass,
+        # say); a shell sees 130 either way.
+        assert demo.wait(30) in (130, -signal.SIGINT), output.read_text()
     finally:
         demo.kill()
     assert "Interrupted" in output.read_text()
