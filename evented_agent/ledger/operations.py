@@ -5,6 +5,7 @@ idempotent by run id, token or count.
 """
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -210,7 +211,9 @@ def abort(keys: Keys, run_id: str, *, reason: str | None) -> Call[bool]:
         _check_exists(run_id, _text(reply[0]))
         return bool(reply[0] == b"ok")
 
-    return Call(script("abort"), keys.of(run_id).all, (run_id, reason or ""), parse)
+    return Call(
+        script("abort"), keys.of(run_id).all, (run_id, reason or "", secrets.token_hex(8)), parse
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +247,7 @@ def delete(
     return Call(
         script("delete"),
         (*keys.of(run_id).all, *index_keys),
-        (run_id, tombstone_ms),
+        (run_id, tombstone_ms, secrets.token_hex(8)),
         lambda reply: _check_exists(run_id, _text(reply[0])),
     )
 

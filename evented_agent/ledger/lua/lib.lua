@@ -14,7 +14,7 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 local FIELDS = {'v', 'status', 'agent', 'seq', 'live', 'abort_at', 'abort_reason',
-  'queue', 'tool_limit', 'created', 'ttl_topic', 'ttl_record', 'abort_grace', 'deleted', 'digest', 'step'}
+  'queue', 'tool_limit', 'created', 'ttl_topic', 'ttl_record', 'abort_grace', 'deleted', 'deleted_by', 'digest', 'step', 'abort_by'}
 local NUMBERS = {v = true, seq = true, abort_at = true, tool_limit = true,
   created = true, ttl_topic = true, ttl_record = true, abort_grace = true, step = true}
 local run = {}
