@@ -35,6 +35,8 @@ app.conf.update(
     if BROKER.startswith("redis")
     else {},
 )
+if queues := os.environ.get("TEST_QUEUES"):
+    app.conf.evented_agent_queues = [queues]
 if os.environ.get("TEST_HOSTILE"):
     app.conf.update(
         task_annotations={"*": {"rate_limit": "1/h", "acks_late": True, "max_retries": 9}},
@@ -125,6 +127,31 @@ def broken() -> str:
     raise RuntimeError("no such luck")
 
 
+@tool
+async def look(ctx: ToolContext, place: str) -> str:
+    """Look at a place for longer than two heartbeats take."""
+    mark("careful", f"{ctx.idempotency_key} {ctx.attempt} {time.time()}")
+    ctx.emit({"at": place})
+    await asyncio.sleep(2.2)
+    return f"There is nothing at {place}."
+
+
+@tool(retries=1)
+def knock(ctx: ToolContext) -> str:
+    """Be heard at the second time only."""
+    mark("careful", f"{ctx.idempotency_key} {ctx.attempt} {time.time()}")
+    if ctx.attempt == 1:
+        raise OSError("nobody heard it")
+    return "somebody answered"
+
+
+@tool
+def fall(ctx: ToolContext) -> str:
+    """Always fail."""
+    mark("careful", f"{ctx.idempotency_key} {ctx.attempt} {time.time()}")
+    raise RuntimeError("it fell")
+
+
 def _results(request: ModelRequest) -> list[ToolMessage]:
     return [message for message in request.messages if isinstance(message, ToolMessage)]
 
@@ -176,7 +203,23 @@ loop10 = Agent(
     id="loop10", model=ScriptedModel([*[[tool_call("add", a=1, b=2)]] * 10, "Done."]), tools=[add]
 )
 
+
+def _explore(request: ModelRequest) -> Say:
+    mark("careful-model", str(time.time()))
+    calls = [tool_call("look", place="home"), tool_call("knock"), tool_call("fall")]
+    return Say("I look around first.", calls)
+
+
+def _conclude(request: ModelRequest) -> Say:
+    mark("careful-model", str(time.time()))
+    return Say(f"That is all: {' '.join(str(message.result) for message in _results(request))}")
+
+
+careful = Agent(
+    id="careful", model=ScriptedModel([_explore, _conclude], pause=0.03), tools=[look, knock, fall]
+)
+
 evented = {
     agent.id: create_evented_agent(agent, app=app, redis_url=LEDGER, settings=settings)
-    for agent in (calculator, speaker, hello, toolbox, fallback, failing, loop10)
+    for agent in (calculator, speaker, hello, toolbox, fallback, failing, loop10, careful)
 }

@@ -1,0 +1,68 @@
+"""Workers behind proxies, and the undisturbed run that disturbed ones are compared with."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from evented_agent import EventedAgent, Runs
+from tests.durability.outcomes import Told, is_certain, told
+from tests.proxy import Moment, Proxy, Write
+from tests.servers import RedisServer
+from tests.workers import WorkerProcess
+
+Agents = dict[str, EventedAgent]
+Start = Callable[..., WorkerProcess]
+
+
+@pytest.fixture(scope="module")
+def start(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Start a worker for a queue, its own by default, with its ledger behind a proxy."""
+    folder = tmp_path_factory.mktemp("workers")
+    started: list[WorkerProcess] = []
+
+    def start_one(
+        name: str,
+        proxy: Proxy,
+        *,
+        queue: str | None = None,
+        env: dict[str, str] | None = None,
+        **options: object,
+    ) -> WorkerProcess:
+        queue = queue or name
+        ours = {"TEST_REDIS_URL": proxy.url, "TEST_QUEUES": queue}
+        worker = WorkerProcess(
+            {**environment, **ours, **(env or {})},
+            folder / f"{name}.log",
+            name=name,
+            queue=queue,
+            **options,  # type: ignore[arg-type]
+        )
+        started.append(worker.start())
+        return worker.wait_ready()
+
+    yield start_one
+    for worker in started:
+        worker.__exit__()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    start: Start, agents: Agents, runs: Runs, redis_server: RedisServer
+) -> tuple[Told, list[Write]]:
+    """What a run of the careful agent comes to, and the writes of its worker, in order."""
+    name = "undisturbed"
+    writes: list[Write] = []
+
+    def watch(write: Write, moment: Moment) -> bool:
+        if write.run_id == name and moment == "after":
+            writes.append(write)
+        return True
+
+    with Proxy(redis_server.port, watch) as proxy:
+        worker = start(name, proxy)
+        run = agents["careful"].stream("Explore.", queue=name, run_id=name)
+        run.result(timeout=30)
+        worker.kill()
+    expected = told(runs, name)
+    runs.delete(name)
+    return expected, [write for write in writes if is_certain(write)]

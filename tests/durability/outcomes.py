@@ -1,0 +1,57 @@
+"""What a run came to, as everybody sees it; and how two outcomes are compared."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from evented_agent import Runs
+from evented_agent.chunks import StepReset
+from evented_agent.ledger import operations as ops
+from tests.proxy import Write
+
+ENDS = ("finish", "error", "abort")
+
+
+@dataclass
+class Told:
+    """What the record, the journal and the result say."""
+
+    text: str
+    journal: list[bytes]
+    usage: str
+    results: dict[str, str]
+
+
+def told(runs: Runs, run_id: str) -> Told:
+    record = runs.ledger.send(ops.read(runs.keys, run_id, journal=True))
+    result = runs.result(run_id)
+    results = {
+        call: str(message.result) for step in result.steps for call, message in step.results.items()
+    }
+    return Told(result.text, sorted(record.entries), str(result.usage), results)
+
+
+def differences(
+    runs: Runs, run_id: str, expected: Told, stayed: str, *, most_resets: int
+) -> Iterator[str]:
+    """What is wrong with a run that should have come to *expected*, a sentence each."""
+    found = told(runs, run_id)
+    chunks = list(runs.observe(run_id))
+    if [chunk.seq for chunk in chunks] != list(range(1, len(chunks) + 1)):
+        yield "seq has gaps"
+    if [chunk.type for chunk in chunks if chunk.type in ENDS] != ["finish"]:
+        yield "not exactly one end chunk"
+    if chunks[-1].type != "finish":
+        yield "a chunk follows the end"
+    if found != expected:
+        yield f"another outcome: {found} instead of {expected}"
+    late = list(runs.observe(run_id).text_parts())[-1].snapshot
+    if {stayed, late} != {expected.text}:
+        yield f"readers differ: stayed {stayed!r}, late {late!r}"
+    resets = sum(isinstance(chunk, StepReset) for chunk in chunks)
+    if resets > most_resets:
+        yield f"{resets} times something was withdrawn, at most {most_resets} expected"
+
+
+def is_certain(write: Write) -> bool:
+    """Whether the write happens in each run of the careful agent: only its long call has beats."""
+    return write.script != "heartbeat" or (write.task == "1:tool:call_1_0" and write.nth == 1)

@@ -1,0 +1,164 @@
+"""Workers freeze past their leases and wake up: they write nothing and start no further call."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from evented_agent import EventedAgent, Runs
+from tests.durability.conftest import Start
+from tests.durability.outcomes import Told, told
+from tests.proxy import Moment, Proxy, Write
+from tests.servers import RedisServer
+from tests.workers import WorkerProcess, wait_until
+
+Agents = dict[str, EventedAgent]
+
+
+@dataclass
+class Stage:
+    """A worker that will freeze, on its own queue, and one that takes the queue over."""
+
+    agents: Agents
+    runs: Runs
+    zombie: WorkerProcess
+    proxy: Proxy
+    frozen: threading.Event
+    held: threading.Event
+
+    def freeze_at(self, write: Write, moment: Moment, *, hold: bool = False) -> None:
+        """Freeze at that write; *hold* it on the way, to be let go when the worker wakes up."""
+
+        def watch(seen: Write, at: Moment) -> bool:
+            if (seen, at) == (write, moment) and not self.frozen.is_set():
+                self.zombie.pause()
+                self.frozen.set()
+                if hold:
+                    self.held.wait(60)
+            return True
+
+        self.proxy.watch = watch
+
+    def start(self, agent: str, given: str) -> None:
+        self.agents[agent].stream(given, run_id=self.zombie.name, queue=self.zombie.name)
+
+    def freeze(self) -> None:
+        self.zombie.pause()
+        self.frozen.set()
+
+    def finish_elsewhere(self) -> Told:
+        """Let the other worker finish the run, wake the zombie up, and see that it is well."""
+        from tests.app import app
+
+        name = self.zombie.name
+        assert self.frozen.wait(20)
+        app.control.add_consumer(name, destination=["survivor@test"], reply=True, timeout=10)
+        outcome = self.runs.observe(name).result(timeout=60)
+        assert outcome.status == "finished"
+        before = told(self.runs, name), self.runs.get(name).cursor
+        app.control.cancel_consumer(name, destination=["survivor@test"], reply=True, timeout=10)
+        self.held.set()
+        self.zombie.resume()
+        assert self.agents["hello"].generate("Are you well?", queue=name, timeout=20).text
+        assert (told(self.runs, name), self.runs.get(name).cursor) == before
+        return before[0]
+
+
+@pytest.fixture(scope="module")
+def survivor(start: Start, redis_server: RedisServer) -> Iterator[WorkerProcess]:
+    with Proxy(redis_server.port) as proxy:
+        yield start("survivor", proxy)
+
+
+@pytest.fixture
+def stage(
+    request: pytest.FixtureRequest,
+    start: Start,
+    survivor: WorkerProcess,
+    agents: Agents,
+    runs: Runs,
+    redis_server: RedisServer,
+) -> Iterator[Callable[[str], Stage]]:
+    with Proxy(redis_server.port) as proxy:
+
+        def make(name: str) -> Stage:
+            zombie = start(name, proxy)
+            return Stage(agents, runs, zombie, proxy, threading.Event(), threading.Event())
+
+        yield make
+
+
+def lines(marks: Path, name: str) -> list[str]:
+    return (marks / name).read_text().splitlines()
+
+
+def test_frozen_between_a_claim_and_its_model_call_it_does_not_call(
+    stage: Callable[[str], Stage], marks: Path
+) -> None:
+    scene = stage("z-claim")
+    scene.freeze_at(Write("claim", "z-claim", "1:model"), "after")
+    scene.start("careful", "Explore.")
+    scene.finish_elsewhere()
+
+    # The two calls of the run itself, both elsewhere.
+    assert len(lines(marks, "careful-model")) == 2
+
+
+def test_frozen_in_a_tool_its_result_is_not_recorded(
+    stage: Callable[[str], Stage], marks: Path
+) -> None:
+    scene = stage("z-tool")
+    scene.start("toolbox", 'wait {"seconds": 1}')
+    wait_until((marks / "wait").exists, "the tool runs")
+    scene.freeze()
+
+    assert scene.finish_elsewhere().text == "waited in attempt 2"
+
+
+def test_frozen_in_a_tool_of_a_thread_its_result_is_not_recorded(
+    stage: Callable[[str], Stage], marks: Path
+) -> None:
+    scene = stage("z-block")
+    scene.start("toolbox", 'block {"seconds": 1}')
+    wait_until((marks / "block").exists, "the tool runs")
+    scene.freeze()
+
+    assert scene.finish_elsewhere().text == "blocked in attempt 2"
+
+
+def test_frozen_between_a_commit_and_its_messages_it_repeats_nothing(
+    stage: Callable[[str], Stage], marks: Path
+) -> None:
+    scene = stage("z-send")
+    scene.freeze_at(Write("commit", "z-send", "1:model"), "after")
+    scene.start("careful", "Explore.")
+    scene.finish_elsewhere()
+
+    assert len(lines(marks, "careful-model")) == 2
+    assert len(lines(marks, "careful")) == 4
+
+
+def test_frozen_with_the_claim_of_the_next_step_it_decides_nothing(
+    stage: Callable[[str], Stage], marks: Path
+) -> None:
+    scene = stage("z-end")
+    scene.freeze_at(Write("commit", "z-end", "1:tool:call_1_0"), "after")
+    scene.start("careful", "Explore.")
+    scene.finish_elsewhere()
+
+    assert len(lines(marks, "careful-model")) == 2
+    assert len(lines(marks, "careful")) == 4
+
+
+@pytest.mark.parametrize("script", ["append", "commit", "heartbeat", "retry"])
+def test_a_write_that_was_long_on_its_way_is_fenced(
+    script: str, stage: Callable[[str], Stage], marks: Path
+) -> None:
+    name = f"z-{script}"
+    task = {"append": "2:model", "commit": "1:tool:call_1_0", "heartbeat": "1:tool:call_1_0"}
+    scene = stage(name)
+    scene.freeze_at(Write(script, name, task.get(script, "1:tool:call_1_1")), "before", hold=True)
+    scene.start("careful", "Explore.")
+    scene.finish_elsewhere()

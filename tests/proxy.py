@@ -1,0 +1,187 @@
+"""A TCP proxy in front of Redis that sees every script call, before it is sent and after it ran.
+
+It understands the protocol, not the scripts: tests decide at each write what happens to it.
+"""
+
+import contextlib
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO, Literal, Self
+
+from evented_agent.ledger.call import FLEET_SCRIPTS, script
+
+#: Scripts whose second argument is a task's key.
+ABOUT_TASKS = {"claim", "append", "heartbeat", "commit", "retry", "blob"}
+ABOUT_RUNS = {"create", "release", "abort", "reconcile", "delete", "read"}
+#: Scripts that change nothing.
+READING = {"read", "list", "workers"}
+
+Moment = Literal["before", "after"]
+
+
+@dataclass(frozen=True, order=True)
+class Write:
+    """The *nth* call of a script for a task of a run (from 1 on)."""
+
+    script: str
+    run_id: str = ""
+    task: str = ""
+    nth: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.script} {self.task} #{self.nth}".replace("  ", " ")
+
+
+#: Told of each write; False cuts the connection: before, the write is lost; after, its reply.
+Watch = Callable[[Write, Moment], bool]
+
+
+def let_pass(_write: Write, _moment: Moment) -> bool:
+    return True
+
+
+class Proxy:
+    """Passes on what clients say to the server at *port*, one command at a time."""
+
+    def __init__(self, port: int, watch: Watch = let_pass) -> None:
+        self.watch = watch
+        self._upstream = port
+        self._known = {
+            script(name).sha.encode(): name for name in (*ABOUT_TASKS, *ABOUT_RUNS, *FLEET_SCRIPTS)
+        }
+        self._seen: Counter[Write] = Counter()
+        self._lock = threading.Lock()
+        self._sockets: set[socket.socket] = set()
+        self._is_open = threading.Event()
+        self._is_open.set()
+        self._is_refusing = False
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_open.set()
+        self._listener.close()
+        self.cut()
+
+    def freeze(self) -> None:
+        """Hold everything: the network swallows packets without a word."""
+        self._is_open.clear()
+
+    def thaw(self) -> None:
+        self._is_open.set()
+
+    def refuse(self) -> None:
+        """Cut all connections, and those that come."""
+        self._is_refusing = True
+        self.cut()
+
+    def accept(self) -> None:
+        self._is_refusing = False
+
+    def cut(self) -> None:
+        """Cut all connections."""
+        with self._lock:
+            for each in self._sockets:
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError, EOFError), client:
+            if self._is_refusing:
+                return
+            with socket.create_connection(("127.0.0.1", self._upstream)) as server:
+                pair = {client, server}
+                with self._lock:
+                    self._sockets |= pair
+                try:
+                    self._pass_on(client, server)
+                finally:
+                    with self._lock:
+                        self._sockets -= pair
+
+    def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
+        for each in (client, server):
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with client.makefile("rb") as asked, server.makefile("rb") as answered:
+            while True:
+                raw, words = _command(asked)
+                self._is_open.wait()
+                write = self._write(words)
+                if write and not self.watch(write, "before"):
+                    return
+                server.sendall(raw)
+                reply = _reply(answered)
+                self._is_open.wait()
+                if write and reply.startswith(b"-NOSCRIPT"):
+                    self._forget(write)
+                elif write and not self.watch(write, "after"):
+                    return
+                client.sendall(reply)
+
+    def _write(self, words: list[bytes]) -> Write | None:
+        if words[0].upper() not in (b"EVALSHA", b"EVAL"):
+            return None
+        name = self._known.get(words[1]) or self._name_of(words[1])
+        if name is None or name in READING:
+            return None
+        arguments = [word.decode() for word in words[3 + int(words[2]) :][:2]]
+        run_id = arguments[0] if name not in FLEET_SCRIPTS else ""
+        task = arguments[1] if name in ABOUT_TASKS else ""
+        about = Write(name, run_id, task)
+        with self._lock:
+            self._seen[about] += 1
+            return Write(name, run_id, task, self._seen[about])
+
+    def _forget(self, write: Write) -> None:
+        """The server did not know the script; the client sends it whole."""
+        with self._lock:
+            self._seen[Write(write.script, write.run_id, write.task)] -= 1
+
+    def _name_of(self, source: bytes) -> str | None:
+        names = (name for name in self._known.values() if script(name).source.encode() == source)
+        return next(names, None)
+
+
+def _line(stream: BinaryIO) -> bytes:
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    return line
+
+
+def _command(stream: BinaryIO) -> tuple[bytes, list[bytes]]:
+    """The next command: as it came, and its words."""
+    head = _line(stream)
+    raw, words = [head], []
+    for _ in range(int(head[1:])):
+        size = _line(stream)
+        word = stream.read(int(size[1:]) + 2)
+        raw += [size, word]
+        words.append(word[:-2])
+    return b"".join(raw), words
+
+
+def _reply(stream: BinaryIO) -> bytes:
+    """The next reply, as it came."""
+    head = _line(stream)
+    kind, rest = head[:1], head[1:]
+    if kind == b"$" and int(rest) >= 0:
+        return head + stream.read(int(rest) + 2)
+    if kind == b"*" and int(rest) > 0:
+        return head + b"".join(_reply(stream) for _ in range(int(rest)))
+    return head
