@@ -25,15 +25,20 @@ GRACE = float(os.environ.get("TEST_GRACE", "10"))
 #: Where tools leave marks that tests count.
 MARKS = Path(os.environ.get("TEST_MARKS", "/nonexistent"))
 
+
+
+def broker_options(url: str) -> dict[str, str]:
+    """Names apart for deployments that share a Redis."""
+    return {"global_keyprefix": f"{PREFIX}-broker:"} if url.startswith("redis") else {}
+
+
 app = Celery("tests.app")
 app.conf.update(
     broker_url=BROKER,
     broker_connection_retry_on_startup=True,
     worker_prefetch_multiplier=1,
     result_backend=os.environ.get("TEST_RESULT_BACKEND"),
-    broker_transport_options={"global_keyprefix": f"{PREFIX}-broker:"}
-    if BROKER.startswith("redis")
-    else {},
+    broker_transport_options=broker_options(BROKER),
 )
 if queues := os.environ.get("TEST_QUEUES"):
     app.conf.evented_agent_queues = [queues]
@@ -219,7 +224,16 @@ careful = Agent(
     id="careful", model=ScriptedModel([_explore, _conclude], pause=0.03), tools=[look, knock, fall]
 )
 
+
+
+def _unique(_: ModelRequest) -> str:
+    nonce = os.urandom(4).hex()
+    return "".join(f"{nonce}.{n} " for n in range(60))
+
+
+unique = Agent(id="unique", model=ScriptedModel([_unique], pause=0.05))
+
 evented = {
     agent.id: create_evented_agent(agent, app=app, redis_url=LEDGER, settings=settings)
-    for agent in (calculator, speaker, hello, toolbox, fallback, failing, loop10, careful)
+    for agent in (calculator, speaker, hello, toolbox, fallback, failing, loop10, careful, unique)
 }

@@ -82,6 +82,11 @@ class Proxy:
         self._is_refusing = True
         self.cut()
 
+    def send_to(self, port: int) -> None:
+        """Go on with another server, as after a failover."""
+        self._upstream = port
+        self.cut()
+
     def accept(self) -> None:
         self._is_refusing = False
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+import redis
+
 from evented_agent.embedded import find_binary
 
 
@@ -46,6 +48,9 @@ class RedisServer:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    def client(self) -> "redis.Redis":
+        return redis.Redis.from_url(self.url)
 
     def kill(self) -> None:
         assert self._process is not None

@@ -24,6 +24,7 @@ from redis.exceptions import (
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
+    ResponseError,
     TryAgainError,
 )
 from redis.retry import Retry
@@ -286,10 +287,11 @@ class Ledger:
         )
 
     def _unavailable(self, error: BaseException) -> LedgerUnavailable:
+        # An answer that says no (out of memory, a replica), or none at all.
+        how = "refuses writes" if isinstance(error, ResponseError) else "could not be reached"
         return LedgerUnavailable(
-            f"Redis at {safe_url(self.url)} could not be reached "
-            f"({type(error).__name__}: {error}). Whether the last write happened is not known; "
-            "the call may be repeated with the same run id."
+            f"Redis at {safe_url(self.url)} {how} ({type(error).__name__}: {error}). Whether the "
+            "last write happened is not known; the call may be repeated with the same run id."
         )
 
 

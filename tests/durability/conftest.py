@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from celery import Celery
 
-from evented_agent import EventedAgent, Runs
+from evented_agent import EventedAgent, Runs, create_evented_agent
 from tests.durability.outcomes import Told, is_certain, told
 from tests.proxy import Moment, Proxy, Write
 from tests.servers import RedisServer
@@ -12,6 +13,18 @@ from tests.workers import WorkerProcess
 
 Agents = dict[str, EventedAgent]
 Start = Callable[..., WorkerProcess]
+
+
+def agents_on(redis_url: str, broker_url: str) -> Agents:
+    """The agents of tests.app for a caller with a ledger, or a broker, of its own."""
+    from tests.app import broker_options, evented, settings
+
+    app = Celery("apart", broker=broker_url, set_as_current=False)
+    app.conf.broker_transport_options = broker_options(broker_url)
+    return {
+        id_: create_evented_agent(each.agent, app=app, redis_url=redis_url, settings=settings)
+        for id_, each in evented.items()
+    }
 
 
 @pytest.fixture(scope="module")
