@@ -26,7 +26,6 @@ GRACE = float(os.environ.get("TEST_GRACE", "10"))
 MARKS = Path(os.environ.get("TEST_MARKS", "/nonexistent"))
 
 
-
 def broker_options(url: str) -> dict[str, str]:
     """Names apart for deployments that share a Redis."""
     return {"global_keyprefix": f"{PREFIX}-broker:"} if url.startswith("redis") else {}
@@ -35,6 +34,7 @@ def broker_options(url: str) -> dict[str, str]:
 app = Celery("tests.app")
 app.conf.update(
     broker_url=BROKER,
+    broker_write_url=os.environ.get("TEST_BROKER_WRITE_URL"),
     broker_connection_retry_on_startup=True,
     worker_prefetch_multiplier=1,
     result_backend=os.environ.get("TEST_RESULT_BACKEND"),
@@ -223,7 +223,6 @@ def _conclude(request: ModelRequest) -> Say:
 careful = Agent(
     id="careful", model=ScriptedModel([_explore, _conclude], pause=0.03), tools=[look, knock, fall]
 )
-
 
 
 def _unique(_: ModelRequest) -> str:

@@ -48,6 +48,8 @@ class Proxy:
 
     def __init__(self, port: int, watch: Watch = let_pass) -> None:
         self.watch = watch
+        #: Commands that reach the server twice.
+        self.doubled: set[bytes] = set()
         self._upstream = port
         self._known = {
             script(name).sha.encode(): name for name in (*ABOUT_TASKS, *ABOUT_RUNS, *FLEET_SCRIPTS)
@@ -129,6 +131,9 @@ class Proxy:
                 write = self._write(words)
                 if write and not self.watch(write, "before"):
                     return
+                if words[0].upper() in self.doubled:
+                    server.sendall(raw)
+                    _reply(answered)
                 server.sendall(raw)
                 reply = _reply(answered)
                 self._is_open.wait()
@@ -187,6 +192,7 @@ def _reply(stream: BinaryIO) -> bytes:
     kind, rest = head[:1], head[1:]
     if kind == b"$" and int(rest) >= 0:
         return head + stream.read(int(rest) + 2)
-    if kind == b"*" and int(rest) > 0:
-        return head + b"".join(_reply(stream) for _ in range(int(rest)))
+    if kind in b"*~%" and int(rest) > 0:
+        count = int(rest) * (2 if kind == b"%" else 1)
+        return head + b"".join(_reply(stream) for _ in range(count))
     return head

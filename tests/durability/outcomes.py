@@ -1,5 +1,6 @@
 """What a run came to, as everybody sees it; and how two outcomes are compared."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -50,6 +51,11 @@ def differences(
     resets = sum(isinstance(chunk, StepReset) for chunk in chunks)
     if resets > most_resets:
         yield f"{resets} times something was withdrawn, at most {most_resets} expected"
+
+
+def last(seconds: float) -> None:
+    """Let an outage last: its length is what a test is about."""
+    threading.Event().wait(seconds)
 
 
 def is_certain(write: Write) -> bool:

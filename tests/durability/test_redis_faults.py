@@ -1,6 +1,5 @@
 """Redis dies, forgets its last second, fails over, is away, pauses, is full: runs go on."""
 
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ from evented_agent.chunks import Chunk, StepReset, TopicReset
 from evented_agent.transcript import Transcript
 from tests.conftest import StartWorker
 from tests.durability.conftest import agents_on
+from tests.durability.outcomes import last
 from tests.proxy import Proxy
 from tests.servers import RedisServer
 from tests.words import TEXT
@@ -42,11 +42,6 @@ def apart(proxy: Proxy, redis_server: RedisServer, environment: dict[str, str]) 
 def readers() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(60) as threads:
         yield threads
-
-
-def last(seconds: float) -> None:
-    """Let an outage last: its length is what the test is about."""
-    threading.Event().wait(seconds)
 
 
 def chunks_of(run: RunStream) -> list[Chunk]:

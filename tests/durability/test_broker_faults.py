@@ -1,0 +1,147 @@
+"""Messages are deleted, doubled, late; brokers restart and freeze under runs: none is lost."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from evented_agent import EventedAgent, Runs
+from evented_agent.chunks import StepReset
+from tests.conftest import StartWorker
+from tests.durability.conftest import agents_on
+from tests.durability.outcomes import last
+from tests.proxy import Proxy
+from tests.servers import RABBITMQ, RabbitServer, RedisServer
+from tests.workers import wait_until
+
+Agents = dict[str, EventedAgent]
+TOLD = "I look around first.\n\nThat is all: There is nothing at home. somebody answered"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis for messages alone."""
+    with RedisServer(tmp_path / "broker", aof=False) as server:
+        yield server
+
+
+def env_of(broker_url: str, ledger: RedisServer) -> dict[str, str]:
+    return {"TEST_BROKER_URL": broker_url, "TEST_REDIS_URL": ledger.url}
+
+
+def assert_once_each(marks: Path, runs: int) -> None:
+    """Two model calls a run; three tool calls and the second try of one."""
+    assert len((marks / "careful-model").read_text().splitlines()) == 2 * runs
+    assert len((marks / "careful").read_text().splitlines()) == 4 * runs
+
+
+def test_the_queue_is_deleted_in_the_middle_of_runs(
+    broker: RedisServer, redis_server: RedisServer, start_worker: StartWorker, marks: Path
+) -> None:
+    agents = agents_on(redis_server.url, broker.url)
+    client = broker.client()
+    first = [agents["careful"].stream("Explore.") for _ in range(5)]
+    client.flushall()
+    start_worker(env=env_of(broker.url, redis_server), concurrency=20)
+    second = [agents["careful"].stream("Explore.") for _ in range(5)]
+    wait_until((marks / "careful-model").exists, "runs have begun")
+    client.flushall()
+
+    for run in first + second:
+        assert run.result(timeout=60).text.startswith(TOLD)
+    assert_once_each(marks, 10)
+
+
+def test_each_message_is_delivered_twice(
+    broker: RedisServer, redis_server: RedisServer, start_worker: StartWorker, marks: Path
+) -> None:
+    with Proxy(broker.port) as proxy:
+        proxy.doubled = {b"LPUSH"}
+        sends_twice = {"TEST_BROKER_WRITE_URL": proxy.url}
+        agents = agents_on(redis_server.url, proxy.url)
+        runs = [agents["careful"].stream("Explore.") for _ in range(5)]
+        assert broker.client().llen("test-broker:agents") == 10
+        start_worker(env={**env_of(broker.url, redis_server), **sends_twice}, concurrency=20)
+
+        for run in runs:
+            assert run.result(timeout=60).text.startswith(TOLD)
+    assert_once_each(marks, 5)
+
+
+def test_a_message_that_comes_after_its_step_does_nothing(
+    broker: RedisServer,
+    redis_server: RedisServer,
+    runs: Runs,
+    start_worker: StartWorker,
+    marks: Path,
+) -> None:
+    agents = agents_on(redis_server.url, broker.url)
+    client = broker.client()
+    run = agents["careful"].stream("Explore.")
+    late = client.rpop("test-broker:agents")
+    start_worker(env=env_of(broker.url, redis_server))
+    assert run.result(timeout=60).text.startswith(TOLD)
+    before = runs.get(run.run_id).cursor
+    client.lpush("test-broker:agents", late)
+    wait_until(lambda: not client.llen("test-broker:agents"), "it was taken")
+
+    assert agents["hello"].generate("Go on.", timeout=20).text == "Hello, world."
+    assert runs.get(run.run_id).cursor == before
+    assert_once_each(marks, 1)
+
+
+@pytest.mark.parametrize("how", ["restarted", "frozen"])
+def test_the_broker_fails_in_the_middle_of_runs(
+    how: str,
+    broker: RedisServer,
+    redis_server: RedisServer,
+    start_worker: StartWorker,
+    marks: Path,
+) -> None:
+    agents = agents_on(redis_server.url, broker.url)
+    start_worker(env=env_of(broker.url, redis_server), concurrency=20)
+    started = [agents["careful"].stream("Explore.") for _ in range(5)]
+    wait_until((marks / "careful-model").exists, "runs have begun")
+    if how == "restarted":
+        broker.restart()
+    else:
+        broker.pause()
+        last(5)
+        broker.resume()
+
+    for run in started:
+        assert run.result(timeout=90).text.startswith(TOLD)
+    assert_once_each(marks, 5)
+
+
+@pytest.fixture(scope="module")
+def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    if not RABBITMQ.exists():
+        pytest.skip("RabbitMQ is not installed: apt install rabbitmq-server")
+    with RabbitServer(tmp_path_factory.mktemp("rabbit")) as server:
+        yield server
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_rabbitmq_carries_messages_and_is_killed_in_the_middle_of_runs(
+    pool: str,
+    rabbit: RabbitServer,
+    redis_server: RedisServer,
+    start_worker: StartWorker,
+    marks: Path,
+) -> None:
+    agents = agents_on(redis_server.url, rabbit.url)
+    start_worker(env=env_of(rabbit.url, redis_server), pool=pool, concurrency=8)
+    assert agents["careful"].generate("Explore.", timeout=30).text.startswith(TOLD)
+    started = [agents["careful"].stream("Explore.") for _ in range(2)]
+    wait_until(
+        lambda: len((marks / "careful-model").read_text().splitlines()) == 4, "runs have begun"
+    )
+    rabbit.restart()
+    started += [agents["careful"].stream("Explore.") for _ in range(2)]
+
+    for run in started:
+        assert run.result(timeout=90).text.startswith(TOLD)
+        chunks = agents["careful"].observe(run.run_id)
+        assert not [chunk for chunk in chunks if isinstance(chunk, StepReset)]
+    assert_once_each(marks, 5)
