@@ -22,6 +22,9 @@ LEDGER = os.environ.get("TEST_REDIS_URL", BROKER)
 PREFIX = os.environ.get("TEST_PREFIX", "test")
 QUEUE = os.environ.get("TEST_QUEUE", "agents")
 GRACE = float(os.environ.get("TEST_GRACE", "10"))
+#: What a deploy may change: the agents' words, and which agents there are.
+VERSION = os.environ.get("TEST_VERSION", "")
+WITHOUT = os.environ.get("TEST_WITHOUT", "")
 #: Where tools leave marks that tests count.
 MARKS = Path(os.environ.get("TEST_MARKS", "/nonexistent"))
 
@@ -217,7 +220,8 @@ def _explore(request: ModelRequest) -> Say:
 
 def _conclude(request: ModelRequest) -> Say:
     mark("careful-model", str(time.time()))
-    return Say(f"That is all: {' '.join(str(message.result) for message in _results(request))}")
+    told = " ".join(str(message.result) for message in _results(request))
+    return Say(f"That is all{VERSION}: {told}")
 
 
 careful = Agent(
@@ -235,4 +239,5 @@ unique = Agent(id="unique", model=ScriptedModel([_unique], pause=0.05))
 evented = {
     agent.id: create_evented_agent(agent, app=app, redis_url=LEDGER, settings=settings)
     for agent in (calculator, speaker, hello, toolbox, fallback, failing, loop10, careful, unique)
+    if agent.id != WITHOUT
 }

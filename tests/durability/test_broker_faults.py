@@ -79,6 +79,7 @@ def test_a_message_that_comes_after_its_step_does_nothing(
     client = broker.client()
     run = agents["careful"].stream("Explore.")
     late = client.rpop("test-broker:agents")
+    assert isinstance(late, bytes)
     start_worker(env=env_of(broker.url, redis_server))
     assert run.result(timeout=60).text.startswith(TOLD)
     before = runs.get(run.run_id).cursor
