@@ -1,8 +1,10 @@
 """The Celery application of the tests: callers and real workers import it, as users' do."""
 
 import asyncio
+import ctypes
 import json
 import os
+import signal
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -160,6 +162,54 @@ def fall(ctx: ToolContext) -> str:
     raise RuntimeError("it fell")
 
 
+@tool
+def die(ctx: ToolContext) -> None:
+    """Take the worker's process down, each time."""
+    mark("die", str(ctx.attempt))
+    os._exit(1)
+
+
+@tool
+async def hang(ctx: ToolContext, seconds: float) -> str:
+    """Block the event loop."""
+    mark("hang", str(ctx.attempt))
+    time.sleep(seconds)
+    return f"hung in attempt {ctx.attempt}"
+
+
+def _hold_gil(seconds: float) -> None:
+    """Sleep in C code that keeps the GIL, as a careless extension does."""
+    ctypes.PyDLL(None).usleep(int(seconds * 1e6))
+
+
+@tool
+def hold(ctx: ToolContext, seconds: float) -> str:
+    """Hold the GIL, at the first time."""
+    mark("hold", str(ctx.attempt))
+    if ctx.attempt == 1:
+        _hold_gil(seconds)
+    return f"held in attempt {ctx.attempt}"
+
+
+@tool(isolate=True)
+def hold_apart(ctx: ToolContext, seconds: float) -> str:
+    """Hold the GIL of a process of its own."""
+    _hold_gil(seconds)
+    return f"held apart in attempt {ctx.attempt}"
+
+
+@tool(isolate=True)
+def die_apart() -> None:
+    """Take down a process of its own."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@tool
+def hog() -> int:
+    """Ask for more memory than there is."""
+    return len(bytearray(1 << 50))
+
+
 def _results(request: ModelRequest) -> list[ToolMessage]:
     return [message for message in request.messages if isinstance(message, ToolMessage)]
 
@@ -196,7 +246,10 @@ def _tell(request: ModelRequest) -> str:
 toolbox = Agent(
     id="toolbox",
     model=ScriptedModel([_each_tool, _tell]),
-    tools=[add, wait, block, pay, flaky, sleepy, progress, large, broken],
+    tools=[
+        *(add, wait, block, pay, flaky, sleepy, progress, large, broken),
+        *(die, hang, hold, hold_apart, die_apart, hog),
+    ],
 )
 fallback = Agent(
     id="fallback",
@@ -229,6 +282,14 @@ careful = Agent(
 )
 
 
+def _kill(_: ModelRequest) -> str:
+    mark("deadly", "called")
+    os._exit(1)
+
+
+deadly = Agent(id="deadly", model=ScriptedModel([_kill]))
+
+
 def _unique(_: ModelRequest) -> str:
     nonce = os.urandom(4).hex()
     return "".join(f"{nonce}.{n} " for n in range(60))
@@ -238,6 +299,17 @@ unique = Agent(id="unique", model=ScriptedModel([_unique], pause=0.05))
 
 evented = {
     agent.id: create_evented_agent(agent, app=app, redis_url=LEDGER, settings=settings)
-    for agent in (calculator, speaker, hello, toolbox, fallback, failing, loop10, careful, unique)
+    for agent in (
+        calculator,
+        speaker,
+        hello,
+        toolbox,
+        fallback,
+        failing,
+        loop10,
+        careful,
+        unique,
+        deadly,
+    )
     if agent.id != WITHOUT
 }

@@ -101,7 +101,9 @@ class Heartbeats:
         self._is_stopped = False
 
     def add(self, lease: Lease) -> None:
+        """Renew this lease from now on.  Call it on the attempt's event loop."""
         with self._lock:
+            self._loop_thread = threading.get_ident()
             if not self._leases:
                 self._ticked_at = boottime()
             self._leases[lease.task.token] = lease
@@ -138,7 +140,26 @@ class Heartbeats:
             except Exception:
                 # A missed beat is survivable, a dead heartbeat thread is not.
                 logger.exception("A heartbeat failed; the next one follows")
+            woke_at = boottime() + beat
             time.sleep(beat)
+            self._tell_standstill(boottime() - woke_at)
+
+    def _tell_standstill(self, seconds: float) -> None:
+        """Log that not even this thread could run, and what ran meanwhile."""
+        if seconds < STALL_LOGGED:
+            return
+        running = ", ".join(
+            f"{lease.task.tool or lease.task.kind} of run {lease.task.run_id}"
+            for lease in self.leases()
+        )
+        logger.error(
+            "This process stood still for %.1f s: a tool held the GIL, or the machine was frozen. "
+            "Whatever lasts longer than a lease (%.0f s) hands its runs over. It ran: %s. "
+            "Declare a tool that holds the GIL with isolate=True.",
+            seconds,
+            self._lease_ms / 1000,
+            running or "nothing",
+        )
 
     def _beat(self) -> None:
         if not self._loop_is_alive():
@@ -196,7 +217,6 @@ class Heartbeats:
         return stalled < STALL_FATAL
 
     def _tick(self) -> None:
-        self._loop_thread = threading.get_ident()
         self._ticked_at = boottime()
         self._tick_asked = False
         self._stall_logged = False
