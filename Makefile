@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check worker bench clean
+.PHONY: help install demo test check worker bench chaos clean
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ worker: .venv/dev  ## a worker for the agents of tasks/
 
 bench: .venv/dev  ## measure, beside the raw client
 	$(BIN)/python -m benchmarks
+
+chaos: .venv/dev  ## kill, freeze and restart workers under 200 dialogs, with three seeds
+	$(BIN)/python -m tests.workload --pause 0.1 --chaos 1 2 3
 
 clean:  ## forget the virtual environment
 	rm -rf .venv

@@ -1,74 +1,62 @@
-"""Plays dialogs through Celery and compares the simulators with direct calls."""
+"""Plays dialogs through Celery and compares every run, and the simulators, with direct calls."""
 
+import contextlib
 import os
 import pickle
-import random
 import socket
 import subprocess
 import sys
-import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from evented_agent import RunResult
+from evented_agent.chunks import StepReset
+from evented_agent.transcript import Transcript
 from tests.servers import RedisServer, free_port
-from tests.workers import ROOT, WorkerProcess, wait_until
-from tests.workload.dialogs import dialogs, plain, played
-from tests.workload.player import HEADING
+from tests.workers import ROOT, wait_until
+from tests.workload.chaos import Chaos
+from tests.workload.dialogs import Dialog, dialogs, plain, played
+from tests.workload.fleet import Fleet
+from tests.workload.player import HEADING, closing_words
+
+ENDS = {"finish", "error", "abort"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
-    """What one dialog came to."""
+    """What one dialog came to; *wrong* has a sentence for whatever differs."""
 
     dialog: str
-    is_equal: bool
-    runs: int
-    steps: int
-    calls: int
+    wrong: list[str] = field(default_factory=list)
+    runs: int = 0
+    steps: int = 0
+    calls: int = 0
+    withdrawn: int = 0
 
 
-class Fleet:
-    """The workers; one may be killed at any time, and another takes its name."""
+@dataclass
+class Report:
+    """What all dialogs came to, and what was done to the workers meanwhile."""
 
-    def __init__(self, env: dict[str, str], folder: Path, count: int) -> None:
-        self._env, self._folder = env, folder
-        self._workers = [self._start(f"w{n}") for n in range(count)]
-        for worker in self._workers:
-            worker.wait_ready()
-        self.kills = 0
+    outcomes: list[Outcome]
+    done: Counter[str]
 
-    def _start(self, name: str) -> WorkerProcess:
-        worker = WorkerProcess(
-            self._env,
-            self._folder / f"{name}.log",
-            app="tests.workload.app",
-            name=name,
-            concurrency=20,
-        )
-        return worker.start()
-
-    def kill_one(self) -> None:
-        at = random.randrange(len(self._workers))
-        self._workers[at].kill()
-        self.kills += 1
-        self._workers[at] = self._start(f"w{at}k{self.kills}")
-
-    def stop(self) -> None:
-        for worker in self._workers:
-            worker.__exit__()
+    @property
+    def wrong(self) -> list[str]:
+        return [f"{each.dialog}: {what}" for each in self.outcomes for what in each.wrong]
 
 
 def play(dialog_id: str, scope: str) -> Outcome:
-    """Play one dialog, a run for each turn, and compare the final state."""
+    """Play one dialog, a run for each turn, and compare it with direct calls."""
     from tests.workload.app import evented, state_key, states
 
-    dialog = dialogs()[dialog_id]
+    dialog, outcome = dialogs()[dialog_id], Outcome(dialog_id)
     messages: list[object] = []
-    runs = steps = calls = 0
     for turn, question in enumerate(dialog.questions):
         heading = HEADING.format(dialog=dialog_id, turn=turn)
         messages.append({"role": "user", "content": f"{heading} {question}"})
@@ -76,61 +64,76 @@ def play(dialog_id: str, scope: str) -> Outcome:
             messages,  # type: ignore[arg-type]
             context={"dialog": dialog_id, "scope": scope},
         )
-        result = run.result(timeout=120)
+        result = run.result(timeout=240)
         messages = list(result.messages)
-        runs += 1
-        steps += len(result.steps)
-        calls += sum(len(step.results) for step in result.steps)
+        _compare(outcome, dialog, turn, result)
     stored = states().get(state_key(scope, dialog_id))
     instances = pickle.loads(stored) if stored else {}  # type: ignore[arg-type]
-    found = {name: plain(instance) for name, instance in instances.items()}
-    return Outcome(dialog_id, found == played(dialog), runs, steps, calls)
+    if {name: plain(instance) for name, instance in instances.items()} != played(dialog):
+        outcome.wrong.append("ends in another state than direct calls")
+    return outcome
+
+
+def _compare(outcome: Outcome, dialog: Dialog, turn: int, result: RunResult) -> None:
+    from tests.workload.app import evented
+
+    chunks = list(evented.observe(result.run_id))
+    transcript = Transcript()
+    for chunk in chunks:
+        transcript.feed(chunk)
+    made = [(call.name, call.arguments) for step in result.steps for call in step.turn.calls]
+    checks = {
+        "has not finished": result.status == "finished",
+        "says something else": result.text == closing_words(dialog.id, turn),
+        "is read differently": transcript.text == result.text,
+        "made other calls": made == [tuple(call) for call in dialog.turns[turn]],
+        "lacks a result": all(set(s.results) == {c.id for c in s.turn.calls} for s in result.steps),
+        "has gaps in its chunks": [c.seq for c in chunks] == list(range(1, len(chunks) + 1)),
+        "has not one end": [c.type for c in chunks if c.type in ENDS] == ["finish"],
+    }
+    outcome.wrong += [f"turn {turn} {what}" for what, holds in checks.items() if not holds]
+    outcome.runs += 1
+    outcome.steps += len(result.steps)
+    outcome.calls += len(made)
+    outcome.withdrawn += sum(isinstance(chunk, StepReset) for chunk in chunks)
 
 
 @contextmanager
-def deployment(folder: Path, workers: int) -> Iterator[Fleet]:
+def deployment(folder: Path, workers: int, *, pause: float = 0.0) -> Iterator[Fleet]:
     """A server, the player and the workers; in their environment this process plays."""
-    port = free_port()
-    with RedisServer(folder / "redis") as server:
+    with contextlib.ExitStack() as stack:
+        port = int(os.environ.get("WORKLOAD_REDIS_PORT") or free_port())
+        # The application reads it once: later deployments of this process are at the same place.
+        os.environ["WORKLOAD_REDIS_PORT"] = str(port)
+        server = stack.enter_context(RedisServer(folder / "redis", port=port))
+        player_port = free_port()
         env = {
             "WORKLOAD_REDIS_URL": server.url,
-            "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1",
+            "OPENAI_BASE_URL": f"http://127.0.0.1:{player_port}/v1",
             "OPENAI_API_KEY": "none",
         }
         os.environ |= env
-        player = _player(port)
-        try:
-            fleet = Fleet(env, folder, workers)
-            try:
-                yield fleet
-            finally:
-                fleet.stop()
-        finally:
-            player.kill()
-            player.wait()
+        player = _player(player_port, pause)
+        stack.callback(player.wait)
+        stack.callback(player.kill)
+        fleet = Fleet(env, folder, workers)
+        stack.callback(fleet.stop)
+        yield fleet
 
 
-def play_all(ids: list[str], fleet: Fleet, *, kill_every: float | None = None) -> list[Outcome]:
-    """Play dialogs at the same time, perhaps while workers are killed."""
+def play_all(ids: list[str], fleet: Fleet, *, seed: int | None = None) -> Report:
+    """Play dialogs all at the same time; with a *seed*, while workers are disturbed."""
     scope = uuid.uuid4().hex[:8]
-    over = threading.Event()
-
-    def kill() -> None:
-        while kill_every is not None and not over.wait(kill_every):
-            fleet.kill_one()
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    try:
-        with ThreadPoolExecutor(16) as callers:
-            return list(callers.map(lambda id_: play(id_, scope), ids))
-    finally:
-        over.set()
-        killer.join()
+    with contextlib.ExitStack() as stack:
+        chaos = None if seed is None else stack.enter_context(Chaos(fleet, seed))
+        callers = stack.enter_context(ThreadPoolExecutor(len(ids)))
+        outcomes = list(callers.map(lambda id_: play(id_, scope), ids))
+    return Report(outcomes, chaos.done if chaos is not None else Counter())
 
 
-def _player(port: int) -> "subprocess.Popen[bytes]":
-    player = subprocess.Popen([sys.executable, "-m", "tests.workload.player", str(port)], cwd=ROOT)
+def _player(port: int, pause: float) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "tests.workload.player", str(port), str(pause)]
+    player = subprocess.Popen(command, cwd=ROOT)
 
     def listens() -> bool:
         try:
@@ -141,17 +144,3 @@ def _player(port: int) -> "subprocess.Popen[bytes]":
 
     wait_until(listens, "the player listens", 60)
     return player
-
-
-def report(outcomes: list[Outcome], seconds: float, kills: int) -> bool:
-    """Print what happened; whether every dialog ended in the right state."""
-    equal = sum(outcome.is_equal for outcome in outcomes)
-    runs, steps, calls = (
-        sum(getattr(outcome, name) for outcome in outcomes) for name in ("runs", "steps", "calls")
-    )
-    print(f"{equal} of {len(outcomes)} dialogs end in the state of direct calls")
-    print(f"{runs} runs, {steps} steps, {calls} tool calls, {kills} kills, {seconds:.1f} s")
-    for outcome in outcomes:
-        if not outcome.is_equal:
-            print(f"differs: {outcome.dialog}")
-    return equal == len(outcomes)
