@@ -1,134 +1,24 @@
 """The scripts, called directly: every write is fenced, idempotent and leaves an alarm."""
 
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from evented_agent.chunks import encode
 from evented_agent.errors import RunConflict, RunDeleted, RunNotFound
 from evented_agent.ledger import operations as ops
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
-    Claim,
-    Committed,
     Fenced,
     Finish,
     Grew,
     NewTask,
     Refused,
-    Task,
-    Work,
 )
-from evented_agent.readers import Reader
-from tests.servers import RedisServer, free_port
-
-WORKER = ops.Worker("w1", "w1/1", 3000)
-FIELDS: dict[str, str | int] = {
-    "v": 1,
-    "agent": "a",
-    "messages": "[]",
-    "options": "{}",
-    "queue": "q",
-    "ttl_topic": 10_000,
-    "ttl_record": 20_000,
-    "abort_grace": 5000,
-    "tool_limit": 2,
-}
-
-
-class Driver:
-    """Drives the scripts of one deployment."""
-
-    def __init__(self, ledger: Ledger, keys: Keys) -> None:
-        self.ledger = ledger
-        self.keys = keys
-
-    def create(self, run_id: str, *, digest: str = "d", **fields: str | int) -> bool:
-        return self.ledger.send(
-            ops.create(
-                self.keys,
-                run_id,
-                digest=digest,
-                fields=FIELDS | fields,
-                indexes=[("all", ""), ("agent", "a")],
-                first=NewTask("1:model", "model", 1),
-                chunks=[encode("start", None, {"id": "a"})],
-            )
-        )
-
-    def claim(self, run_id: str, key: str = "1:model", token: str = "t") -> Claim | Refused:
-        return self.ledger.send(
-            ops.claim(self.keys, run_id, key, token=token, worker=WORKER, newest=1, agents=["a"])
-        )
-
-    def granted(self, run_id: str, key: str = "1:model", token: str = "t") -> Task:
-        claim = self.claim(run_id, key, token)
-        assert isinstance(claim, Claim), claim
-        return claim.task
-
-    def say(self, task: Task, text: str, sent: int) -> bool:
-        part = f"txt-1.{task.generation}"
-        return self.ledger.send(
-            ops.append(
-                self.keys,
-                task.run_id,
-                task.key,
-                token=task.token,
-                sent=sent,
-                chunks=[
-                    encode("text-start", task.key, {"id": part}),
-                    encode("text-delta", task.key, {"id": part, "text": text}),
-                ],
-                closing=[encode("text-end", task.key, {"id": part})],
-            )
-        )
-
-    def commit(self, task: Task, sent: int = 0, **work: object) -> Committed | Grew:
-        return self.ledger.send(
-            ops.commit(
-                self.keys,
-                task,
-                sent=sent,
-                work=Work(**work),  # type: ignore[arg-type]
-                worker=WORKER,
-                end_token=f"end-{task.key}",
-            )
-        )
-
-    def committed(self, task: Task, sent: int = 0, **work: object) -> Committed:
-        done = self.commit(task, sent, **work)
-        assert isinstance(done, Committed)
-        return done
-
-    def expire(self, task: Task) -> None:
-        """Let the lease of an attempt run out."""
-        call = ops.heartbeat(self.keys, task.run_id, task.key, token=task.token, lease_ms=-1000)
-        self.ledger.send(call)
-
-    def reconcile(self, run_id: str, *, may_send: bool = True, grace: int = 0) -> ops.Reconciled:
-        now = self.ledger.send(ops.read(self.keys, run_id)).now
-        look = ops.Tick(is_watching=True, now=now, grace_until=grace and now + grace)
-        call = ops.reconcile(self.keys, run_id, look=look, may_send=may_send, jitter=0)
-        return self.ledger.send(call)
-
-    def types(self, run_id: str) -> list[str]:
-        reader = Reader(self.keys, self.ledger, run_id)
-        seen: list[str] = []
-        try:
-            seen.extend(chunk.type for chunk in reader.chunks(0, timeout=0.05) if chunk)
-        except TimeoutError:
-            # The run goes on: this is all so far.
-            return seen
-        return seen
-
-    def alarm(self, run_id: str) -> float | None:
-        keys = self.keys.of(run_id)
-        scores = [self.ledger.client().zscore(key, run_id) for key in (keys.alarms, keys.bells)]
-        return min((float(score) for score in scores if score is not None), default=None)
+from tests.driver import Driver, cluster_server
+from tests.servers import RedisServer
 
 
 @pytest.fixture(params=[1, 3], ids=["one shard", "three shards"])
@@ -393,12 +283,8 @@ def test_a_deletion_leaves_a_tombstone_and_fences(driver: Driver) -> None:
 
 
 def test_the_scripts_declare_every_key(tmp_path: Path) -> None:
-    bus = str(free_port())
-    options = ("--cluster-enabled", "yes", "--cluster-config-file", "n.conf", "--cluster-port", bus)
-    with RedisServer(tmp_path, extra=options) as server:
+    with cluster_server(tmp_path) as server:
         ledger = Ledger(server.url)
-        ledger.client().execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)  # type: ignore[no-untyped-call]
-        _wait_for_cluster(server.port)
         cluster = Driver(ledger, Keys("cluster", 5))
         for run_id in ("one", "two", "three"):
             cluster.create(run_id)
@@ -407,14 +293,3 @@ def test_the_scripts_declare_every_key(tmp_path: Path) -> None:
             cluster.committed(end.task, finish=Finish("finished", "stop"))
             assert ledger.send(ops.read(cluster.keys, run_id)).fields["status"] == "finished"
         ledger.close()
-
-
-def _wait_for_cluster(port: int) -> None:
-    from tests.workers import wait_until
-
-    def is_up() -> bool:
-        with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.sendall(b"CLUSTER INFO\r\n")
-            return b"cluster_state:ok" in connection.recv(4096)
-
-    wait_until(is_up, "the cluster serves all slots")
