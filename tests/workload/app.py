@@ -38,17 +38,22 @@ def act(scope: str, dialog_id: str, key: str, call: Call) -> str:
     """Do a call in the dialog's simulators, once."""
     dialog, client = dialogs()[dialog_id], states()
     state, results = state_key(scope, dialog_id), f"workload:{scope}:{dialog_id}:results"
-    with client.lock(f"{state}:lock", timeout=5):
-        if (known := client.hget(results, key)) is not None:
+
+    def once(both: "redis.client.Pipeline") -> str:
+        if (known := both.hget(results, key)) is not None:
             return bytes(known).decode()  # type: ignore[arg-type]
-        stored = client.get(state)
+        stored = both.get(state)
         instances = pickle.loads(stored) if stored else simulators(dialog)  # type: ignore[arg-type]
         result = apply(dialog, instances, call)
-        with client.pipeline() as both:
-            both.set(state, pickle.dumps(instances))
-            both.hset(results, key, result)
-            both.execute()
-    return result
+        both.multi()
+        both.set(state, pickle.dumps(instances))
+        both.hset(results, key, result)
+        return result
+
+    # Not under a lock: a worker that wakes up after its lock has expired must not write.
+    return str(
+        client.transaction(once, state, results, value_from_callable=True)  # type: ignore[arg-type]
+    )
 
 
 def _tool(name: str, signature: inspect.Signature) -> Tool:

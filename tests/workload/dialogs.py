@@ -116,7 +116,8 @@ def apply(dialog: Dialog, instances: Mapping[str, Any], call: Call) -> str:
     """Do one call; an error is a result, as in the package itself."""
     method = getattr(instances[owner(dialog.classes, call.name)], call.name)
     try:
-        return str(method(**call.arguments))
+        # Simulators keep, and later change, the lists they are given.
+        return str(method(**copy.deepcopy(call.arguments)))
     except Exception as error:  # noqa: BLE001 - whatever a simulator raises
         return f"Error during execution: {error}"
 

@@ -91,7 +91,8 @@ def _compare(outcome: Outcome, dialog: Dialog, turn: int, result: RunResult) -> 
         "has gaps in its chunks": [c.seq for c in chunks] == list(range(1, len(chunks) + 1)),
         "has not one end": [c.type for c in chunks if c.type in ENDS] == ["finish"],
     }
-    outcome.wrong += [f"turn {turn} {what}" for what, holds in checks.items() if not holds]
+    wrong = [what for what, holds in checks.items() if not holds]
+    outcome.wrong += [f"turn {turn} (run {result.run_id}) {what}" for what in wrong]
     outcome.runs += 1
     outcome.steps += len(result.steps)
     outcome.calls += len(made)
