@@ -28,7 +28,7 @@ bench: .venv/dev  ## measure, beside the raw client
 	$(BIN)/python -m benchmarks
 
 chaos: .venv/dev  ## kill, freeze and restart workers under 200 dialogs, with three seeds
-	$(BIN)/python -m tests.workload --pause 0.1 --chaos 1 2 3
+	$(BIN)/python -m tests.workload --pause 0.05 --chaos 1 2 3
 
 clean:  ## forget the virtual environment
 	rm -rf .venv

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evented_agent import RunResult
+from evented_agent import RunFailed, RunResult
 from evented_agent.chunks import StepReset
 from evented_agent.transcript import Transcript
 from tests.servers import RedisServer, free_port
@@ -64,7 +64,11 @@ def play(dialog_id: str, scope: str) -> Outcome:
             messages,  # type: ignore[arg-type]
             context={"dialog": dialog_id, "scope": scope},
         )
-        result = run.result(timeout=240)
+        try:
+            result = run.result(timeout=240)
+        except RunFailed as failure:
+            outcome.wrong.append(f"turn {turn}: {failure}")
+            return outcome
         messages = list(result.messages)
         _compare(outcome, dialog, turn, result)
     stored = states().get(state_key(scope, dialog_id))

@@ -1,0 +1,18 @@
+"""Every order of events, in a model of the protocol; and that the model would see a mistake."""
+
+import pytest
+
+from tests.protocol.explorer import AS_IT_IS, LEFT_OUT, Rules, explore
+
+
+@pytest.mark.parametrize("rules", AS_IT_IS.values(), ids=AS_IT_IS.keys())
+def test_no_order_of_events_breaks_the_protocol(rules: Rules) -> None:
+    found = explore(rules)
+
+    assert found.counter_examples == {}
+    assert found.worlds > 1_000
+
+
+@pytest.mark.parametrize("rules", LEFT_OUT.values(), ids=LEFT_OUT.keys())
+def test_each_protection_is_needed(rules: Rules) -> None:
+    assert explore(rules).counter_examples
