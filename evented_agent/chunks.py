@@ -331,9 +331,19 @@ def encode(type_: str, task: str | None, payload: Payload | dict[str, Any]) -> s
     return _dumps([type_, task, payload_json(payload)])
 
 
+def _parts(stored: bytes | str) -> tuple[str, str | None, Any]:
+    match pydantic_core.from_json(stored):
+        case [str(type_), str() | None as task, payload]:
+            return type_, task, payload
+    raise ValueError(f"A chunk cannot be read: {stored[:80]!r}")
+
+
 def decode(seq: int, cursor: str, run_id: str, stored: bytes | str) -> Chunk:
-    """Read a chunk back from its stored form; a type unknown here becomes `Other`."""
-    type_, task, payload = pydantic_core.from_json(stored)
+    """Read a chunk back from its stored form; a type unknown here becomes `Other`.
+
+    Raises `ValueError` for what `encode` did not write.
+    """
+    type_, task, payload = _parts(stored)
     fields: dict[str, Any] = {"seq": seq, "cursor": cursor, "run_id": run_id, "task": task}
     cls = CHUNKS.get(type_)
     if cls is None:

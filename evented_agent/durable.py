@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import re
 import uuid
 from collections.abc import Mapping
 from typing import Any, TypedDict, Unpack
@@ -13,6 +12,7 @@ from evented_agent.chunks import encode
 from evented_agent.errors import DeclarationError, TooLarge
 from evented_agent.ledger import operations
 from evented_agent.ledger.call import Call
+from evented_agent.ledger.keys import is_run_id
 from evented_agent.ledger.records import Due, NewTask
 from evented_agent.messages import Input, dump_messages, parse_messages
 from evented_agent.options import RunOptions
@@ -21,7 +21,8 @@ from evented_agent.runs import Runs, indexes, record_fields, refuse_on_loop
 from evented_agent.stream import AsyncRunStream, RunStream, Starting
 from evented_agent.topic import Cursor
 
-_RUN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+#: Ids of the caller that runs are found by, and the most characters of one.
+LABELS, MOST_LABEL = ("thread_id", "resource_id"), 256
 
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
@@ -173,13 +174,13 @@ class DurableAgent:
     ) -> tuple[str, Call[bool], Due]:
         rest: dict[str, Any] = dict(chosen)
         run_id = _name(rest.pop("run_id", None) or uuid.uuid4().hex, "run_id")
-        thread, resource = rest.pop("thread_id", None), rest.pop("resource_id", None)
+        thread, resource = (_label(rest.pop(name, None), name) for name in LABELS)
         queue = rest.pop("queue", None) or runs.settings.queue
         options = RunOptions.parse(rest)
         self._check_tools(options)
         messages = _dumps(dump_messages(parse_messages(given)))
         stored_options = options.json()
-        size = len(messages.encode()) + len(stored_options.encode())
+        size = _size(messages) + _size(stored_options)
         if size > runs.settings.max_bytes:
             raise TooLarge("input", size, runs.settings.max_bytes)
         fields = record_fields(
@@ -214,9 +215,26 @@ class DurableAgent:
 
 
 def _name(value: object, what: str) -> str:
-    if not isinstance(value, str) or not _RUN_ID.fullmatch(value):
+    if not isinstance(value, str) or not is_run_id(value):
         raise DeclarationError(f"{what}={value!r}: use 1 to 128 letters, digits, '.', '_' or '-'.")
     return value
+
+
+def _label(value: object, what: str) -> str | None:
+    """A user's own id, of whatever characters."""
+    if value is None or (isinstance(value, str) and 0 < len(value) <= MOST_LABEL):
+        return value
+    raise DeclarationError(f"{what}={value!r}: use a text of 1 to {MOST_LABEL} characters.")
+
+
+def _size(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise DeclarationError(
+            f"The input has {text[error.start]!r} in it, which is no character. Decode it with "
+            "errors='replace' where it comes from."
+        ) from None
 
 
 def _present(fields: Mapping[str, str | None]) -> dict[str, str]:

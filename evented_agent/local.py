@@ -20,6 +20,7 @@ from evented_agent.agents import Agent
 from evented_agent.durable import DurableAgent
 from evented_agent.errors import EventedAgentError
 from evented_agent.execution.attempt import Ending, Process
+from evented_agent.execution.event_loop import run_loop
 from evented_agent.execution.executor import Executor, Outcome
 from evented_agent.ledger.fleet import LiveWorker
 from evented_agent.ledger.operations import Worker, release
@@ -98,7 +99,7 @@ class LocalEngine:
         )
         self._loop = asyncio.new_event_loop()
         self._loop_thread = threading.Thread(
-            target=self._loop.run_forever, name="evented-agent-loop", daemon=True
+            target=run_loop, args=(self._loop,), name="evented-agent-loop", daemon=True
         )
         self._threads = ThreadPoolExecutor(SLOTS, thread_name_prefix="evented-agent-tool")
         self._is_stopping = False

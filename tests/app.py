@@ -8,6 +8,7 @@ import signal
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from celery import Celery
 
@@ -210,6 +211,51 @@ def hog() -> int:
     return len(bytearray(1 << 50))
 
 
+class Unprintable(Exception):
+    """An exception that cannot even be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def _endless() -> list[Any]:
+    endless: list[Any] = []
+    endless.append(endless)
+    return endless
+
+
+RAISED = {
+    "unprintable": Unprintable,
+    "system-exit": SystemExit,
+    "interrupt": KeyboardInterrupt,
+    "cancelled": asyncio.CancelledError,
+}
+RETURNED = {
+    "not-json": object(),
+    "recursive": _endless(),
+    "nan": float("nan"),
+    "surrogate": "\ud800",
+}
+
+
+def _misbehave(how: str) -> Any:
+    if how in RAISED:
+        raise RAISED[how]
+    return RETURNED[how]
+
+
+@tool
+def misbehave(how: str) -> Any:
+    """Do what no tool should, in a thread."""
+    return _misbehave(how)
+
+
+@tool
+async def amisbehave(how: str) -> Any:
+    """Do what no tool should, on the event loop."""
+    return _misbehave(how)
+
+
 def _results(request: ModelRequest) -> list[ToolMessage]:
     return [message for message in request.messages if isinstance(message, ToolMessage)]
 
@@ -248,7 +294,7 @@ toolbox = Agent(
     model=ScriptedModel([_each_tool, _tell]),
     tools=[
         *(add, wait, block, pay, flaky, sleepy, progress, large, broken),
-        *(die, hang, hold, hold_apart, die_apart, hog),
+        *(die, hang, hold, hold_apart, die_apart, hog, misbehave, amisbehave),
     ],
 )
 fallback = Agent(
@@ -287,6 +333,8 @@ def _kill(_: ModelRequest) -> str:
     os._exit(1)
 
 
+surrogates = Agent(id="surrogates", model=ScriptedModel(["before \ud800 after"]))
+nul = Agent(id="nul", model=ScriptedModel(["before \x00 after"]))
 deadly = Agent(id="deadly", model=ScriptedModel([_kill]))
 
 
@@ -310,6 +358,8 @@ evented = {
         careful,
         unique,
         deadly,
+        surrogates,
+        nul,
     )
     if agent.id != WITHOUT
 }

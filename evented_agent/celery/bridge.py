@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from evented_agent.execution.attempt import Ending, Process
+from evented_agent.execution.event_loop import run_loop
 from evented_agent.execution.executor import Executor, Outcome
 from evented_agent.ledger.operations import Worker
 from evented_agent.runs import Runs
@@ -75,7 +76,7 @@ class Bridge:
                 self._loop = asyncio.new_event_loop()
                 self._executor = Executor(self._process(), self._loop)
                 threading.Thread(
-                    target=self._loop.run_forever, name="evented-agent-loop", daemon=True
+                    target=run_loop, args=(self._loop,), name="evented-agent-loop", daemon=True
                 ).start()
             return self._loop, self._executor
 

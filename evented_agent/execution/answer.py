@@ -21,6 +21,13 @@ Said = tuple[str, dict[str, Any]]
 _PREFIX = {"text": "txt", "reasoning": "rsn"}
 
 
+def clean(text: str) -> str:
+    """*text* with half surrogate pairs replaced: they are no characters, and UTF-8 has none."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 class Answer:
     """Turns the events of one model call into chunks, and remembers the whole.
 
@@ -54,6 +61,7 @@ class Answer:
                 yield from self._start_call(event)
             case CallPiece(index=index, text=text):
                 call = self._calls[index]
+                text = clean(text)
                 call.pieces.append(text)
                 yield "tool-call-delta", {"toolCallId": call.id, "argsTextDelta": text}
             case AnswerEnded():
@@ -89,6 +97,7 @@ class Answer:
     def _say(self, kind: str, text: str, part: int) -> Iterator[Said]:
         if not text:
             return
+        text = clean(text)
         if self._kind != kind or self._part != part:
             yield from self._end_part()
             self._parts += 1
@@ -129,7 +138,9 @@ class _Call:
         text = "".join(self.pieces)
         try:
             arguments = json.loads(text) if text.strip() else {}
-        except ValueError:
+            # An escape may stand for what is no character, which nothing could store.
+            json.dumps(arguments, ensure_ascii=False).encode()
+        except (ValueError, RecursionError):
             arguments = None
         if not isinstance(arguments, dict):
             return ToolCall(id=self.id, name=self.name, invalid=text[:2000])

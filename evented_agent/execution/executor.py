@@ -141,7 +141,7 @@ class Executor:
                     return await run_end(attempt)
         except (Fenced, LedgerUnavailable):
             raise
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             if not isinstance(error, EventedAgentError):
                 logger.exception("%s failed", _name(attempt.task))
             return await failed_run(attempt, State(), error)

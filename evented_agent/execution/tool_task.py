@@ -8,6 +8,7 @@ import pydantic_core
 
 from evented_agent.chunks import ErrorInfo
 from evented_agent.errors import TooLarge
+from evented_agent.execution.answer import clean
 from evented_agent.execution.attempt import Again, Attempt, Done, backoff
 from evented_agent.isolated import run_isolated
 from evented_agent.ledger.records import Fenced, Work
@@ -31,6 +32,14 @@ class ToolTimeout(Exception):
     """The tool did not return in time."""
 
 
+class ToolExit(Exception):
+    """The tool raised what is no `Exception`, which would end more than the call."""
+
+
+#: Ends a thread or an event loop if it is let through.
+_EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, asyncio.CancelledError)
+
+
 async def run_tool(attempt: Attempt) -> Done | Again:
     """Run the call; a failure becomes a result that the model sees, not the end of the run."""
     call = await _call_of(attempt)
@@ -46,6 +55,8 @@ async def run_tool(attempt: Attempt) -> Done | Again:
     except Fenced:
         raise
     except asyncio.CancelledError:
+        if not _is_cancelled():
+            return await _result(attempt, call, error=ToolExit("CancelledError"))
         if attempt.lease.stopped != "aborted":
             raise
         return await _result(attempt, call, error=RuntimeError("The run was aborted."))
@@ -53,10 +64,34 @@ async def run_tool(attempt: Attempt) -> Done | Again:
         tries = attempt.task.tries
         if tries < tool.retries:
             delay = backoff(tries, first=FIRST_WAIT, most=MOST_WAIT)
-            logger.warning("Tool %s failed, again in %.0f s: %r", tool.name, delay, error)
-            return Again(delay, f"{type(error).__name__}: {error}", {"tries": tries + 1})
+            told = f"{type(error).__name__}: {_text_of(error)}"
+            logger.warning("Tool %s failed, again in %.0f s: %s", tool.name, delay, told)
+            return Again(delay, told, {"tries": tries + 1})
         return await _result(attempt, call, error=error)
     return await _result(attempt, call, value)
+
+
+def _is_cancelled() -> bool:
+    """Whether the attempt was cancelled, rather than the tool raising as if it were."""
+    current = asyncio.current_task()
+    return current is not None and current.cancelling() > 0
+
+
+def _text_of(error: BaseException) -> str:
+    """The text of a user's exception, which may fail to have one."""
+    try:
+        return clean(str(error))
+    except Exception:  # noqa: BLE001 - its own `__str__` fails
+        return "(an exception without a text)"
+
+
+def _shown(error: BaseException | None) -> BaseException | None:
+    """*error* for Celery and Sentry, which print it."""
+    try:
+        str(error)
+    except Exception:  # noqa: BLE001 - its own `__str__` fails
+        return RuntimeError(f"{type(error).__name__} {_text_of(error or RuntimeError())}")
+    return error
 
 
 async def _call_of(attempt: Attempt) -> ToolCall:
@@ -134,11 +169,21 @@ async def _call(
 ) -> Any:
     given = (context,) if tool.takes_context else ()
     if tool.is_async:
-        return await tool.function(*given, **arguments)
+        try:
+            return await tool.function(*given, **arguments)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise ToolExit(f"{type(error).__name__}: {error}") from error
     if tool.isolate:
         call = await _call_of(attempt)
         return await run_isolated(tool, call.arguments, context)
-    return await attempt.in_thread(lambda: tool.function(*given, **arguments))
+
+    def function() -> Any:
+        try:
+            return tool.function(*given, **arguments)
+        except _EXITS as error:
+            raise ToolExit(f"{type(error).__name__}: {error}") from error
+
+    return await attempt.in_thread(function)
 
 
 def _check_size(attempt: Attempt, value: Any) -> None:
@@ -157,8 +202,8 @@ async def _result(
     if error is None:
         attempt.output.put("tool-result", {**base, "result": value})
     else:
-        info = ErrorInfo(name=type(error).__name__, message=str(error)[:MOST_TEXT])
+        info = ErrorInfo(name=type(error).__name__, message=_text_of(error)[:MOST_TEXT])
         attempt.output.put("tool-error", {**base, "error": info.model_dump()})
     entry = dump_entry(Result(attempt.task.step, call.id, call.name, value, info))
     stored = await attempt.output.stored(entry)
-    return Done(Work(chunks=await attempt.output.rest(), entries=[stored]), failure=error)
+    return Done(Work(chunks=await attempt.output.rest(), entries=[stored]), failure=_shown(error))

@@ -4,10 +4,20 @@ A run's keys, its alarm and its indexes share the hash tag of its shard, so that
 touch them all, also on a cluster.
 """
 
+import re
 import zlib
 from dataclasses import dataclass
 
+from evented_agent.errors import RunNotFound
+
+_RUN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+
 STATUSES = ("queued", "running", "suspended", "finished", "failed", "aborted")
+
+
+def is_run_id(value: object) -> bool:
+    """Whether a run may be called that."""
+    return isinstance(value, str) and _RUN_ID.fullmatch(value) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,9 @@ class Keys:
         return zlib.crc32(run_id.encode()) % self.shards
 
     def of(self, run_id: str) -> RunKeys:
+        """The keys of a run.  Raises `RunNotFound` for what no run can be called."""
+        if not is_run_id(run_id):
+            raise RunNotFound(run_id)
         shard = self.shard(run_id)
         own = f"{self._tag(shard)}:{run_id}"
         return RunKeys(

@@ -83,6 +83,8 @@ def _tool(name: str, signature: inspect.Signature) -> Tool:
 #: Stands for an argument that the model left out; the simulator's own default applies.
 UNSET = None
 
+# Read here rather than in a tool: parsing in several threads at once may fail (CPython 3.11's ast).
+dialogs()
 agent = Agent(
     id="bfcl",
     model="openai-chat/player",

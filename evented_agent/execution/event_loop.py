@@ -1,0 +1,21 @@
+"""The event loop that all attempts of a process share: nothing that users' code raises ends it."""
+
+import asyncio
+import logging
+
+logger = logging.getLogger(__name__)
+
+
+def run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Run *loop* in this thread until it is stopped.
+
+    A `SystemExit` or `KeyboardInterrupt` in a task that a tool started comes out of asyncio's loop;
+    it is logged, and the loop goes on for all the other runs.
+    """
+    while True:
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):
+            logger.exception("Code on the event loop tried to end the process; the loop goes on")
+        else:
+            return
