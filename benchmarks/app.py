@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 from celery import Celery
 
-from evented_agent import Agent, create_evented_agent, tool
+from evented_agent import Agent, Settings, create_evented_agent, tool
 from evented_agent.models.protocol import AnswerEnded, Model, ModelEvent, ModelRequest, TextPiece
 
 app = Celery("benchmarks", broker=os.environ["BENCH_BROKER_URL"])
@@ -37,8 +38,11 @@ def agent(id_: str, model: str | Model) -> Agent:
     return Agent(id=id_, model=model, tools=[work], max_steps=50)
 
 
+settings = Settings(shutdown_grace=timedelta(0))
 agents = {
-    agent.id: create_evented_agent(agent, app=app, redis_url=os.environ["BENCH_REDIS_URL"])
+    agent.id: create_evented_agent(
+        agent, app=app, redis_url=os.environ["BENCH_REDIS_URL"], settings=settings
+    )
     for agent in (
         agent("steps", "openai-chat/mock-s10-t20"),
         agent("answer", "openai-chat/mock-t20"),

@@ -68,8 +68,10 @@ class Process:
         raise RuntimeError(f"Nobody listens on {self.port}: {self.log.read_text()[-800:]}")
 
     def signal(self, number: signal.Signals) -> None:
+        """Signal the process: with its children, but SIGTERM, which a deploy sends to it alone."""
+        send = os.kill if number == signal.SIGTERM else os.killpg
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, number)
+            send(self.pid, number)
 
     def kill(self) -> None:
         self.signal(signal.SIGCONT)

@@ -34,7 +34,8 @@ class StreamOptions(TypedDict, total=False):
         run_id: Makes the call idempotent: the same id and input is the same run.
         thread_id: The conversation that the run belongs to, to find it by.
         resource_id: Whose run it is, to find it by.
-        queue: The Celery queue, by default that of the settings.
+        queue: The Celery queue, by default that of the settings. Name another one in
+            ``app.conf.evented_agent_queues``, so that its workers know that they serve agents.
         max_steps: At most so many model calls, instead of the agent's number.
         tool_choice: "auto", "none", "required" or {"tool": name}, instead of the agent's.
         active_tools: The names of the tools on offer, instead of the agent's.
