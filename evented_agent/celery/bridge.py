@@ -84,8 +84,8 @@ class Bridge:
         runs = self._runs
         if not self.worker_id:
             logger.warning(
-                "This worker runs agents, but consumes no queue that it knows as theirs: it watches "
-                "no alarms and hands nothing back when it stops. Add its queue to "
+                "This worker runs agents, but consumes no queue that it knows as theirs: it "
+                "watches no alarms and hands nothing back when it stops. Add its queue to "
                 "app.conf.evented_agent_queues."
             )
         return Process(

@@ -48,8 +48,8 @@ async def run_tool(attempt: Attempt) -> Done | Again:
     except (ToolNotFound, InvalidArguments) as error:
         return await _result(attempt, call, error=error)
     context = _context(attempt, call)
+    await attempt.check_lease()
     try:
-        await attempt.check_lease()
         value = dump_result(await _invoke(attempt, tool, arguments, context))
         _check_size(attempt, value)
     except Fenced:
