@@ -32,6 +32,8 @@ class Bridge:
         self.worker_id = ""
         self.node = ""
         self.is_draining = False
+        #: Runs whose messages came after the worker was told to stop.
+        self.refused: set[str] = set()
 
     def execute(self, run_id: str, task_key: str, send: Callable[[Outcome], None]) -> Outcome:
         """Run a task's attempt on the loop; `def` tools run here, in the calling thread.
@@ -40,6 +42,7 @@ class Bridge:
         run out of time still holds this one.
         """
         if self.is_draining:
+            self.refused.add(run_id)
             return Outcome(handed_back="draining")
         loop, executor = self._running_loop()
         visit = _Visit(loop, send)

@@ -1,5 +1,6 @@
 """The worker's side: what is refused at start, the watchdog, and a stop that hands work back."""
 
+import atexit
 import logging
 import secrets
 import threading
@@ -20,6 +21,8 @@ from evented_agent.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
+#: Seconds after which a stopping worker announces again what it handed back.
+RING_AGAIN = 0.3
 #: Pools whose threads are greenlets: an event loop beside them would never run.
 GREEN_POOLS = ("gevent", "eventlet")
 
@@ -38,6 +41,7 @@ class AgentWorker:
         self._watchdog: Watchdog | None = None
         self._stopping = threading.Event()
         self._is_cold = False
+        self._handed_back: set[str] = set()
 
     def prepare(self, worker: Any) -> None:
         """Check the worker before its pool forks; exits with a sentence for what would break."""
@@ -68,8 +72,15 @@ class AgentWorker:
             myself=self._myself,
         )
         self._watchdog.start()
-        threading.Thread(target=self._drain, name="evented-agent-drain", daemon=True).start()
+        drain = threading.Thread(target=self._drain, name="evented-agent-drain", daemon=True)
+        drain.start()
+        atexit.register(self._wait_for, drain)
         signals.worker_shutting_down.connect(self._shutting_down, weak=False)
+
+    def _wait_for(self, drain: threading.Thread) -> None:
+        """Let what was begun on SIGTERM come to its end before the process does."""
+        if self._stopping.is_set():
+            drain.join(timeout=5)
 
     def _serves(self) -> bool:
         """Whether this worker consumes a queue of agents, rather than only the user's own."""
@@ -121,6 +132,22 @@ class AgentWorker:
             time.sleep(0.1)
         self._each_run(self._hand_back)
         self._bridge.release_all()
+        self._ring_again()
+
+    def _ring_again(self) -> None:
+        """Announce once more what nobody has taken.
+
+        A message may have gone to this very worker, whose last request for one is still open at
+        the broker when it stops; there is no other after that.
+        """
+        time.sleep(RING_AGAIN)
+        for run_id in self._handed_back | self._bridge.refused:
+            try:
+                record = self._runs.ledger.send(read(self._runs.keys, run_id), patience=0)
+            except EventedAgentError:
+                continue
+            if dues := record.queued():
+                self._bell.ring(dues)
 
     def _each_run(self, act: Callable[[str], bool]) -> bool:
         """Whether *act* is true of any run that this worker executes."""
@@ -148,6 +175,7 @@ class AgentWorker:
             return False
         if dues:
             logger.info("Handed back %s", ", ".join(due.task_id for due in dues))
+            self._handed_back.add(run_id)
             self._bell.ring(dues)
         return bool(dues)
 

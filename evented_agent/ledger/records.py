@@ -179,3 +179,19 @@ class Record:
     tasks: Sequence[Task]
     last_cursor: str
     entries: Sequence[bytes]
+
+    def queued(self) -> list[Due]:
+        """The messages that would start what is queued and need not wait."""
+        return [
+            Due(
+                self.run_id,
+                task.key,
+                task.generation + 1,
+                task.kind,
+                task.tool,
+                self.fields["queue"],
+                self.fields["agent"],
+            )
+            for task in self.tasks
+            if task.state == "queued" and task.not_before is None
+        ]
