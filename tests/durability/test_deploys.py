@@ -7,6 +7,7 @@ import pytest
 from evented_agent import EventedAgent, Runs, RunStream
 from evented_agent.chunks import StepReset
 from tests.conftest import StartWorker
+from tests.durability.outcomes import consume
 from tests.words import TEXT
 from tests.workers import WorkerProcess, wait_until
 
@@ -74,9 +75,7 @@ def test_the_next_version_of_an_agent_takes_over_runs_in_flight(
     wait_until((marks / "careful").exists, "its tools run")
     old_messages = len(marks.joinpath("careful-model").read_text().splitlines())
     worker = start_worker("new", env={"TEST_VERSION": " of version 2"})
-    from tests.app import app
-
-    app.control.cancel_consumer("agents", destination=["old@test"], reply=True, timeout=10)
+    consume("agents", by="old", stop=True)
     result = run.result(timeout=60)
 
     assert old_messages == 1

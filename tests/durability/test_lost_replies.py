@@ -65,9 +65,11 @@ def test_a_lost_request_or_reply_of_a_worker_changes_nothing(
         return [f"{moment} {write}: {problem}" for problem in wrong]
 
     with Proxy(redis_server.port, cuts) as proxy:
-        start("lossy", proxy, concurrency=60)
+        worker = start("lossy", proxy, concurrency=60)
         with ThreadPoolExecutor(12) as threads:
             problems = [line for found in threads.map(play, range(len(cases))) for line in found]
+        # Its watchdog would answer for those of later tests.
+        worker.kill()
 
     assert problems == []
     calls = (marks / "careful").read_text().splitlines()

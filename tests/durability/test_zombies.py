@@ -9,7 +9,7 @@ import pytest
 
 from evented_agent import EventedAgent, Runs
 from tests.durability.conftest import Start
-from tests.durability.outcomes import Told, told
+from tests.durability.outcomes import Told, consume, told
 from tests.proxy import Moment, Proxy, Write
 from tests.servers import RedisServer
 from tests.workers import WorkerProcess, wait_until
@@ -50,15 +50,13 @@ class Stage:
 
     def finish_elsewhere(self) -> Told:
         """Let the other worker finish the run, wake the zombie up, and see that it is well."""
-        from tests.app import app
-
         name = self.zombie.name
         assert self.frozen.wait(20)
-        app.control.add_consumer(name, destination=["survivor@test"], reply=True, timeout=10)
+        consume(name, by="survivor")
         outcome = self.runs.observe(name).result(timeout=60)
         assert outcome.status == "finished"
         before = told(self.runs, name), self.runs.get(name).cursor
-        app.control.cancel_consumer(name, destination=["survivor@test"], reply=True, timeout=10)
+        consume(name, by="survivor", stop=True)
         self.held.set()
         self.zombie.resume()
         assert self.agents["hello"].generate("Are you well?", queue=name, timeout=20).text
