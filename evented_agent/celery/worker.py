@@ -53,6 +53,10 @@ class AgentWorker:
             self._runs.check()
         except EventedAgentError as error:
             raise SystemExit(f"evented_agent: {error}") from None
+        if _pool_name(worker) == "threads":
+            # After a lost connection Celery restores the count from threads of the pool, over the
+            # channel that the main thread reads: with AMQP two readers tear each other's frames.
+            self._app.conf.worker_enable_prefetch_count_reduction = False
         # Known before the fork, so that the parent can hand back what its children run.
         self._bridge.node = worker.hostname
         self._bridge.worker_id = f"{worker.hostname}/{secrets.token_hex(4)}"
