@@ -9,8 +9,9 @@ from tests.workload.fleet import Fleet
 
 #: What is done to a worker, and how often, of ten times.
 ACTIONS = {"kill": 4, "freeze": 3, "terminate": 2, "restart": 1}
-#: Seconds between two actions, and of a freeze: from a hiccup to twice a lease. Much faster, and
-#: some call loses five workers in a row by chance, which counts as its own fault.
+#: Seconds between two actions, once the fleet is up again, and of a freeze: from a hiccup to twice
+#: a lease. Much faster, and some call loses five workers in a row by chance, which counts as its
+#: own fault.
 PAUSE, FREEZE = (1.0, 3.0), (0.5, 6.5)
 
 
@@ -38,6 +39,7 @@ class Chaos:
             [action] = self._random.choices(names, weights)
             at = self._random.randrange(self._fleet.size)
             self._act(action, at)
+            self._fleet.wait_ready()
             self.done[action] += 1
 
     def _act(self, action: str, at: int) -> None:

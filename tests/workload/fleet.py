@@ -15,6 +15,10 @@ class Fleet:
         self._started = 0
         self._leaving: list[WorkerProcess] = []
         self._places = [self._start() for _ in range(size)]
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait until each place has a worker that takes messages."""
         for worker in self._places:
             worker.wait_ready()
 
