@@ -9,8 +9,10 @@ from evented_agent.errors import (
     ConfigurationError,
     DeclarationError,
     EventedAgentError,
+    InvalidDecision,
     LedgerUnavailable,
     ModelError,
+    NotSuspended,
     RunAborted,
     RunConflict,
     RunDeleted,
@@ -18,18 +20,20 @@ from evented_agent.errors import (
     RunExpired,
     RunFailed,
     RunNotFound,
+    SuspensionExpired,
     TooLarge,
     UnknownAgent,
 )
 from evented_agent.local import create_durable_agent
-from evented_agent.results import RunInfo, RunResult
+from evented_agent.results import Pending, RunInfo, RunResult
 from evented_agent.runs import Runs
 from evented_agent.settings import Settings
 from evented_agent.stream import AsyncRunStream, RunStream
-from evented_agent.tools import ToolContext, tool
+from evented_agent.tools import ApprovalRequest, ToolContext, tool
 
 __all__ = [
     "Agent",
+    "ApprovalRequest",
     "AsyncRunStream",
     "BlockingCall",
     "Chunk",
@@ -38,8 +42,11 @@ __all__ = [
     "DurableAgent",
     "EventedAgent",
     "EventedAgentError",
+    "InvalidDecision",
     "LedgerUnavailable",
     "ModelError",
+    "NotSuspended",
+    "Pending",
     "RunAborted",
     "RunConflict",
     "RunDeleted",
@@ -53,6 +60,7 @@ __all__ = [
     "Runs",
     "Settings",
     "StepInfo",
+    "SuspensionExpired",
     "TooLarge",
     "ToolContext",
     "UnknownAgent",

@@ -18,7 +18,7 @@ from evented_agent.errors import DeclarationError
 from evented_agent.messages import ToolCall, ToolMessage
 from evented_agent.models.protocol import Model, ToolChoice
 from evented_agent.models.resolve import resolve
-from evented_agent.tools import Tool
+from evented_agent.tools import ApprovalPolicy, Tool
 
 #: Text, or a function of the run's context that returns it.
 Instructions = str | Callable[[Any], str]
@@ -73,6 +73,8 @@ class Agent:
     model_retries: int
     model_timeout: float
     tool_call_concurrency: int
+    require_tool_approval: bool | ApprovalPolicy
+    policies: Mapping[str, ApprovalPolicy]
     version: str
     _answering: _Answering
 
@@ -93,6 +95,8 @@ class Agent:
         model_retries: int = 2,
         model_timeout: float = 600.0,
         tool_call_concurrency: int = 10,
+        require_tool_approval: bool | ApprovalPolicy = False,
+        policies: Mapping[str, ApprovalPolicy] | None = None,
         version: str | None = None,
     ) -> None:
         """Check the declaration; `DeclarationError` says what to change.
@@ -112,6 +116,9 @@ class Agent:
             model_retries: How often a failed call is tried again before the next model is.
             model_timeout: Seconds that a model call may take.
             tool_call_concurrency: How many tool calls of a run may be under way.
+            require_tool_approval: Whether every call waits for a person's approval, or a function
+                of an `ApprovalRequest` that says so; beside what the tools themselves require.
+            policies: Such functions by name, for runs to choose: ``require_tool_approval="name"``.
             version: What records say answered; a digest of the declaration, unless given.
         """
         _check_id(id)
@@ -129,6 +136,10 @@ class Agent:
             model_timeout=_seconds(id, "model_timeout", model_timeout),
             tool_call_concurrency=_whole(
                 id, "tool_call_concurrency", tool_call_concurrency, least=1
+            ),
+            require_tool_approval=_approval(id, "require_tool_approval", require_tool_approval),
+            policies=MappingProxyType(
+                {name: _policy(id, name, given) for name, given in (policies or {}).items()}
             ),
             _answering=answering,
         )
@@ -294,6 +305,17 @@ def _conditions(id_: str, given: Any) -> tuple[StopCondition, ...]:
                 f"{condition!r} in stop_when. Pass a def that takes a StepInfo and returns a bool.",
             )
     return conditions
+
+
+def _approval(id_: str, option: str, given: Any) -> bool | ApprovalPolicy:
+    return given if isinstance(given, bool) else _policy(id_, option, given)
+
+
+def _policy(id_: str, name: str, given: Any) -> ApprovalPolicy:
+    if not callable(given) or inspect.iscoroutinefunction(given):
+        problem = "Pass a def that takes an ApprovalRequest and returns a bool."
+        raise _refusal(id_, f"{name}={given!r}. {problem}")
+    return given  # type: ignore[no-any-return]
 
 
 def _active(id_: str, given: Any, known: Sequence[str]) -> tuple[str, ...] | None:

@@ -107,6 +107,34 @@ class ToolResultPayload(Payload):
     result: Any = None
 
 
+class ToolAskPayload(Payload):
+    """A call that waits for a person.
+
+    Where it was not approved yet, *args* are what the model wants; where its tool suspended it,
+    *suspend_payload* is what the tool asks, and *resume_schema* the JSON schema of the answer.
+    """
+
+    tool_call_id: str
+    tool_name: str
+    args: dict[str, Any] = {}
+    suspend_payload: Any = None
+    resume_schema: dict[str, Any] | None = None
+
+
+class Approval(Payload):
+    """A decision that a call must not run."""
+
+    approved: bool = False
+    reason: str | None = None
+    by: str | None = None
+
+
+class ToolDeniedPayload(Payload):
+    tool_call_id: str
+    tool_name: str
+    approval: Approval
+
+
 class ToolErrorPayload(Payload):
     tool_call_id: str
     tool_name: str
@@ -250,6 +278,21 @@ class ToolCallInputEnd(Chunk):
 class ToolCallRequested(Chunk):
     type: Literal["tool-call"] = "tool-call"
     payload: ToolCallPayload
+
+
+class ToolCallApproval(Chunk):
+    type: Literal["tool-call-approval"] = "tool-call-approval"
+    payload: ToolAskPayload
+
+
+class ToolCallSuspended(Chunk):
+    type: Literal["tool-call-suspended"] = "tool-call-suspended"
+    payload: ToolAskPayload
+
+
+class ToolOutputDenied(Chunk):
+    type: Literal["tool-output-denied"] = "tool-output-denied"
+    payload: ToolDeniedPayload
 
 
 class ToolOutput(Chunk):

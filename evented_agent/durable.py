@@ -16,7 +16,7 @@ from evented_agent.ledger.keys import is_run_id
 from evented_agent.ledger.records import Due, NewTask
 from evented_agent.messages import Input, dump_messages, parse_messages
 from evented_agent.options import RunOptions
-from evented_agent.results import RunInfo, RunResult
+from evented_agent.results import Pending, RunInfo, RunResult
 from evented_agent.runs import Runs, indexes, record_fields, refuse_on_loop
 from evented_agent.stream import AsyncRunStream, RunStream, Starting
 from evented_agent.topic import Cursor
@@ -42,6 +42,8 @@ class StreamOptions(TypedDict, total=False):
         instructions: Instead of the agent's.
         model_settings: Over the agent's.
         tool_call_concurrency: At most so many tool calls of the run at the same time.
+        require_tool_approval: Whether calls wait for approval, or the name of one of the agent's
+            policies, instead of the agent's; what tools require of themselves still counts.
         context: For the tools, as ``ctx.context``, and for the agent's instructions.
     """
 
@@ -55,6 +57,7 @@ class StreamOptions(TypedDict, total=False):
     instructions: str
     model_settings: dict[str, Any]
     tool_call_concurrency: int
+    require_tool_approval: bool | str
     context: Any
 
 
@@ -157,6 +160,34 @@ class DurableAgent:
     async def aabort(self, run_id: str, *, reason: str | None = None) -> bool:
         return await self._runs.aabort(run_id, reason=reason)
 
+    def resume(self, run_id: str, data: Any, **which: Any) -> RunStream:
+        """Answer a suspended call; see `Runs.resume`."""
+        return self._door().resume(run_id, data, **which)
+
+    async def aresume(self, run_id: str, data: Any, **which: Any) -> AsyncRunStream:
+        return await self._door().aresume(run_id, data, **which)
+
+    def approve(self, run_id: str, **which: Any) -> RunStream:
+        """Approve a call; see `Runs.approve`."""
+        return self._door().approve(run_id, **which)
+
+    async def aapprove(self, run_id: str, **which: Any) -> AsyncRunStream:
+        return await self._door().aapprove(run_id, **which)
+
+    def decline(self, run_id: str, **which: Any) -> RunStream:
+        """Decline a call; see `Runs.decline`."""
+        return self._door().decline(run_id, **which)
+
+    async def adecline(self, run_id: str, **which: Any) -> AsyncRunStream:
+        return await self._door().adecline(run_id, **which)
+
+    def pending(self, **wanted: Any) -> list[Pending]:
+        """The calls of this agent that wait for a person; see `Runs.pending`."""
+        return self._runs.pending(agent=self.agent.id, **wanted)
+
+    async def apending(self, **wanted: Any) -> list[Pending]:
+        return await self._runs.apending(agent=self.agent.id, **wanted)
+
     def delete(self, run_id: str) -> None:
         """Remove everything of a run; see `Runs.delete`."""
         self._runs.delete(run_id)
@@ -179,6 +210,7 @@ class DurableAgent:
         queue = rest.pop("queue", None) or runs.settings.queue
         options = RunOptions.parse(rest)
         self._check_tools(options)
+        self._check_policy(options.require_tool_approval)
         messages = _dumps(dump_messages(parse_messages(given)))
         stored_options = options.json()
         size = _size(messages) + _size(stored_options)
@@ -202,6 +234,14 @@ class DurableAgent:
             ],
         )
         return run_id, call, Due(run_id, "1:model", 1, "model", None, queue, self.agent.id)
+
+    def _check_policy(self, chosen: bool | str | None) -> None:
+        if isinstance(chosen, str) and chosen not in self.agent.policies:
+            known = ", ".join(self.agent.policies) or "none"
+            raise DeclarationError(
+                f"Agent {self.agent.id!r} has no policy {chosen!r} (it has: {known}). Declare it "
+                "with Agent(policies={…})."
+            )
 
     def _check_tools(self, options: RunOptions) -> None:
         names = list(options.active_tools or ())

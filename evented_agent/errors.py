@@ -12,7 +12,10 @@ EventedAgentError
     ├── RunNotFound      no run has that id
     ├── RunDeleted       the run existed and was deleted
     ├── RunExpired       the run ended so long ago that its chunks are gone
-    ├── RunConflict      the id is taken by a run with another input
+    ├── RunConflict      the id is taken by a run with another input, or another decision was taken
+    ├── NotSuspended     nothing of the run waits for that decision (also a ValueError)
+    ├── SuspensionExpired  nobody decided in time
+    ├── InvalidDecision  the decision does not fit what was asked (also a ValueError)
     ├── RunFailed        the run ended with an error; carries the partial ``result``
     └── RunAborted       the run was aborted; carries the partial ``result``
 """
@@ -126,14 +129,43 @@ class RunExpired(RunError):
 
 
 class RunConflict(RunError):
-    """Raised when the run id is taken by a run with another agent, input or options."""
+    """Raised when the run id is taken by another run, or a call was decided otherwise before."""
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, message: str | None = None) -> None:
         super().__init__(
             run_id,
-            f"Run {run_id!r} exists with another agent, input or options. Choose a new run_id, or "
-            f"observe({run_id!r}) to follow the run that exists.",
+            message
+            or f"Run {run_id!r} exists with another agent, input or options. Choose a new run_id, "
+            f"or observe({run_id!r}) to follow the run that exists.",
         )
+
+
+class NotSuspended(RunError, ValueError):
+    """Raised when no suspended call fits: none is, several are, or the run is over."""
+
+    def __init__(
+        self, run_id: str, call: str = "", *, is_over: bool = False, pending: Iterable[str] = ()
+    ) -> None:
+        named = f"Call {call!r} of run {run_id!r}" if call else f"Run {run_id!r}"
+        choices = ", ".join(pending)
+        if choices:
+            problem = f"has several suspended calls. Pass tool_call_id, one of: {choices}."
+        elif is_over:
+            problem = "has ended; there is nothing to decide."
+        else:
+            problem = "is not suspended. get() shows what is pending."
+        super().__init__(run_id, f"{named} {problem}")
+
+
+class SuspensionExpired(RunError):
+    """Raised when nobody decided in time; the call was declined, or the run has failed."""
+
+    def __init__(self, run_id: str, call: str) -> None:
+        super().__init__(run_id, f"The time to decide about call {call!r} of {run_id!r} is over.")
+
+
+class InvalidDecision(RunError, ValueError):
+    """Raised when the data of a decision does not fit what was asked; nothing was written."""
 
 
 class RunEnded(RunError):

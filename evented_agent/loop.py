@@ -5,7 +5,7 @@ Knows neither storage nor models nor clocks: the same journal gives the same dec
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pydantic_core
@@ -36,6 +36,14 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Denied:
+    """Why a call was not approved, and who said so."""
+
+    reason: str | None = None
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What a tool call came to."""
 
@@ -44,6 +52,28 @@ class Result:
     name: str
     result: Any = None
     error: ErrorInfo | None = None
+    denied: Denied | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """A call waits for a person; *number* is the seq of the chunk that asks."""
+
+    step: int
+    call: str
+    number: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A person decided about a suspended call; *data* is all that was passed."""
+
+    call: str
+    number: int
+    kind: str
+    data: Any = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +84,7 @@ class Decided:
     follows: str
 
 
-Entry = Turn | Result | Decided
+Entry = Turn | Result | Suspension | Resumed | Decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +165,9 @@ def fold(entries: Iterable[bytes | str]) -> State:
             case Result() as result:
                 at = _position(steps, result)
                 steps[at] = Step(steps[at].turn, {**steps[at].results, result.call: result})
-            case Decided():
+            case Resumed() as resumed:
+                steps[-1:] = [_edited(step, resumed) for step in steps[-1:]]
+            case Suspension() | Decided():
                 pass
     return State(tuple(steps))
 
@@ -168,12 +200,24 @@ def _stored(entry: Entry) -> dict[str, Any]:
         case Turn():
             return _dump_turn(entry)
         case Result():
-            named = {"k": "result", "step": entry.step, "call": entry.call, "name": entry.name}
-            if entry.error is None:
-                return {**named, "result": entry.result}
-            return {**named, "error": entry.error.model_dump()}
+            return _dump_result(entry)
+        case Suspension():
+            place = {"step": entry.step, "call": entry.call, "n": entry.number}
+            return {"k": "suspended", **place, "kind": entry.kind}
+        case Resumed():
+            place = {"call": entry.call, "n": entry.number, "kind": entry.kind}
+            return {"k": "resumed", **place, "data": entry.data, "by": entry.by}
         case Decided():
             return {"k": "decision", "step": entry.step, "follows": entry.follows}
+
+
+def _dump_result(result: Result) -> dict[str, Any]:
+    named = {"k": "result", "step": result.step, "call": result.call, "name": result.name}
+    if result.denied is not None:
+        return {**named, "denied": {"reason": result.denied.reason, "by": result.denied.by}}
+    if result.error is not None:
+        return {**named, "error": result.error.model_dump()}
+    return {**named, "result": result.result}
 
 
 def _dump_turn(turn: Turn) -> dict[str, Any]:
@@ -204,12 +248,23 @@ def _loaded(entry: Any) -> Entry:
         case "turn":
             return _load_turn(entry)
         case "result":
-            error = ErrorInfo(**entry["error"]) if "error" in entry else None
-            return Result(entry["step"], entry["call"], entry["name"], entry.get("result"), error)
+            return _load_result(entry)
+        case "suspended":
+            return Suspension(entry["step"], entry["call"], entry["n"], entry["kind"])
+        case "resumed":
+            place = (entry["call"], entry["n"], entry["kind"])
+            return Resumed(*place, entry.get("data"), entry.get("by"))
         case "decision":
             return Decided(entry["step"], entry["follows"])
         case kind:
             raise ValueError(f"unknown kind {kind!r}")
+
+
+def _load_result(entry: Mapping[str, Any]) -> Result:
+    error = ErrorInfo(**entry["error"]) if "error" in entry else None
+    denied = Denied(**entry["denied"]) if "denied" in entry else None
+    place = (entry["step"], entry["call"], entry["name"])
+    return Result(*place, entry.get("result"), error, denied)
 
 
 def _load_turn(entry: Mapping[str, Any]) -> Turn:
@@ -232,6 +287,26 @@ def _position(steps: Sequence[Step], result: Result) -> int:
     raise ValueError(f"The journal has a result of step {result.step} before its turn.")
 
 
+def _edited(step: Step, resumed: Resumed) -> Step:
+    """The step as it went on: a call runs with the arguments with which it was approved."""
+    edited = edited_arguments(resumed.data)
+    if edited is None or resumed.kind != "approval":
+        return step
+    calls = [
+        call.model_copy(update={"arguments": edited}) if call.id == resumed.call else call
+        for call in step.turn.calls
+    ]
+    return Step(replace(step.turn, calls=calls), step.results)
+
+
+def edited_arguments(data: Any) -> dict[str, Any] | None:
+    """The arguments that an approval gives in the place of the model's, if it does."""
+    if not isinstance(data, dict) or data.get("approved") is not True:
+        return None
+    edited = data.get("args")
+    return edited if isinstance(edited, dict) else None
+
+
 def _assistant(turn: Turn) -> AssistantMessage:
     return AssistantMessage(
         content=turn.text,
@@ -242,6 +317,10 @@ def _assistant(turn: Turn) -> AssistantMessage:
 
 
 def _tool_message(result: Result) -> ToolMessage:
+    if result.denied is not None:
+        why = f": {result.denied.reason}" if result.denied.reason else "."
+        said = f"The call was declined by a person{why}"
+        return ToolMessage(tool_call_id=result.call, name=result.name, result=said, is_error=True)
     if result.error is not None:
         said = f"{result.error.name}: {result.error.message}"
         return ToolMessage(tool_call_id=result.call, name=result.name, result=said, is_error=True)

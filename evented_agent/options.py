@@ -20,6 +20,7 @@ class RunOptions(BaseModel):
     instructions: str | None = None
     model_settings: dict[str, Any] = Field(default_factory=dict)
     tool_call_concurrency: int | None = Field(default=None, ge=1, strict=True)
+    require_tool_approval: bool | str | None = None
     context: Any = None
 
     @classmethod

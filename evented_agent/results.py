@@ -3,17 +3,19 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import pydantic_core
 
 from evented_agent.chunks import ErrorInfo, Usage
 from evented_agent.ledger.fleet import LiveWorker
-from evented_agent.ledger.records import Record, Task
+from evented_agent.ledger.records import Record, Suspended, Task
 from evented_agent.loop import State, Step, fold
 from evented_agent.messages import Message, load_messages
 
 Status = Literal["queued", "running", "suspended", "finished", "failed", "aborted"]
+
+PendingKind = Literal["approval", "suspension", "crash"]
 
 ENDED = frozenset({"finished", "failed", "aborted"})
 
@@ -22,11 +24,36 @@ WAITING_MS = 3_000
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """A call that waits for a person.
+
+    *kind* is "approval" (not begun), "suspension" (its tool asks *payload*) or "crash" (its worker
+    is gone); *number* names this very suspension, *resume_schema* is the JSON schema of the answer.
+    *args* is empty where it is very large; the chunk has it.
+    """
+
+    run_id: str
+    agent: str
+    number: int
+    kind: PendingKind
+    tool_call_id: str
+    tool_name: str
+    args: Mapping[str, Any]
+    since: datetime
+    expires_at: datetime
+    payload: Any = None
+    resume_schema: Mapping[str, Any] | None = None
+    thread_id: str | None = None
+    resource_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunInfo:
     """The state of a run at one moment.
 
     *worker* is ``<nodename>/<pid>`` of a running task; *waiting_for* says what a queued run lacks,
-    and how to provide it; *cursor* is the last chunk so far.
+    and how to provide it; *cursor* is the last chunk so far; *pending* are the calls that wait for
+    a person.
     """
 
     run_id: str
@@ -45,6 +72,7 @@ class RunInfo:
     waiting_for: str | None = None
     finish_reason: str | None = None
     error: ErrorInfo | None = None
+    pending: Sequence[Pending] = ()
 
     @property
     def is_ended(self) -> bool:
@@ -69,6 +97,7 @@ class RunResult:
     steps: Sequence[Step] = ()
     messages: Sequence[Message] = field(default_factory=list)
     error: ErrorInfo | None = None
+    pending: Sequence[Pending] = ()
 
     @property
     def answer(self) -> str:
@@ -98,6 +127,34 @@ def info_of(record: Record, workers: Sequence[LiveWorker] = ()) -> RunInfo:
         waiting_for=waiting_for(record, workers),
         finish_reason=fields.get("finish_reason"),
         error=_error(fields),
+        pending=pending_of(record),
+    )
+
+
+def pending_of(record: Record) -> list[Pending]:
+    """The calls of a run that wait for a person, in the model's order."""
+    return [_pending(record, task, task.suspended) for task in record.tasks if task.suspended]
+
+
+def _pending(record: Record, task: Task, held: Suspended) -> Pending:
+    asked = pydantic_core.from_json(held.asked)
+    since, expires = _time(str(held.at)), _time(str(held.expires))
+    assert since is not None
+    assert expires is not None
+    return Pending(
+        run_id=record.run_id,
+        agent=record.fields["agent"],
+        number=held.number,
+        kind=held.kind,  # type: ignore[arg-type]
+        tool_call_id=task.call or "",
+        tool_name=task.tool or "",
+        args=pydantic_core.from_json(task.args),
+        since=since,
+        expires_at=expires,
+        payload=asked.get("payload"),
+        resume_schema=asked.get("resumeSchema"),
+        thread_id=record.fields.get("thread"),
+        resource_id=record.fields.get("resource"),
     )
 
 
@@ -116,6 +173,7 @@ def result_of(record: Record, entries: Iterable[bytes]) -> RunResult:
         steps=state.steps,
         messages=[*given, *state.messages()],
         error=_error(fields),
+        pending=pending_of(record),
     )
 
 

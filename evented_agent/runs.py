@@ -8,29 +8,33 @@ import asyncio
 import logging
 import os
 import weakref
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
 from evented_agent.agents import Agent
+from evented_agent.decisions import chosen, decide
 from evented_agent.embedded import ensure_server
-from evented_agent.errors import BlockingCall, ConfigurationError, RunDeleted, RunNotFound
+from evented_agent.errors import BlockingCall, ConfigurationError, InvalidDecision
 from evented_agent.ledger import fleet, operations
 from evented_agent.ledger.call import Call
 from evented_agent.ledger.connection import Ledger, safe_url
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import FORMAT, Due, Record
+from evented_agent.listing import Wanted
+from evented_agent.loop import edited_arguments
 from evented_agent.readers import Reader
-from evented_agent.results import RunInfo, RunResult, info_of, is_waiting, result_of
+from evented_agent.results import Pending, RunInfo, RunResult, info_of, is_waiting, result_of
 from evented_agent.settings import Settings, milliseconds
 from evented_agent.stream import AsyncRunStream, RunStream
+from evented_agent.tools import InvalidArguments
 from evented_agent.topic import Cursor, check_readable
 
 logger = logging.getLogger(__name__)
 
-#: Runs read per round trip while listing.
-PAGE = 50
 REDIS_URL_VARIABLE = "EVENTED_AGENT_REDIS_URL"
+#: The statuses of runs in which a call may wait for a person.
+MAY_WAIT = ("suspended", "running")
 
 
 class Bell(Protocol):
@@ -39,6 +43,9 @@ class Bell(Protocol):
     def ring(self, dues: Sequence[Due], /) -> bool:
         """Send one message for each; False if that was not possible.  Never raises."""
         ...
+
+
+_Named = dict[str, Any]
 
 
 class _NoBell:
@@ -201,7 +208,7 @@ class Runs:
     ) -> list[RunInfo]:
         """The newest runs that match all that is given, at most *limit*."""
         self._may_block("runs")
-        wanted = _Wanted(self.keys, status, agent, thread_id, resource_id, since, limit)
+        wanted = Wanted(self.keys, status, agent, thread_id, resource_id, since, limit)
         steps = wanted.steps()
         calls = next(steps)
         while True:
@@ -221,7 +228,7 @@ class Runs:
         limit: int = 50,
     ) -> list[RunInfo]:
         """`runs` for the running event loop."""
-        wanted = _Wanted(self.keys, status, agent, thread_id, resource_id, since, limit)
+        wanted = Wanted(self.keys, status, agent, thread_id, resource_id, since, limit)
         steps = wanted.steps()
         calls = next(steps)
         while True:
@@ -231,6 +238,40 @@ class Runs:
                 calls = steps.send(replies)
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
+
+    def pending(
+        self,
+        *,
+        agent: str | None = None,
+        thread_id: str | None = None,
+        resource_id: str | None = None,
+        limit: int = 50,
+    ) -> list[Pending]:
+        """The calls that wait for a person, the oldest first; at most of *limit* runs a status."""
+        wanted: _Named = {
+            "agent": agent,
+            "thread_id": thread_id,
+            "resource_id": resource_id,
+        }
+        found = [self.runs(status=each, limit=limit, **wanted) for each in MAY_WAIT]
+        return _oldest_first(found)
+
+    async def apending(
+        self,
+        *,
+        agent: str | None = None,
+        thread_id: str | None = None,
+        resource_id: str | None = None,
+        limit: int = 50,
+    ) -> list[Pending]:
+        """`pending` for the running event loop."""
+        wanted: _Named = {
+            "agent": agent,
+            "thread_id": thread_id,
+            "resource_id": resource_id,
+        }
+        found = [await self.aruns(status=each, limit=limit, **wanted) for each in MAY_WAIT]
+        return _oldest_first(found)
 
     def workers(self) -> Sequence[fleet.LiveWorker]:
         """The workers that were heard of in the last 10 s."""
@@ -259,6 +300,105 @@ class Runs:
 
     def reader(self, run_id: str) -> Reader:
         return Reader(self.keys, self.ledger, run_id)
+
+    # Deciding -------------------------------------------------------------------------------------
+
+    def resume(
+        self,
+        run_id: str,
+        data: Any,
+        *,
+        tool_call_id: str | None = None,
+        number: int | None = None,
+        by: str | None = None,
+    ) -> RunStream:
+        """Answer a suspended call, from any process; durable on return, with what follows to read.
+
+        *data* is JSON: ``{"approved": bool, "reason": …, "args": …}`` for an approval, the tool's
+        answer for a suspension, ``{"action": "rerun" | "fail" | "result", …}`` for a call whose
+        worker is gone. *tool_call_id*, or *number*, is needed where several calls are pending.
+        The same decision again changes nothing. *by* is journalled.
+
+        Raises `NotSuspended`, `SuspensionExpired`, `RunConflict` where it was decided otherwise,
+        `InvalidDecision` for data that does not fit, `RunNotFound`, `RunDeleted`.
+        """
+        self._may_block("resume")
+        record = self.ledger.send(operations.read(self.keys, run_id))
+        call = self._decision(record, data, tool_call_id, number, by)
+        if dues := self.ledger.send(call):
+            self.bell.ring(dues)
+        return RunStream(self, run_id, after=record.last_cursor or 0)
+
+    async def aresume(
+        self,
+        run_id: str,
+        data: Any,
+        *,
+        tool_call_id: str | None = None,
+        number: int | None = None,
+        by: str | None = None,
+    ) -> AsyncRunStream:
+        """`resume` for the running event loop."""
+        record = await self.ledger.asend(operations.read(self.keys, run_id))
+        call = self._decision(record, data, tool_call_id, number, by)
+        if dues := await self.ledger.asend(call):
+            await asyncio.to_thread(self.bell.ring, dues)
+        return AsyncRunStream(self, run_id, after=record.last_cursor or 0)
+
+    def approve(
+        self, run_id: str, *, args: Mapping[str, Any] | None = None, **which: Any
+    ) -> RunStream:
+        """Approve a call, perhaps with other arguments; see `resume`."""
+        return self.resume(run_id, approval(args), **which)
+
+    async def aapprove(
+        self, run_id: str, *, args: Mapping[str, Any] | None = None, **which: Any
+    ) -> AsyncRunStream:
+        """`approve` for the running event loop."""
+        return await self.aresume(run_id, approval(args), **which)
+
+    def decline(self, run_id: str, *, reason: str | None = None, **which: Any) -> RunStream:
+        """Decline a call; the model is told the *reason*. See `resume`."""
+        return self.resume(run_id, denial(reason), **which)
+
+    async def adecline(
+        self, run_id: str, *, reason: str | None = None, **which: Any
+    ) -> AsyncRunStream:
+        """`decline` for the running event loop."""
+        return await self.aresume(run_id, denial(reason), **which)
+
+    def _decision(
+        self,
+        record: Record,
+        data: Any,
+        tool_call_id: str | None,
+        number: int | None,
+        by: str | None,
+    ) -> Call[Sequence[Due]]:
+        pending = chosen(record, tool_call_id, number)
+        if pending is not None:
+            self._check_arguments(pending, data)
+        most = self.settings.max_bytes
+        return operations.resume(
+            self.keys,
+            record.run_id,
+            call=tool_call_id or (pending.tool_call_id if pending else ""),
+            number=number or (pending.number if pending else 0),
+            decision=decide(record, pending, data, by=by, most_bytes=most),
+            rings=not isinstance(self.bell, _NoBell),
+        )
+
+    def _check_arguments(self, pending: Pending, data: Any) -> None:
+        """Refuse edited arguments that do not fit, where this process has the agent's code."""
+        agent = self.agents.get(pending.agent)
+        tool = agent.tool_named(pending.tool_name) if agent else None
+        edited = edited_arguments(data) if pending.kind == "approval" else None
+        if tool is None or edited is None:
+            return
+        try:
+            tool.validate(edited)
+        except InvalidArguments as error:
+            raise InvalidDecision(pending.run_id, str(error)) from None
 
     # Changing -------------------------------------------------------------------------------------
 
@@ -297,6 +437,25 @@ class Runs:
         refuse_on_loop(method, f"a{method}", allowed=self.allow_blocking)
 
 
+def approval(args: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"approved": True} if args is None else {"approved": True, "args": dict(args)}
+
+
+def denial(reason: str | None) -> dict[str, Any]:
+    return {"approved": False} if reason is None else {"approved": False, "reason": reason}
+
+
+def _oldest_first(found: Sequence[Sequence[RunInfo]]) -> list[Pending]:
+    # A run may change from one status to another between the two looks.
+    pending = {
+        (each.run_id, each.number): each
+        for infos in found
+        for info in infos
+        for each in info.pending
+    }
+    return sorted(pending.values(), key=lambda each: each.since)
+
+
 def refuse_on_loop(method: str, twin: str, *, allowed: bool) -> None:
     """Raise `BlockingCall` on the thread of a running event loop, unless *allowed*."""
     if allowed:
@@ -325,74 +484,6 @@ def _pointers(entries: Sequence[bytes]) -> list[str]:
 def _filled(entries: Sequence[bytes], payloads: Sequence[Any]) -> list[bytes]:
     found = iter(payloads)
     return [next(found) if entry[:1] == b"@" else entry for entry in entries]
-
-
-class _Wanted:
-    """A listing without I/O: asks for pages of the narrowest index and keeps what matches."""
-
-    def __init__(
-        self,
-        keys: Keys,
-        status: str | None,
-        agent: str | None,
-        thread_id: str | None,
-        resource_id: str | None,
-        since: datetime | None,
-        limit: int,
-    ) -> None:
-        self._keys = keys
-        self._fields = {
-            name: value
-            for name, value in {
-                "thread": thread_id,
-                "resource": resource_id,
-                "status": status,
-                "agent": agent,
-            }.items()
-            if value is not None
-        }
-        self._index = next(iter(self._fields.items()), ("all", ""))
-        self._since = 0 if since is None else int(since.timestamp() * 1000)
-        self._limit = limit
-
-    def steps(self) -> Generator[list[Call[Any]], Sequence[Any], list[RunInfo]]:
-        found: list[Record] = []
-        for shard in range(self._keys.shards):
-            found.extend((yield from self._of_shard(shard)))
-        found.sort(key=lambda record: int(record.fields["created"]), reverse=True)
-        workers: Sequence[fleet.LiveWorker] = ()
-        if any(is_waiting(record) for record in found):
-            [workers] = yield [fleet.workers(self._keys)]
-        return [info_of(record, workers) for record in found[: self._limit]]
-
-    def _of_shard(self, shard: int) -> Generator[list[Call[Any]], Sequence[Any], list[Record]]:
-        matching: list[Record] = []
-        offset = 0
-        while len(matching) < self._limit:
-            [run_ids] = yield [
-                fleet.list_runs(
-                    self._keys, shard, self._index, since=self._since, offset=offset, limit=PAGE
-                )
-            ]
-            if isinstance(run_ids, BaseException):
-                raise run_ids
-            if not run_ids:
-                break
-            records = yield [operations.read(self._keys, run_id) for run_id in run_ids]
-            gone = [i for i, r in zip(run_ids, records, strict=True) if _is_gone(r)]
-            if gone:
-                # Their records have expired: nobody else takes them out of the index.
-                yield [fleet.forget(self._keys, shard, self._index, gone)]
-            offset += len(run_ids) - len(gone)
-            matching.extend(r for r in records if isinstance(r, Record) and self._matches(r))
-        return matching[: self._limit]
-
-    def _matches(self, record: Record) -> bool:
-        return all(record.fields.get(name) == value for name, value in self._fields.items())
-
-
-def _is_gone(record: object) -> bool:
-    return isinstance(record, RunNotFound | RunDeleted)
 
 
 def record_fields(

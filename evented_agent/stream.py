@@ -8,14 +8,22 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from evented_agent.chunks import Abort, Chunk, Error, Finish, StepFinish
+from evented_agent.chunks import (
+    Abort,
+    Chunk,
+    Error,
+    Finish,
+    StepFinish,
+    ToolCallApproval,
+    ToolCallSuspended,
+)
 from evented_agent.errors import RunAborted, RunFailed
 from evented_agent.readers import Reader
-from evented_agent.results import ENDED, RunInfo, RunResult
+from evented_agent.results import ENDED, Pending, RunInfo, RunResult
 from evented_agent.topic import Cursor
 from evented_agent.transcript import TextPart, Transcript
 
@@ -26,6 +34,9 @@ logger = logging.getLogger(__name__)
 HEARTBEAT = ": hb\n"
 
 Callback = Callable[[Any], Any]
+
+#: Statuses in which nothing more comes by itself.
+SETTLED = ENDED | {"suspended"}
 
 
 class Door(Protocol):
@@ -92,6 +103,11 @@ class RunStream(_Stream):
         """The run's status now, read anew each time."""
         return self._runs.get(self.run_id).status
 
+    @property
+    def pending(self) -> Sequence[Pending]:
+        """The calls that wait for a person now, read anew each time."""
+        return self._runs.get(self.run_id).pending
+
     def text_parts(self) -> Iterator[TextPart]:
         """Yield each change of the run's text as ``(delta, snapshot, reset)``.
 
@@ -115,8 +131,9 @@ class RunStream(_Stream):
     def listen(self, **callbacks: Callback) -> RunResult:
         """Read to the end and call back with each chunk of a kind.
 
-        Takes ``on_chunk``, ``on_step_finish``, ``on_finish``, ``on_error`` and ``on_abort``; an
-        exception of theirs is logged. Returns the result, whatever the run came to.
+        Takes ``on_chunk``, ``on_step_finish``, ``on_suspended`` (for each call that begins to wait
+        for a person), ``on_finish``, ``on_error`` and ``on_abort``; an exception of theirs is
+        logged. Returns the result, whatever the run came to.
         """
         chosen = _check_callbacks(callbacks)
         for chunk in self:
@@ -127,11 +144,12 @@ class RunStream(_Stream):
     def result(self, timeout: float | None = None) -> RunResult:
         """Wait for the run's end, at most *timeout* seconds; does not move the cursor.
 
-        Raises `RunFailed`, `RunAborted` (with the partial result), or `TimeoutError`, which
-        leaves the run running.
+        A run that waits for people alone gives what it has so far, with the status "suspended" and
+        what is *pending*. Raises `RunFailed`, `RunAborted` (with the partial result), or
+        `TimeoutError`, which leaves the run running.
         """
         ends = None if timeout is None else time.monotonic() + timeout
-        while (info := self._runs.get(self.run_id)).status not in ENDED:
+        while (info := self._runs.get(self.run_id)).status not in SETTLED:
             left = None if ends is None else ends - time.monotonic()
             if left is not None and left <= 0:
                 raise _timed_out(info, timeout)
@@ -184,6 +202,10 @@ class AsyncRunStream(_Stream):
         """The run's status now."""
         return (await self._runs.aget(self.run_id)).status
 
+    async def pending(self) -> Sequence[Pending]:
+        """The calls that wait for a person now."""
+        return (await self._runs.aget(self.run_id)).pending
+
     async def text_parts(self) -> AsyncIterator[TextPart]:
         """Yield each change of the run's text, from its beginning."""
         self.cursor = 0
@@ -210,7 +232,7 @@ class AsyncRunStream(_Stream):
     async def result(self, timeout: float | None = None) -> RunResult:
         """Wait for the run's end, at most *timeout* seconds; does not move the cursor."""
         ends = None if timeout is None else time.monotonic() + timeout
-        while (info := await self._runs.aget(self.run_id)).status not in ENDED:
+        while (info := await self._runs.aget(self.run_id)).status not in SETTLED:
             left = None if ends is None else ends - time.monotonic()
             if left is not None and left <= 0:
                 raise _timed_out(info, timeout)
@@ -264,9 +286,10 @@ class Starting:
             await self._run.cleanup()
 
 
-_KINDS: dict[str, type[Chunk]] = {
+_KINDS: dict[str, type[Chunk] | tuple[type[Chunk], ...]] = {
     "on_chunk": Chunk,
     "on_step_finish": StepFinish,
+    "on_suspended": (ToolCallApproval, ToolCallSuspended),
     "on_finish": Finish,
     "on_error": Error,
     "on_abort": Abort,

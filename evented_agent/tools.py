@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, cast, overload
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NoReturn, cast, overload
 
 import pydantic
 import pydantic_core
@@ -31,7 +31,10 @@ else:
     P = ParamSpec("P")
     R = TypeVar("R")
 
-OnCrash = Literal["rerun", "fail"]
+OnCrash = Literal["rerun", "ask", "fail"]
+OnExpiry = Literal["decline", "fail"]
+#: Seconds that a suspended call waits for a person, unless its tool says otherwise: 90 days.
+EXPIRY = 90 * 24 * 3600.0
 
 #: Most problems of wrong arguments, and most characters of one, that a model is told.
 MOST_PROBLEMS, MOST_TEXT = 10, 200
@@ -48,6 +51,32 @@ class InvalidArguments(ValueError):
     """Raised when a model's arguments do not fit the tool; the text is for the model."""
 
 
+class Suspend(BaseException):
+    """Raised by `ToolContext.suspend` to leave the tool; no `Exception`, so that none eats it."""
+
+    def __init__(self, payload: Any, resume_schema: Mapping[str, Any] | None) -> None:
+        self.payload = payload
+        self.resume_schema = resume_schema
+        super().__init__("This call waits for a person.")
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequest:
+    """A call that an approval policy is asked about, its arguments already checked."""
+
+    run_id: str
+    tool_call_id: str
+    tool_name: str
+    arguments: Mapping[str, Any]
+    context: Any = None
+    thread_id: str | None = None
+    resource_id: str | None = None
+
+
+#: True where a person must approve the call.
+ApprovalPolicy = Callable[[ApprovalRequest], bool]
+
+
 def _discard(_data: Any) -> None:
     """Emit to nobody: in a unit test there is no run."""
 
@@ -61,6 +90,9 @@ class ToolContext:
 
     *step* and *attempt* count from 1, *context* is the JSON value given to `stream`.
     ``emit(data)`` sends JSON to the run's readers as a `tool-output` chunk.
+
+    *resumed* holds the data of each `suspend` of this call that was answered, in order; *approval*
+    the decision with which the call was approved, if somebody had to.
     """
 
     run_id: str
@@ -71,6 +103,28 @@ class ToolContext:
     context: Any = None
     emit: Callable[[Any], None] = _discard
     is_aborted: Callable[[], bool] = lambda: False
+    resumed: Sequence[Any] = ()
+    approval: Mapping[str, Any] | None = None
+
+    @property
+    def resume_data(self) -> Any:
+        """What the last `suspend` was answered with; None before the first answer."""
+        return self.resumed[-1] if self.resumed else None
+
+    def suspend(
+        self, payload: Any = None, *, resume_schema: type[pydantic.BaseModel] | None = None
+    ) -> NoReturn:
+        """Leave the tool until somebody resumes the call; no worker is held meanwhile.
+
+        The tool is then called again, with the answer in `resume_data`; what is in front of this
+        line runs again too. *payload* is JSON that readers see, *resume_schema* a model which the
+        answer must fit.
+
+        >>> if ctx.resume_data is None:
+        ...     ctx.suspend({"question": "Window or aisle?"}, resume_schema=Seat)
+        """
+        schema = None if resume_schema is None else resume_schema.model_json_schema()
+        raise Suspend(payload, schema)
 
     @property
     def idempotency_key(self) -> str:
@@ -100,6 +154,9 @@ class Tool(Generic[P, R]):
     retries: int
     on_crash: OnCrash
     isolate: bool
+    requires_approval: bool | ApprovalPolicy
+    expiry: float
+    on_expiry: OnExpiry
     _arguments: type[pydantic.BaseModel]
     _argument_names: tuple[str, ...]
 
@@ -160,6 +217,9 @@ def tool(
     retries: int = 0,
     on_crash: OnCrash = "rerun",
     isolate: bool = False,
+    requires_approval: bool | ApprovalPolicy = False,
+    expiry: float = EXPIRY,
+    on_expiry: OnExpiry = "decline",
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 
 
@@ -173,23 +233,33 @@ def tool(
     retries: int = 0,
     on_crash: OnCrash = "rerun",
     isolate: bool = False,
+    requires_approval: bool | ApprovalPolicy = False,
+    expiry: float = EXPIRY,
+    on_expiry: OnExpiry = "decline",
 ) -> Any:
     """Declare that a model may call this function, ``def`` or ``async def``.
 
     The parameters and their annotations become the JSON schema that the model sees, a Google-style
     ``Args:`` section their descriptions.  *name* and *description* stand in for the function's name
     and docstring.  A call fails after *timeout* seconds; a failed call is tried again *retries*
-    times before the model is told; *on_crash* says what becomes of a call whose worker died;
-    *isolate* runs a ``def`` in a child process, which can be killed.
+    times before the model is told; *on_crash* says what becomes of a call whose worker died or
+    was stopped: it runs again, a person is asked, or it fails; *isolate* runs a ``def`` in a child
+    process, which can be killed.
+
+    With *requires_approval*, or where that function of an `ApprovalRequest` returns True, the call
+    waits until a person approves or declines it. After *expiry* seconds without a decision a call
+    counts as declined, or the run fails, as *on_expiry* says.
 
     Raises `DeclarationError` for what could not work, saying what to change.
     """
     policy = {"timeout": timeout, "retries": retries, "on_crash": on_crash, "isolate": isolate}
+    people = {"requires_approval": requires_approval, "expiry": expiry, "on_expiry": on_expiry}
 
     def declare(function: Callable[..., Any]) -> Tool[..., Any]:
         _check_function(function, isolate=isolate)
         _check_policy(function, **policy)
-        return _make(function, name, description, policy)
+        _check_people(function, **people)
+        return _make(function, name, description, policy | people)
 
     return declare if function is None else declare(function)
 
@@ -281,6 +351,17 @@ def _check_policy(function: Any, timeout: Any, retries: Any, on_crash: Any, isol
         raise _refusal(function, f"on_crash={on_crash!r}. Use {allowed}.")
     if not isinstance(isolate, bool):
         raise _refusal(function, f"isolate={isolate!r}. Use True or False.")
+
+
+def _check_people(function: Any, requires_approval: Any, expiry: Any, on_expiry: Any) -> None:
+    is_policy = callable(requires_approval) and not inspect.iscoroutinefunction(requires_approval)
+    if not isinstance(requires_approval, bool) and not is_policy:
+        problem = "Use True, False, or a def that takes an ApprovalRequest and returns a bool."
+        raise _refusal(function, f"requires_approval={requires_approval!r}. {problem}")
+    if type(expiry) not in (int, float) or not 0 < expiry < math.inf:
+        raise _refusal(function, f"expiry={expiry!r}. Give seconds above 0.")
+    if on_expiry not in typing.get_args(OnExpiry):
+        raise _refusal(function, f"on_expiry={on_expiry!r}. Use 'decline' or 'fail'.")
 
 
 def _read_signature(function: Callable[..., Any]) -> tuple[bool, list[Parameter]]:

@@ -23,6 +23,9 @@ from evented_agent.loop import (
 )
 from evented_agent.messages import AssistantMessage, ToolCall, ToolMessage
 
+#: What the strategies below make.
+Told = Turn | Result | Decided
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
     lambda inner: (
@@ -35,9 +38,9 @@ usages = st.builds(Usage, input_tokens=st.integers(0, 999), output_tokens=st.int
 
 
 @st.composite
-def journals(draw: st.DrawFn) -> list[Entry]:
+def journals(draw: st.DrawFn) -> list[Told]:
     """Journals as a run writes them: turns, the results of their calls in any order, decisions."""
-    entries: list[Entry] = []
+    entries: list[Told] = []
     for step in range(1, draw(st.integers(0, 4)) + 1):
         count = draw(st.integers(0, 3))
         calls = [
@@ -59,7 +62,7 @@ def journals(draw: st.DrawFn) -> list[Entry]:
 
 
 @given(journals())
-def test_every_entry_survives_storing(journal: list[Entry]) -> None:
+def test_every_entry_survives_storing(journal: list[Told]) -> None:
     def plain(entry: Entry) -> Entry:
         if isinstance(entry, Turn):
             return Turn(entry.step, list(entry.texts), list(entry.calls), entry.reason, entry.usage)
@@ -71,7 +74,7 @@ def test_every_entry_survives_storing(journal: list[Entry]) -> None:
 
 
 @given(journals())
-def test_usage_adds_up_over_the_turns(journal: list[Entry]) -> None:
+def test_usage_adds_up_over_the_turns(journal: list[Told]) -> None:
     state = fold(map(dump_entry, journal))
 
     assert state.usage == sum((e.usage for e in journal if isinstance(e, Turn)), Usage())
@@ -79,7 +82,7 @@ def test_usage_adds_up_over_the_turns(journal: list[Entry]) -> None:
 
 @given(journals(), st.randoms(use_true_random=False))
 def test_the_order_in_which_parallel_tools_commit_changes_nothing(
-    journal: list[Entry],
+    journal: list[Told],
     random: "st.random.Random",  # type: ignore[name-defined]
 ) -> None:
     by_step = sorted(
@@ -92,7 +95,7 @@ def test_the_order_in_which_parallel_tools_commit_changes_nothing(
 
 @given(journals(), st.integers(1, 5), st.booleans())
 def test_calls_are_always_answered_before_anything_else(
-    journal: list[Entry], max_steps: int, stopped: bool
+    journal: list[Told], max_steps: int, stopped: bool
 ) -> None:
     state = fold(map(dump_entry, journal))
     open_calls = state.steps[-1].open_calls if state.steps else ()
@@ -105,7 +108,7 @@ def test_calls_are_always_answered_before_anything_else(
 
 
 @given(journals(), st.integers(1, 5))
-def test_no_run_takes_more_than_max_steps(journal: list[Entry], max_steps: int) -> None:
+def test_no_run_takes_more_than_max_steps(journal: list[Told], max_steps: int) -> None:
     decision = decide(fold(map(dump_entry, journal)), max_steps=max_steps)
 
     if isinstance(decision, CallModel) and decision.step > 1:
@@ -113,7 +116,9 @@ def test_no_run_takes_more_than_max_steps(journal: list[Entry], max_steps: int) 
 
 
 @given(journals())
-def test_every_result_follows_the_turn_that_asked_for_it(journal: list[Entry]) -> None:
+def test_every_result_follows_the_turn_that_asked_for_it(
+    journal: list[Told],
+) -> None:
     asked: set[str] = set()
     for message in fold(map(dump_entry, journal)).messages():
         if isinstance(message, AssistantMessage):
@@ -134,7 +139,10 @@ def test_a_turn_without_calls_ends_the_run_with_its_reason() -> None:
 
 def test_a_stop_condition_ends_the_run_after_the_results() -> None:
     call = ToolCall(id="c", name="t")
-    journal: list[Entry] = [Turn(1, [], [call], "tool-calls"), Result(1, "c", "t", 1)]
+    journal: list[Told] = [
+        Turn(1, [], [call], "tool-calls"),
+        Result(1, "c", "t", 1),
+    ]
     state = fold(map(dump_entry, journal))
 
     assert decide(state, max_steps=5) == CallModel(2)

@@ -61,6 +61,15 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """The tool asked for a person: the chunk that asks, and what `Suspended.asked` holds."""
+
+    chunks: Sequence[str]
+    ask: str
+    asked: str
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The attempt completed; *failure* is the error that people should see, if it is one."""
 

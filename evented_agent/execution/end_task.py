@@ -1,8 +1,8 @@
 """The end of a step: decide what follows, or finish the run."""
 
 from evented_agent.agents import StepInfo
+from evented_agent.execution.approval import next_tasks
 from evented_agent.execution.attempt import Attempt, Done, Ending
-from evented_agent.execution.model_task import next_tasks
 from evented_agent.ledger.records import Finish, NewTask, Work
 from evented_agent.loop import (
     CallModel,
@@ -39,7 +39,7 @@ async def _follow_up(attempt: Attempt, state: State, decision: Decision) -> Work
             return await _work(attempt, "step", [NewTask(f"{step}:model", "model", step)])
         case CallTools():
             # Only after a journal that another version wrote: its open calls are queued again.
-            return await _work(attempt, "tools", next_tasks(attempt, last.turn))
+            return await _work(attempt, "tools", await next_tasks(attempt, last.turn))
         case FinishRun(reason=reason):
             _finish_step(attempt, last, is_continued=False, reason=reason)
             return await _finish_run(attempt, state, reason)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from evented_agent.errors import EventedAgentError, LedgerUnavailable
-from evented_agent.execution.attempt import Again, Attempt, Done, InThread, Process
+from evented_agent.execution.attempt import Again, Attempt, Done, InThread, Pause, Process
 from evented_agent.execution.end_task import run_end
 from evented_agent.execution.lease import Heartbeats, boottime
 from evented_agent.execution.model_task import failed_run, run_model
@@ -126,11 +126,11 @@ class Executor:
         outcome.sends.extend(committed.sends)
         if isinstance(result, Again):
             outcome.retried = result.reason
-        elif result.failure is not None:
+        elif isinstance(result, Done) and result.failure is not None:
             outcome.failure = result.failure
         return committed.end
 
-    async def _work(self, attempt: Attempt) -> Done | Again:
+    async def _work(self, attempt: Attempt) -> Done | Again | Pause:
         try:
             match attempt.task.kind:
                 case "model":
@@ -146,7 +146,7 @@ class Executor:
                 logger.exception("%s failed", _name(attempt.task))
             return await failed_run(attempt, State(), error)
 
-    async def _record(self, attempt: Attempt, result: Done | Again) -> Committed | Grew:
+    async def _record(self, attempt: Attempt, result: Done | Again | Pause) -> Committed | Grew:
         process = self._process
         attempt.lease.seal()
         if isinstance(result, Again):
@@ -158,6 +158,16 @@ class Executor:
                 change=result.change,
             )
             return await process.ledger.asend(call, patience=PATIENCE)
+        if isinstance(result, Pause):
+            pause = operations.suspend(
+                process.keys,
+                attempt.task,
+                sent=attempt.output.sent,
+                chunks=result.chunks,
+                ask=result.ask,
+                asked=result.asked,
+            )
+            return await process.ledger.asend(pause, patience=PATIENCE)
         commit = operations.commit(
             process.keys,
             attempt.task,

@@ -9,11 +9,12 @@ import pydantic_core
 
 from evented_agent.errors import ModelError
 from evented_agent.execution.answer import Answer
+from evented_agent.execution.approval import next_tasks
 from evented_agent.execution.attempt import Again, Attempt, Done, Ending, backoff
 from evented_agent.execution.output import Closing
 from evented_agent.ledger.records import Finish, NewTask, Work
 from evented_agent.loop import State, Turn, dump_entry, fold
-from evented_agent.messages import ToolCall, load_messages
+from evented_agent.messages import load_messages
 from evented_agent.models.protocol import (
     Model,
     ModelEvent,
@@ -61,7 +62,7 @@ async def run_model(attempt: Attempt) -> Done | Again:
     for type_, payload in answer.requests():
         attempt.output.put(type_, payload)
     turn = answer.turn(model=model.name)
-    return Done(await _turn_work(attempt, turn, next_tasks(attempt, turn)))
+    return Done(await _turn_work(attempt, turn, await next_tasks(attempt, turn)))
 
 
 def build_request(attempt: Attempt, messages: Sequence[Any]) -> ModelRequest:
@@ -83,26 +84,6 @@ def build_request(attempt: Attempt, messages: Sequence[Any]) -> ModelRequest:
         tools=tools,
         tool_choice=options.tool_choice or agent.tool_choice,
         settings={**agent.model_settings, **options.model_settings},
-    )
-
-
-def next_tasks(attempt: Attempt, turn: Turn) -> list[NewTask]:
-    """One task for each call, with the policy that any worker or script may have to apply."""
-    return [_tool_task(attempt, turn.step, call) for call in turn.calls]
-
-
-def _tool_task(attempt: Attempt, step: int, call: ToolCall) -> NewTask:
-    tool = attempt.agent.tool_named(call.name)
-    timeout = tool.timeout if tool is not None else None
-    return NewTask(
-        key=f"{step}:tool:{call.id}",
-        kind="tool",
-        step=step,
-        call=call.id,
-        tool=call.name,
-        timeout_ms=None if timeout is None else int(timeout * 1000),
-        most_retries=tool.retries if tool is not None else 0,
-        on_crash=tool.on_crash if tool is not None else "rerun",
     )
 
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import pydantic_core
 
-from evented_agent.chunks import ErrorInfo
+from evented_agent.chunks import ErrorInfo, encode
 from evented_agent.errors import TooLarge
 from evented_agent.execution.answer import clean
-from evented_agent.execution.attempt import Again, Attempt, Done, backoff
+from evented_agent.execution.attempt import Again, Attempt, Done, Pause, backoff
 from evented_agent.isolated import run_isolated
 from evented_agent.ledger.records import Fenced, Work
-from evented_agent.loop import Result, Turn, dump_entry, load_entry
+from evented_agent.loop import Result, Turn, dump_entry, edited_arguments, load_entry
 from evented_agent.messages import ToolCall
-from evented_agent.tools import InvalidArguments, Tool, ToolContext, dump_result
+from evented_agent.tools import InvalidArguments, Suspend, Tool, ToolContext, dump_result
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class ToolExit(Exception):
 _EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, asyncio.CancelledError)
 
 
-async def run_tool(attempt: Attempt) -> Done | Again:
+async def run_tool(attempt: Attempt) -> Done | Again | Pause:
     """Run the call; a failure becomes a result that the model sees, not the end of the run."""
     call = await _call_of(attempt)
     try:
@@ -54,27 +54,33 @@ async def run_tool(attempt: Attempt) -> Done | Again:
         _check_size(attempt, value)
     except Fenced:
         raise
+    except Suspend as suspend:
+        return await _pause(attempt, call, suspend)
     except asyncio.CancelledError:
-        if not _is_cancelled():
-            return await _result(attempt, call, error=ToolExit("CancelledError"))
-        if attempt.lease.stopped != "aborted":
-            raise
-        return await _result(attempt, call, error=RuntimeError("The run was aborted."))
+        return await _cancelled(attempt, call)
     except Exception as error:  # noqa: BLE001 - user code: whatever it raises, the model is told
-        tries = attempt.task.tries
-        if tries < tool.retries:
-            delay = backoff(tries, first=FIRST_WAIT, most=MOST_WAIT)
-            told = f"{type(error).__name__}: {_text_of(error)}"
-            logger.warning("Tool %s failed, again in %.0f s: %s", tool.name, delay, told)
-            return Again(delay, told, {"tries": tries + 1})
-        return await _result(attempt, call, error=error)
+        return await _failed(attempt, call, tool, error)
     return await _result(attempt, call, value)
 
 
-def _is_cancelled() -> bool:
-    """Whether the attempt was cancelled, rather than the tool raising as if it were."""
+async def _cancelled(attempt: Attempt, call: ToolCall) -> Done:
+    """The tool raised a cancellation of its own, or the attempt was cancelled."""
     current = asyncio.current_task()
-    return current is not None and current.cancelling() > 0
+    if current is None or current.cancelling() == 0:
+        return await _result(attempt, call, error=ToolExit("CancelledError"))
+    if attempt.lease.stopped != "aborted":
+        raise asyncio.CancelledError
+    return await _result(attempt, call, error=RuntimeError("The run was aborted."))
+
+
+async def _failed(attempt: Attempt, call: ToolCall, tool: Tool, error: Exception) -> Done | Again:
+    tries = attempt.task.tries
+    if tries >= tool.retries:
+        return await _result(attempt, call, error=error)
+    delay = backoff(tries, first=FIRST_WAIT, most=MOST_WAIT)
+    told = f"{type(error).__name__}: {_text_of(error)}"
+    logger.warning("Tool %s failed, again in %.0f s: %s", tool.name, delay, told)
+    return Again(delay, told, {"tries": tries + 1})
 
 
 def _text_of(error: BaseException) -> str:
@@ -98,7 +104,14 @@ async def _call_of(attempt: Attempt) -> ToolCall:
     [entry] = await attempt.entries()
     turn = load_entry(entry)
     assert isinstance(turn, Turn)
-    return next(call for call in turn.calls if call.id == attempt.task.call)
+    call = next(call for call in turn.calls if call.id == attempt.task.call)
+    edited = edited_arguments(_approval(attempt))
+    return call if edited is None else call.model_copy(update={"arguments": edited})
+
+
+def _approval(attempt: Attempt) -> Any:
+    stored = attempt.task.approval
+    return None if stored is None else pydantic_core.from_json(stored)
 
 
 def _prepare(attempt: Attempt, call: ToolCall) -> tuple[Tool, dict[str, Any]]:
@@ -143,6 +156,8 @@ def _context(attempt: Attempt, call: ToolCall) -> ToolContext:
         context=attempt.options.context,
         emit=emit,
         is_aborted=lambda: attempt.is_stopping,
+        resumed=[pydantic_core.from_json(given) for given in attempt.task.given],
+        approval=_approval(attempt),
     )
 
 
@@ -184,6 +199,33 @@ async def _call(
             raise ToolExit(f"{type(error).__name__}: {error}") from error
 
     return await attempt.in_thread(function)
+
+
+async def _pause(attempt: Attempt, call: ToolCall, suspend: Suspend) -> Done | Pause:
+    """End the attempt with what the tool asks; a payload that cannot be stored is its error."""
+    try:
+        payload = dump_result(suspend.payload)
+        _check_size(attempt, payload)
+    except ValueError as error:
+        return await _result(attempt, call, error=error)
+    attempt.close()
+    asked = {"payload": payload, "resumeSchema": suspend.resume_schema}
+    chunk = encode(
+        "tool-call-suspended",
+        attempt.task.key,
+        {
+            "toolCallId": call.id,
+            "toolName": call.name,
+            "args": call.arguments,
+            "suspendPayload": payload,
+            "resumeSchema": suspend.resume_schema,
+        },
+    )
+    return Pause(
+        chunks=await attempt.output.rest(),
+        ask=await attempt.output.stored(chunk),
+        asked=pydantic_core.to_json(asked).decode(),
+    )
 
 
 def _check_size(attempt: Attempt, value: Any) -> None:

@@ -12,12 +12,19 @@ from typing import Any, NoReturn
 
 import pydantic_core
 
-from evented_agent.errors import RunConflict, RunDeleted, RunNotFound
+from evented_agent.errors import (
+    NotSuspended,
+    RunConflict,
+    RunDeleted,
+    RunNotFound,
+    SuspensionExpired,
+)
 from evented_agent.ledger.call import Call, script
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
     Claim,
     Committed,
+    Decision,
     Due,
     Fenced,
     Grew,
@@ -190,6 +197,53 @@ def retry(
         (task.run_id, task.key, task.token, delay_ms, reason, _dumps(dict(change))),
         parse,
     )
+
+
+def suspend(
+    keys: Keys, task: Task, *, sent: int, chunks: Sequence[str], ask: str, asked: str
+) -> Call[Committed]:
+    """End an attempt that asks for a person, with the chunk *ask*; what it said stays.
+
+    *asked* is what `Suspended.asked` holds.  Raises `Fenced`.
+    """
+
+    def parse(reply: Any) -> Committed:
+        if reply[0] == b"aborted":
+            return Committed(aborted=True)
+        return Committed(_sends(task.run_id, _owned(reply)[1]))
+
+    return Call(
+        script("suspend"),
+        keys.of(task.run_id).all,
+        (task.run_id, task.key, task.token, sent, asked, ask, *chunks),
+        parse,
+    )
+
+
+def resume(
+    keys: Keys, run_id: str, *, call: str, number: int, decision: Decision, rings: bool
+) -> Call[Sequence[Due]]:
+    """Write a person's decision about a suspended call; durable on return.
+
+    *number* 0 means the suspension that is pending, or was last; *call* "" the one decided last.
+    The messages in the reply are still to be sent, which *rings* promises.  Raises `RunConflict`
+    where another decision was taken, `NotSuspended`, `SuspensionExpired`.
+    """
+
+    def parse(reply: Any) -> Sequence[Due]:
+        status = _text(reply[0])
+        _check_exists(run_id, status)
+        if status == "conflict":
+            raise RunConflict(run_id, f"Call {call!r} of run {run_id!r} was decided otherwise.")
+        if status == "expired":
+            raise SuspensionExpired(run_id, call)
+        if status in ("not-suspended", "over"):
+            raise NotSuspended(run_id, call, is_over=status == "over")
+        return _sends(run_id, reply[1])
+
+    what = (decision.digest, decision.follows, int(rings))
+    texts = (decision.entry, decision.data, decision.chunk, decision.result)
+    return Call(script("resume"), keys.of(run_id).all, (run_id, call, number, *what, *texts), parse)
 
 
 def release(

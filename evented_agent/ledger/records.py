@@ -39,7 +39,10 @@ class Due(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A task that a commit queues; the policy goes along, so that any script can apply it."""
+    """A task that a commit queues; the policy goes along, so that any script can apply it.
+
+    With *ask*, the stored chunk that asks for approval, it is suspended instead.
+    """
 
     key: str
     kind: TaskKind
@@ -49,15 +52,37 @@ class NewTask:
     timeout_ms: int | None = None
     most_retries: int = 0
     on_crash: str = "rerun"
+    args: str = "{}"
+    expiry_ms: int = 0
+    on_expiry: str = "decline"
+    ask: str | None = None
 
     def json(self) -> dict[str, Any]:
         record: dict[str, Any] = {"key": self.key, "kind": self.kind, "step": self.step}
         if self.kind == "tool":
             record |= {"call": self.call, "tool": self.tool, "on_crash": self.on_crash}
-            record["most_retries"] = self.most_retries
+            record |= {"most_retries": self.most_retries, "args": self.args}
+            record |= {"expiry": self.expiry_ms, "on_expiry": self.on_expiry}
+        if self.ask is not None:
+            record["ask"] = self.ask
         if self.timeout_ms is not None:
             record["timeout"] = self.timeout_ms
         return record
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """Why a task waits for a person, since when and until when (ms).
+
+    *number* is the seq of the chunk that asks; *asked* the JSON of ``payload`` and
+    ``resumeSchema``.
+    """
+
+    number: int
+    kind: str
+    at: int
+    expires: int
+    asked: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +106,10 @@ class Task:
     queued_at: int = 0
     lease: int = 0
     not_before: int | None = None
+    args: str = "{}"
+    approval: str | None = None
+    given: Sequence[str] = ()
+    suspended: Suspended | None = None
 
     @classmethod
     def parse(cls, run_id: str, key: str, stored: bytes) -> "Task":
@@ -103,7 +132,24 @@ class Task:
             queued_at=int(record.get("queued_at", 0)),
             lease=int(record.get("lease", 0)),
             not_before=record.get("not_before"),
+            args=record.get("args", "{}"),
+            approval=record.get("approval"),
+            given=tuple(record.get("given", ())),
+            suspended=_suspended(record),
         )
+
+
+def _suspended(record: Mapping[str, Any]) -> Suspended | None:
+    if record["state"] != "suspended":
+        return None
+    held = record["suspended"]
+    return Suspended(
+        number=int(held["n"]),
+        kind=held["kind"],
+        at=int(held["at"]),
+        expires=int(held["expires"]),
+        asked=record.get("asked", "{}"),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +196,22 @@ class Work:
     usage: Mapping[str, int] = field(default_factory=dict)
     journal_length: int | None = None
     finish: Finish | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person decided, in the forms in which the script stores it.
+
+    *follows* says what becomes of the call: "approved" and "data" run its tool with *data*,
+    "rerun" runs it again, "settle" ends it with *chunk* and the journal entry *result*.
+    """
+
+    digest: str
+    follows: Literal["approved", "data", "rerun", "settle"]
+    entry: str
+    data: str = ""
+    chunk: str = ""
+    result: str = ""
 
 
 @dataclass(frozen=True, slots=True)

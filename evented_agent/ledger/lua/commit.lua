@@ -57,12 +57,16 @@ for _, next_task in ipairs(spec.next or {}) do
   local next_key = next_task.key
   next_task.key = nil
   next_task.turn = turn
+  local ask = next_task.ask
+  next_task.ask = nil
   new_task(next_key, next_task)
-  calls = calls + 1
-  if next_task.kind == 'tool' and calls > run.tool_limit then
+  if ask then
+    suspend_task(next_key, next_task, 'approval', ask)
+  elseif next_task.kind == 'tool' and calls >= run.tool_limit then
     next_task.state = 'waiting'
     put_task(next_key, next_task)
   else
+    calls = calls + 1
     queue_task(next_key, next_task)
     sends[#sends + 1] = due_message(next_key, next_task)
   end

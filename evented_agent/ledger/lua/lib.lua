@@ -130,6 +130,9 @@ local function rearm()
     local task = get_task(key)
     if task.state == 'running' then alarm = math.min(alarm or task.lease, task.lease) end
     if task.state == 'queued' then bell = math.min(bell or task.send_at, task.send_at) end
+    if task.state == 'suspended' then
+      alarm = math.min(alarm or task.suspended.expires, task.suspended.expires)
+    end
   end
   local is_over = ENDED[run.status]
   arm(ALARMS, not is_over and alarm or nil)
@@ -144,8 +147,23 @@ local function set_status(status)
   set('status', status)
 end
 
+-- A run is suspended while all that is left of it waits for people.
+local function settle_status()
+  if ENDED[run.status] then return end
+  local waits = false
+  for _, key in ipairs(run.live) do
+    if get_task(key).state ~= 'suspended' then
+      if run.status == 'suspended' then set_status('running') end
+      return
+    end
+    waits = true
+  end
+  if waits then set_status('suspended') end
+end
+
 local function save()
   set('updated', now)
+  settle_status()
   save_run()
   rearm()
 end
@@ -195,7 +213,7 @@ local function has_running()
   return false
 end
 
--- Calls over the limit wait; a finished call hands its place on.
+-- Calls over the limit wait; a finished or suspended call hands its place on.
 local function wake_waiting(sends)
   local busy, first_waiting, waiting_task = 0, nil, nil
   for _, key in ipairs(run.live) do
@@ -217,6 +235,59 @@ local function new_task(key, task)
   task.gen, task.crashes, task.retries, task.sends = 0, 0, 0, 0
   add_live(key)
   return task
+end
+
+-- Whoever ends the last task of a step without going on with its end task queues that.
+local function queue_end(sends)
+  if #run.live > 0 or ENDED[run.status] then return end
+  local key = int(run.step) .. ':end'
+  local task = new_task(key, {kind = 'end', step = run.step})
+  queue_task(key, task)
+  sends[#sends + 1] = due_message(key, task)
+end
+
+-- Journal what a call came to without its tool, and go on with what waited for its place.
+local function settle_call(key, task, outcome, sends)
+  outcome.k, outcome.step, outcome.call, outcome.name = 'result', task.step, task.call, task.tool
+  redis.call('RPUSH', JOURNAL, cjson.encode(outcome))
+  finish_task(key, task, {})
+  wake_waiting(sends)
+end
+
+-- A tool call that must not run again becomes an error that the model sees.
+local function give_up(key, task, name, message, sends)
+  local failure = {name = name, message = message}
+  close_parts(task)
+  emit_new('tool-error', key, {toolCallId = task.call, toolName = task.tool, error = failure})
+  settle_call(key, task, {error = failure}, sends)
+end
+
+-- People ---------------------------------------------------------------------------------------------
+
+-- The call waits for a person, holding no worker. Its number is the seq of the chunk that says so.
+local function suspend_task(key, task, kind, chunk)
+  emit(chunk)
+  task.state = 'suspended'
+  task.token, task.lease, task.due, task.owner, task.worker = nil, nil, nil, nil, nil
+  task.suspended = {n = run.seq, kind = kind, at = now, expires = now + task.expiry}
+  redis.call('RPUSH', JOURNAL, cjson.encode({k = 'suspended', step = task.step, call = task.call,
+    n = run.seq, kind = kind}))
+  put_task(key, task)
+end
+
+-- The tool had begun and its worker is gone: a person says what becomes of the call.
+local function ask_person(key, task, why)
+  retract(key, task, 'crash')
+  local payload = cjson.encode({reason = why, attempt = task.gen, crashes = task.crashes})
+  task.asked = '{"payload":' .. payload .. '}'
+  suspend_task(key, task, 'crash', '["tool-call-suspended",' .. cjson.encode(key)
+    .. ',{"toolCallId":' .. cjson.encode(task.call) .. ',"toolName":' .. cjson.encode(task.tool)
+    .. ',"args":' .. task.args .. ',"suspendPayload":' .. payload .. '}]')
+end
+
+local function remember_decision(call, n, digest)
+  redis.call('HSET', TASKS, 'decision:' .. int(n), digest, 'latest:' .. call, int(n),
+    'latest:', int(n))
 end
 
 local function end_run(status, reason)

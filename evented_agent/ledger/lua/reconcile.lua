@@ -19,28 +19,22 @@ if ENDED[run.status] then
 end
 local sends, notes = {}, {}
 
--- A tool call that must not run again becomes an error that the model sees.
-local function give_up(key, task, name, message)
-  local failure = {name = name, message = message}
-  close_parts(task)
-  emit_new('tool-error', key, {toolCallId = task.call, toolName = task.tool, error = failure})
-  redis.call('RPUSH', JOURNAL, cjson.encode({k = 'result', step = task.step, call = task.call,
-    name = task.tool, error = failure}))
-  finish_task(key, task, {})
-  wake_waiting(sends)
-end
-
 local function crashed(key, task)
   task.crashes = task.crashes + 1
   local times = task.crashes .. (task.crashes == 1 and ' time' or ' times')
   notes[#notes + 1] = {key = key, owner = task.owner, crashes = task.crashes}
   if task.kind == 'tool' then
     if task.due and now >= task.due and task.retries >= (task.most_retries or 0) then
-      return give_up(key, task, 'ToolTimeout', 'The tool did not answer within its timeout.')
+      return give_up(key, task, 'ToolTimeout', 'The tool did not answer within its timeout.', sends)
+    end
+    local why = 'The worker that ran this tool stopped ' .. times
+      .. '; it may have done part of its work.'
+    if task.on_crash == 'ask' then
+      ask_person(key, task, why)
+      return wake_waiting(sends)
     end
     if task.on_crash == 'fail' or task.crashes >= MAX_CRASHES then
-      return give_up(key, task, 'ToolInterrupted',
-        'The worker that ran this tool stopped ' .. times .. '; it may have done part of its work.')
+      return give_up(key, task, 'ToolInterrupted', why, sends)
     end
   elseif task.crashes >= MAX_CRASHES then
     return fail_run(key, 'Poisoned', 'The worker that ran this ' .. task.kind .. ' task stopped '
@@ -49,6 +43,21 @@ local function crashed(key, task)
   retract(key, task, 'crash')
   queue_task(key, task)
   sends[#sends + 1] = due_message(key, task)
+end
+
+-- Nobody decided in time: the call is declined, or the run fails.
+local function expired(key, task)
+  local n, kind = task.suspended.n, task.suspended.kind
+  remember_decision(task.call, n, 'expired')
+  local why = 'Nobody decided within ' .. int(task.expiry / 1000) .. ' s.'
+  if task.on_expiry == 'fail' then
+    return fail_run(key, 'SuspensionExpired', 'Call ' .. task.tool .. ': ' .. why)
+  elseif kind ~= 'approval' then
+    return give_up(key, task, 'SuspensionExpired', why, sends)
+  end
+  emit_new('tool-output-denied', key, {toolCallId = task.call, toolName = task.tool,
+    approval = {approved = false, reason = why}})
+  settle_call(key, task, {denied = {reason = why}}, sends)
 end
 
 local function send_again(key, task)
@@ -80,15 +89,12 @@ for _, key in ipairs(keys) do
       crashed(key, task)
     elseif task.state == 'queued' and now >= task.send_at then
       send_again(key, task)
+    elseif task.state == 'suspended' and now >= task.suspended.expires then
+      expired(key, task)
     end
   end
 end
-if #run.live == 0 and not ENDED[run.status] then
-  local end_key = int(run.step) .. ':end'
-  local end_task = new_task(end_key, {kind = 'end', step = run.step})
-  queue_task(end_key, end_task)
-  sends[#sends + 1] = due_message(end_key, end_task)
-end
+queue_end(sends)
 if run.abort_at and not ENDED[run.status] and not has_running() then
   abort_run()
   sends = {}
