@@ -2,8 +2,9 @@
 
 Two pipes of its own join this process and the child, so that a tool may print as it likes.  Down
 goes one line of JSON, the request; the pipe then stays open, and its end says that this process is
-gone.  Up come lines of JSON: ``{"emit": …}`` any number of times, then ``{"result": …}`` or
-``{"error": {"name": …, "message": …}}``, and last ``{"ended": <exit code>}``.
+gone.  Up come lines of JSON: ``{"emit": …}`` any number of times, then ``{"result": …}``,
+``{"suspend": {"payload": …, "schema": …}}`` or ``{"error": {"name": …, "message": …}}``, and last
+``{"ended": <exit code>}``.
 
 The child process is two: a guard, and the tool's process that it forks.  The guard is never in user
 code, so it can act however the tool ends and whatever the tool holds, the GIL included.
@@ -27,7 +28,7 @@ import pydantic_core
 
 from evented_agent import tools
 from evented_agent.errors import DeclarationError
-from evented_agent.tools import Tool, ToolContext, dump_result
+from evented_agent.tools import Suspend, Tool, ToolContext, dump_result
 
 #: Seconds that a child may take to exit after its answer, or to be killed by its guard.
 EXIT_GRACE = 2.0
@@ -81,8 +82,8 @@ async def run_isolated(tool: Tool, kwargs_json: Mapping[str, Any], ctx: ToolCont
     tool's module anew.  It is killed, with what it started and left in its process group, when
     this coroutine is cancelled or this process dies; so ``ctx.aborted`` is never true in there.
 
-    Raises an `IsolatedFailure` with the class name and text of what the tool raised, and
-    `IsolatedCrash` when its process ended otherwise.
+    Raises an `IsolatedFailure` with the class name and text of what the tool raised, `Suspend` when
+    it asked for a person, and `IsolatedCrash` when its process ended otherwise.
     """
     request = _request(tool, kwargs_json, ctx)
     async with _pipes() as (child_ends, requests, answers):
@@ -118,6 +119,8 @@ def _request(tool: Tool, kwargs_json: Mapping[str, Any], ctx: ToolContext) -> by
         "step": ctx.step,
         "attempt": ctx.attempt,
         "context": ctx.context,
+        "resumed": list(ctx.resumed),
+        "approval": ctx.approval,
     }
     request = {
         "parent": os.getpid(),
@@ -203,6 +206,8 @@ async def _answer(answers: asyncio.StreamReader, ctx: ToolContext) -> Any:
                 await asyncio.to_thread(ctx.emit, data)
             case {"result": result}:
                 return result
+            case {"suspend": {"payload": payload, "schema": schema}}:
+                raise Suspend(payload, schema)
             case {"error": {"name": name, "message": message, "trace": trace}}:
                 failure = _failure(name, message)
                 failure.add_note(trace)
@@ -287,16 +292,25 @@ def _work(request: Mapping[str, Any], up: int) -> None:
     context = ToolContext(**request["context"], emit=lambda data: send({"emit": dump_result(data)}))
     try:
         answer = {"result": dump_result(_call(request, context))}
+    except Suspend as suspend:
+        answer = _suspension(suspend)
     except Exception as error:  # noqa: BLE001 - user code: whatever it raises is its answer
-        trace = "".join(traceback.format_exception(error))[-MOST_TRACE:]
-        answer = {
-            "error": {
-                "name": type(error).__name__,
-                "message": str(error)[:MOST_TEXT],
-                "trace": f"In the tool's process:\n{trace}",
-            }
-        }
+        answer = _error(error)
     send(answer)
+
+
+def _suspension(suspend: Suspend) -> dict[str, Any]:
+    try:
+        payload = dump_result(suspend.payload)
+    except ValueError as error:
+        return _error(error)
+    return {"suspend": {"payload": payload, "schema": suspend.resume_schema}}
+
+
+def _error(error: Exception) -> dict[str, Any]:
+    trace = "".join(traceback.format_exception(error))[-MOST_TRACE:]
+    told = {"name": type(error).__name__, "message": str(error)[:MOST_TEXT]}
+    return {"error": {**told, "trace": f"In the tool's process:\n{trace}"}}
 
 
 def _call(request: Mapping[str, Any], context: ToolContext) -> Any:

@@ -102,6 +102,44 @@ async def pay(ctx: ToolContext, seconds: float) -> str:
     return "paid"
 
 
+@tool(requires_approval=True)
+def erase(ctx: ToolContext, name: str) -> str:
+    """Erase something, once somebody has agreed."""
+    mark("erase", f"{name} {ctx.idempotency_key} {ctx.attempt}")
+    return f"erased {name}"
+
+
+@tool(requires_approval=True, expiry=1)
+def hurried(what: str) -> str:
+    """Be declined, unless somebody agrees at once."""
+    mark("hurried", what)
+    return what
+
+
+@tool(requires_approval=True, expiry=1, on_expiry="fail")
+def urgent(what: str) -> str:
+    """Be the end of the run, unless somebody agrees at once."""
+    mark("hurried", what)
+    return what
+
+
+@tool
+def ask(ctx: ToolContext, question: str) -> str:
+    """Ask a person."""
+    if ctx.resume_data is None:
+        ctx.suspend({"question": question})
+    mark("ask", f"{ctx.resume_data} {ctx.attempt}")
+    return f"They say {ctx.resume_data}."
+
+
+@tool(on_crash="ask")
+async def transfer(ctx: ToolContext, seconds: float) -> str:
+    """Nobody knows what an interrupted transfer has done."""
+    mark("transfer", f"{ctx.idempotency_key} {ctx.attempt}")
+    await asyncio.sleep(seconds)
+    return f"transferred in attempt {ctx.attempt}"
+
+
 @tool(retries=2)
 def flaky(ctx: ToolContext) -> str:
     """Fails at its first try."""
@@ -279,9 +317,10 @@ hello = Agent(id="hello", model=ScriptedModel(["Hello, world."]))
 
 
 def _each_tool(request: ModelRequest) -> list[ToolCall]:
-    """Call the tool that the user's message names, with its JSON arguments."""
-    name, _, arguments = str(request.messages[-1].content).partition(" ")  # type: ignore[union-attr]
-    return [tool_call(name, **json.loads(arguments or "{}"))]
+    """Call the tools that the user's message names, one a line, with their JSON arguments."""
+    asked = str(request.messages[-1].content).splitlines()  # type: ignore[union-attr]
+    calls = [line.partition(" ") for line in asked]
+    return [tool_call(name, **json.loads(arguments or "{}")) for name, _, arguments in calls]
 
 
 def _tell(request: ModelRequest) -> str:
@@ -294,6 +333,7 @@ toolbox = Agent(
     model=ScriptedModel([_each_tool, _tell]),
     tools=[
         *(add, wait, block, pay, flaky, sleepy, progress, large, broken),
+        *(erase, hurried, urgent, ask, transfer),
         *(die, hang, hold, hold_apart, die_apart, hog, misbehave, amisbehave),
     ],
 )

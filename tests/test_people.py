@@ -62,6 +62,14 @@ def book(ctx: ToolContext, flight: str) -> str:
     return f"{flight}: {ctx.resumed}"
 
 
+@tool(isolate=True)
+def seat_apart(ctx: ToolContext) -> str:
+    """Ask from a process of its own."""
+    if ctx.resume_data is None:
+        ctx.suspend({"question": "Which?"}, resume_schema=Seat)
+    return f"seat {ctx.resume_data['seat']}"
+
+
 def is_etc(request: ApprovalRequest) -> bool:
     return str(request.arguments["path"]).startswith("/etc")
 
@@ -79,7 +87,7 @@ def agent_of(*calls: ToolCall, **options: object) -> Agent:
     return Agent(
         id="clerk",
         model=ScriptedModel([list(calls), told]),
-        tools=[delete, look, book],
+        tools=[delete, look, book, seat_apart],
         policies={"etc": is_etc, "broken": broken},
         **options,  # type: ignore[arg-type]
     )
@@ -281,3 +289,11 @@ def test_the_async_twins_decide(engine: Engines) -> None:
         return (await run.result(20)).answer
 
     assert asyncio.run(decide()) == "deleted a"
+
+
+def test_an_isolated_tool_asks_too(engine: Engines) -> None:
+    durable = engine(tool_call("seat_apart"))
+    run = durable.stream("Go.")
+    assert run.result(20).pending[0].payload == {"question": "Which?"}
+    durable.resume(run.run_id, {"seat": 7})
+    assert run.result(20).answer == "seat 7"

@@ -14,6 +14,7 @@ from evented_agent.cli.choices import Choices, shared
 from evented_agent.cli.doctor import doctor
 from evented_agent.cli.follow import INTERRUPTED
 from evented_agent.cli.output import clean
+from evented_agent.cli.people import DECISIONS
 from evented_agent.cli.runs import runs
 from evented_agent.cli.work import demo, run, worker, workers
 from evented_agent.errors import EventedAgentError
@@ -68,6 +69,8 @@ def _add(commands: Sequence[click.Command]) -> None:
             group.add_command(command)
 
 
+for command in DECISIONS:
+    runs.add_command(command)
 _add([run, runs, worker, workers, doctor, demo])
 
 

@@ -102,6 +102,8 @@ def to_json(value: object) -> Any:
         return payload_json(value)
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
     if dataclasses.is_dataclass(value):
         fields = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
         return {to_camel(name): to_json(item) for name, item in fields if item is not None}

@@ -1,0 +1,101 @@
+"""``runs pending | approve | decline | resume``: decide about calls that wait for a person."""
+
+import getpass
+from typing import Any
+
+import click
+import pydantic_core
+
+from evented_agent.cli.choices import Choices, shared
+from evented_agent.cli.output import ago, call_line, short, to_json
+from evented_agent.results import Pending
+
+
+def _json(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
+    if value is None:
+        return None
+    try:
+        return pydantic_core.from_json(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not JSON: {error}") from None
+
+
+def _which(command: Any) -> Any:
+    """The options that say which call is meant, and who decides."""
+    command = click.option("--call", metavar="ID", help="Needed where several are pending.")(
+        command
+    )
+    by = click.option("--by", default=getpass.getuser, metavar="NAME", help="Journalled.")
+    return click.argument("run_id", metavar="RUN")(by(command))
+
+
+@click.command("pending")
+@click.option("--agent", metavar="ID")
+@click.option("--thread", metavar="ID")
+@click.option("--resource", metavar="ID")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@shared
+def list_pending(
+    choices: Choices, agent: str | None, thread: str | None, resource: str | None, limit: int
+) -> None:
+    """List the calls that wait for a person, the oldest first."""
+    found = choices.runs().pending(agent=agent, thread_id=thread, resource_id=resource, limit=limit)
+    if choices.output.is_json:
+        for pending in found:
+            choices.output.record(to_json(pending))
+    elif found:
+        headers = ("RUN", "AGENT", "CALL", "KIND", "SINCE", "")
+        choices.output.table(headers, [_row(pending) for pending in found])
+    else:
+        choices.output.note("Nothing waits for a person.")
+
+
+@click.command("approve")
+@_which
+@click.option("--args", callback=_json, metavar="JSON", help="Instead of the model's arguments.")
+@shared
+def approve_call(
+    choices: Choices, run_id: str, call: str | None, by: str, args: dict[str, Any] | None
+) -> None:
+    """Let a call run."""
+    choices.runs().approve(run_id, tool_call_id=call, by=by, args=args)
+    _told(choices, run_id, "approved")
+
+
+@click.command("decline")
+@_which
+@click.option("--reason", help="Told to the model.")
+@shared
+def decline_call(
+    choices: Choices, run_id: str, call: str | None, by: str, reason: str | None
+) -> None:
+    """Keep a call from running."""
+    choices.runs().decline(run_id, tool_call_id=call, by=by, reason=reason)
+    _told(choices, run_id, "declined")
+
+
+@click.command("resume")
+@_which
+@click.argument("data", callback=_json, metavar="JSON")
+@shared
+def resume_call(choices: Choices, run_id: str, call: str | None, by: str, data: Any) -> None:
+    """Answer what a tool asks, or say what becomes of a call whose worker is gone."""
+    choices.runs().resume(run_id, data, tool_call_id=call, by=by)
+    _told(choices, run_id, "resumed")
+
+
+def _told(choices: Choices, run_id: str, decision: str) -> None:
+    if choices.output.is_json:
+        choices.output.record({"runId": run_id, "decision": decision})
+    choices.output.note(f"The call of run {run_id} is {decision}.")
+
+
+def _row(pending: Pending) -> tuple[str, ...]:
+    what = call_line(pending.tool_name, dict(pending.args))
+    if pending.payload is not None:
+        what = f"{what}: {short(pending.payload)}"
+    since = ago(pending.since)
+    return (pending.run_id, pending.agent, pending.tool_call_id, pending.kind, since, what)
+
+
+DECISIONS: tuple[click.Command, ...] = (list_pending, approve_call, decline_call, resume_call)
