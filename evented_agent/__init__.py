@@ -1,6 +1,6 @@
 """Durable LLM agents on Celery and Redis Streams: nothing that was said or done is lost."""
 
-from evented_agent.agents import Agent, StepInfo
+from evented_agent.agents import Agent
 from evented_agent.celery import EventedAgent, create_evented_agent
 from evented_agent.chunks import Chunk, Usage
 from evented_agent.durable import DurableAgent
@@ -12,6 +12,7 @@ from evented_agent.errors import (
     InvalidDecision,
     LedgerUnavailable,
     ModelError,
+    NotFailed,
     NotSuspended,
     RunAborted,
     RunConflict,
@@ -21,11 +22,22 @@ from evented_agent.errors import (
     RunFailed,
     RunNotFound,
     SuspensionExpired,
+    ThreadBusy,
     TooLarge,
     UnknownAgent,
 )
+from evented_agent.listing import RunPage
 from evented_agent.local import create_durable_agent
-from evented_agent.results import Pending, RunInfo, RunResult
+from evented_agent.memory import Memory, Thread, Window
+from evented_agent.policies import (
+    NextStep,
+    Pending,
+    RunEvent,
+    StepChoice,
+    StepInfo,
+    Verdict,
+)
+from evented_agent.results import RunInfo, RunResult
 from evented_agent.runs import Runs
 from evented_agent.settings import Settings
 from evented_agent.stream import AsyncRunStream, RunStream
@@ -44,27 +56,37 @@ __all__ = [
     "EventedAgentError",
     "InvalidDecision",
     "LedgerUnavailable",
+    "Memory",
     "ModelError",
+    "NextStep",
+    "NotFailed",
     "NotSuspended",
     "Pending",
     "RunAborted",
     "RunConflict",
     "RunDeleted",
     "RunError",
+    "RunEvent",
     "RunExpired",
     "RunFailed",
     "RunInfo",
     "RunNotFound",
+    "RunPage",
     "RunResult",
     "RunStream",
     "Runs",
     "Settings",
+    "StepChoice",
     "StepInfo",
     "SuspensionExpired",
+    "Thread",
+    "ThreadBusy",
     "TooLarge",
     "ToolContext",
     "UnknownAgent",
     "Usage",
+    "Verdict",
+    "Window",
     "create_durable_agent",
     "create_evented_agent",
     "tool",

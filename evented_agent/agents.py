@@ -13,35 +13,25 @@ from typing import Any, NoReturn
 
 import pydantic_core
 
-from evented_agent.chunks import Usage
 from evented_agent.errors import DeclarationError
-from evented_agent.messages import ToolCall, ToolMessage
+from evented_agent.memory import Memory, Window
 from evented_agent.models.protocol import Model, ToolChoice
 from evented_agent.models.resolve import resolve
+from evented_agent.outputs import OutputType
+from evented_agent.policies import Hook, JudgeStep, PrepareStep, StopCondition, is_async
 from evented_agent.tools import ApprovalPolicy, Tool
 
 #: Text, or a function of the run's context that returns it.
 Instructions = str | Callable[[Any], str]
 ModelRef = str | Model
 
+#: What an agent's hooks are for, in the order of a run.
+HOOKS = ("on_start", "on_step", "on_suspended", "on_finish", "on_error", "on_abort")
+#: A function that a run may choose by its name, where its kind is asked for.
+Policy = Callable[..., Any]
+
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _CHOICES = ("auto", "none", "required")
-
-
-@dataclass(frozen=True, slots=True)
-class StepInfo:
-    """A completed step, as the conditions of ``stop_when`` see it."""
-
-    step: int
-    text: str
-    tool_calls: Sequence[ToolCall]
-    results: Sequence[ToolMessage]
-    usage: Usage
-    total_usage: Usage
-    finish_reason: str
-
-
-StopCondition = Callable[[StepInfo], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +64,14 @@ class Agent:
     model_timeout: float
     tool_call_concurrency: int
     require_tool_approval: bool | ApprovalPolicy
-    policies: Mapping[str, ApprovalPolicy]
+    policies: Mapping[str, Policy]
+    prepare_step: PrepareStep | None
+    on_iteration_complete: JudgeStep | None
+    hooks: Mapping[str, Hook]
+    memory: Memory | None
+    window: Window
+    output_type: OutputType | None
+    output_types: Mapping[str, OutputType]
     version: str
     _answering: _Answering
 
@@ -96,7 +93,19 @@ class Agent:
         model_timeout: float = 600.0,
         tool_call_concurrency: int = 10,
         require_tool_approval: bool | ApprovalPolicy = False,
-        policies: Mapping[str, ApprovalPolicy] | None = None,
+        policies: Mapping[str, Policy] | None = None,
+        prepare_step: PrepareStep | None = None,
+        on_iteration_complete: JudgeStep | None = None,
+        on_start: Hook | None = None,
+        on_step: Hook | None = None,
+        on_suspended: Hook | None = None,
+        on_finish: Hook | None = None,
+        on_error: Hook | None = None,
+        on_abort: Hook | None = None,
+        memory: Memory | None = None,
+        window: Window | None = None,
+        output_type: Any = None,
+        output_types: Sequence[Any] = (),
         version: str | None = None,
     ) -> None:
         """Check the declaration; `DeclarationError` says what to change.
@@ -118,7 +127,24 @@ class Agent:
             tool_call_concurrency: How many tool calls of a run may be under way.
             require_tool_approval: Whether every call waits for a person's approval, or a function
                 of an `ApprovalRequest` that says so; beside what the tools themselves require.
-            policies: Such functions by name, for runs to choose: ``require_tool_approval="name"``.
+            policies: Functions by name, for runs to choose: ``require_tool_approval="name"``,
+                ``stop_when="name"``, ``prepare_step="name"``.
+            prepare_step: A function of a `NextStep` that may choose its model, tools and
+                instructions with a `StepChoice`.
+            on_iteration_complete: A function of a `StepInfo` that may say with a `Verdict` whether
+                the run goes on, and what the model is told.
+            on_start: A hook: called in a worker, with a `RunEvent`, before the first model call;
+                at least once, as all hooks. One that fails is tried again twice, then logged.
+            on_step: A hook, called after each step, before the run goes on.
+            on_suspended: A hook, called for each call that begins to wait for a person.
+            on_finish: A hook, called before the run counts as finished.
+            on_error: A hook, called after the run has failed.
+            on_abort: A hook, called after the run was aborted.
+            memory: Where threads are kept; in the deployment's Redis, unless given.
+            window: How much of a thread the model sees: its last 100 messages, unless given.
+            output_type: What the answer must be: a pydantic model, a dataclass or a TypedDict. A
+                wrong answer is put before the model once more, then the run fails.
+            output_types: Others that a run may choose: ``output_type=Invoice``, or by its name.
             version: What records say answered; a digest of the declaration, unless given.
         """
         _check_id(id)
@@ -141,6 +167,12 @@ class Agent:
             policies=MappingProxyType(
                 {name: _policy(id, name, given) for name, given in (policies or {}).items()}
             ),
+            prepare_step=_function(id, "prepare_step", prepare_step),
+            on_iteration_complete=_function(id, "on_iteration_complete", on_iteration_complete),
+            hooks=_hooks(id, (on_start, on_step, on_suspended, on_finish, on_error, on_abort)),
+            memory=memory,
+            window=_window(id, window),
+            **_outputs(id, output_type, output_types),
             _answering=answering,
         )
         offered = known if self.active_tools is None else self.active_tools
@@ -307,14 +339,48 @@ def _conditions(id_: str, given: Any) -> tuple[StopCondition, ...]:
     return conditions
 
 
+def _hooks(id_: str, given: Sequence[Any]) -> Mapping[str, Hook]:
+    named = zip(HOOKS, given, strict=True)
+    checked = {name: _function(id_, name, hook) for name, hook in named}
+    return MappingProxyType({name: hook for name, hook in checked.items() if hook is not None})
+
+
+def _function(id_: str, option: str, given: Any) -> Any:
+    if given is not None and not callable(given):
+        raise _refusal(id_, f"{option}={given!r}. Pass a def or an async def.")
+    return given
+
+
+def _window(id_: str, given: Any) -> Window:
+    if given is not None and not isinstance(given, Window):
+        raise _refusal(id_, f"window={given!r}. Pass a Window(messages=…, tokens=…).")
+    return given or Window()
+
+
+def _outputs(id_: str, default: Any, others: Any) -> dict[str, Any]:
+    try:
+        first = None if default is None else OutputType(default)
+        made = [*([first] if first else []), *(OutputType(each) for each in others)]
+    except DeclarationError as error:
+        raise _refusal(id_, str(error)) from None
+    by_name = {each.name: each for each in made}
+    if len(by_name) < len(made):
+        raise _refusal(id_, "two output types have the same name. Rename one.")
+    return {"output_type": first, "output_types": MappingProxyType(by_name)}
+
+
 def _approval(id_: str, option: str, given: Any) -> bool | ApprovalPolicy:
-    return given if isinstance(given, bool) else _policy(id_, option, given)
-
-
-def _policy(id_: str, name: str, given: Any) -> ApprovalPolicy:
-    if not callable(given) or inspect.iscoroutinefunction(given):
+    if isinstance(given, bool):
+        return given
+    if not callable(given) or is_async(given):
         problem = "Pass a def that takes an ApprovalRequest and returns a bool."
-        raise _refusal(id_, f"{name}={given!r}. {problem}")
+        raise _refusal(id_, f"{option}={given!r}. {problem}")
+    return given  # type: ignore[no-any-return]
+
+
+def _policy(id_: str, name: str, given: Any) -> Policy:
+    if not callable(given):
+        raise _refusal(id_, f"policies[{name!r}]={given!r}. Pass a def.")
     return given  # type: ignore[no-any-return]
 
 

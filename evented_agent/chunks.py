@@ -53,9 +53,10 @@ class StepResult(Payload):
 
 
 class Output(Payload):
-    """What a step or a run used."""
+    """What a step or a run used; *object* is a finished run's structured output."""
 
     usage: Usage = Usage()
+    object: Any = None
 
 
 class StartPayload(Payload):
@@ -145,6 +146,12 @@ class StepFinishPayload(Payload):
     step: int
     step_result: StepResult
     output: Output = Output()
+
+
+class ObjectPayload(Payload):
+    """The structured output so far; the last one of a finished run is whole and valid."""
+
+    object: Any = None
 
 
 class FinishPayload(Payload):
@@ -313,6 +320,11 @@ class ToolError(Chunk):
 class StepFinish(Chunk):
     type: Literal["step-finish"] = "step-finish"
     payload: StepFinishPayload
+
+
+class Object(Chunk):
+    type: Literal["object"] = "object"
+    payload: ObjectPayload
 
 
 class Finish(Chunk):

@@ -11,7 +11,8 @@ from evented_agent.chunks import ErrorInfo, encode
 from evented_agent.errors import InvalidDecision, NotSuspended, TooLarge
 from evented_agent.ledger.records import Decision, Record
 from evented_agent.loop import Denied, Result, Resumed, dump_entry
-from evented_agent.results import Pending, pending_of
+from evented_agent.policies import Pending
+from evented_agent.results import pending_of
 
 _dumps = json.JSONEncoder(
     separators=(",", ":"), ensure_ascii=False, allow_nan=False, sort_keys=True

@@ -4,20 +4,28 @@ import asyncio
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
-from typing import Any, TypedDict, Unpack
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, TypedDict, Unpack
 
 from evented_agent.agents import Agent
 from evented_agent.chunks import encode
-from evented_agent.errors import DeclarationError, TooLarge
-from evented_agent.ledger import operations
+from evented_agent.connected import refuse_on_loop
+from evented_agent.deciding import indexes
+from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound, ThreadBusy, TooLarge
+from evented_agent.execution.threads import is_done
+from evented_agent.ledger import operations, threads
 from evented_agent.ledger.call import Call
-from evented_agent.ledger.keys import is_run_id
-from evented_agent.ledger.records import Due, NewTask
-from evented_agent.messages import Input, dump_messages, parse_messages
+from evented_agent.ledger.keys import is_run_id, thread_name
+from evented_agent.ledger.records import Due, NewTask, Record
+from evented_agent.listing import RunPage
+from evented_agent.messages import Input, Message, dump_messages, parse_messages
 from evented_agent.options import RunOptions
-from evented_agent.results import Pending, RunInfo, RunResult
-from evented_agent.runs import Runs, indexes, record_fields, refuse_on_loop
+from evented_agent.policies import Pending
+from evented_agent.results import RunInfo, RunResult
+from evented_agent.runs import Runs, record_fields
+from evented_agent.settings import milliseconds
 from evented_agent.stream import AsyncRunStream, RunStream, Starting
 from evented_agent.topic import Cursor
 
@@ -32,8 +40,12 @@ class StreamOptions(TypedDict, total=False):
 
     Attributes:
         run_id: Makes the call idempotent: the same id and input is the same run.
-        thread_id: The conversation that the run belongs to, to find it by.
-        resource_id: Whose run it is, to find it by.
+        thread_id: The conversation that the run belongs to: the model sees what was said before,
+            and what this run adds is kept. Within one resource.
+        resource_id: Whose run it is.
+        when_busy: What to do while another run has its turn in the thread: "queue" for it, "reject"
+            this call with `ThreadBusy`, "interrupt" the other, or run in "parallel".
+        deadline: Seconds, or a timedelta, after which the run is aborted, wherever it is.
         queue: The Celery queue, by default that of the settings. Name another one in
             ``app.conf.evented_agent_queues``, so that its workers know that they serve agents.
         max_steps: At most so many model calls, instead of the agent's number.
@@ -44,6 +56,9 @@ class StreamOptions(TypedDict, total=False):
         tool_call_concurrency: At most so many tool calls of the run at the same time.
         require_tool_approval: Whether calls wait for approval, or the name of one of the agent's
             policies, instead of the agent's; what tools require of themselves still counts.
+        stop_when: Names of the agent's policies that may end the run, beside its ``stop_when``.
+        prepare_step: The name of one of the agent's policies, instead of its ``prepare_step``.
+        output_type: One of the agent's output types, or its name, instead of the default.
         context: For the tools, as ``ctx.context``, and for the agent's instructions.
     """
 
@@ -58,7 +73,24 @@ class StreamOptions(TypedDict, total=False):
     model_settings: dict[str, Any]
     tool_call_concurrency: int
     require_tool_approval: bool | str
+    when_busy: Literal["queue", "reject", "interrupt", "parallel"]
+    deadline: float | timedelta
+    stop_when: str | list[str]
+    prepare_step: str
+    output_type: Any
     context: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Creation:
+    """What starts a run: the script, the first message, and a place in its thread."""
+
+    run_id: str
+    call: Call[bool]
+    due: Due
+    thread: str | None = None
+    thread_id: str = ""
+    is_rejecting: bool = False
 
 
 class DurableAgent:
@@ -86,27 +118,38 @@ class DurableAgent:
         first iteration, so fire-and-forget costs nothing.
 
         Raises `DeclarationError` for wrong input or options, `TooLarge`, `RunConflict` where the
-        *run_id* belongs to another input, `LedgerUnavailable` when Redis cannot be reached.
+        *run_id* belongs to another input, `ThreadBusy` with ``when_busy="reject"``, and
+        `LedgerUnavailable` when Redis cannot be reached.
         """
         refuse_on_loop("stream", "astream", allowed=self._runs.allow_blocking)
         runs = self._door()
-        run_id, call, due = self._creation(runs, input, options)
+        new = self._creation(runs, input, options)
         runs.agree()
-        if runs.ledger.send(call):
-            runs.bell.ring([due])
-        return RunStream(runs, run_id)
+        steps = _take_place(runs, new)
+        call: Call[Any] | None = next(steps, None)
+        while call is not None:
+            [found] = runs.ledger.send_all([call])
+            call = _sent(steps, found)
+        if runs.ledger.send(new.call):
+            runs.bell.ring([new.due])
+        return RunStream(runs, new.run_id)
 
     def astream(self, input: Input, **options: Unpack[StreamOptions]) -> Starting:
         """`stream` for the running event loop: await it, or ``async with`` it."""
 
         async def start() -> AsyncRunStream:
             runs = self._door()
-            run_id, call, due = self._creation(runs, input, options)
+            new = self._creation(runs, input, options)
             await runs.aagree()
-            if await runs.ledger.asend(call):
+            steps = _take_place(runs, new)
+            call: Call[Any] | None = next(steps, None)
+            while call is not None:
+                replies = await asyncio.gather(runs.ledger.asend(call), return_exceptions=True)
+                call = _sent(steps, replies[0])
+            if await runs.ledger.asend(new.call):
                 # A broker that hangs must not hang the caller's event loop.
-                await asyncio.to_thread(runs.bell.ring, [due])
-            return AsyncRunStream(runs, run_id)
+                await asyncio.to_thread(runs.bell.ring, [new.due])
+            return AsyncRunStream(runs, new.run_id)
 
         return Starting(start)
 
@@ -146,11 +189,11 @@ class DurableAgent:
     async def aget(self, run_id: str) -> RunInfo:
         return await self._runs.aget(run_id)
 
-    def runs(self, **wanted: Any) -> list[RunInfo]:
+    def runs(self, **wanted: Any) -> RunPage:
         """The newest runs of this agent; see `Runs.runs`."""
         return self._runs.runs(agent=self.agent.id, **wanted)
 
-    async def aruns(self, **wanted: Any) -> list[RunInfo]:
+    async def aruns(self, **wanted: Any) -> RunPage:
         return await self._runs.aruns(agent=self.agent.id, **wanted)
 
     def abort(self, run_id: str, *, reason: str | None = None) -> bool:
@@ -188,6 +231,20 @@ class DurableAgent:
     async def apending(self, **wanted: Any) -> list[Pending]:
         return await self._runs.apending(agent=self.agent.id, **wanted)
 
+    def retry(self, run_id: str) -> RunStream:
+        """Let a failed run go on where it failed; see `Runs.retry`."""
+        return self._door().retry(run_id)
+
+    async def aretry(self, run_id: str) -> AsyncRunStream:
+        return await self._door().aretry(run_id)
+
+    def thread(self, thread_id: str, *, resource_id: str | None = None) -> list[Message]:
+        """A conversation so far; see `Runs.thread`."""
+        return self._runs.thread(thread_id, resource_id=resource_id)
+
+    async def athread(self, thread_id: str, *, resource_id: str | None = None) -> list[Message]:
+        return await self._runs.athread(thread_id, resource_id=resource_id)
+
     def delete(self, run_id: str) -> None:
         """Remove everything of a run; see `Runs.delete`."""
         self._runs.delete(run_id)
@@ -201,16 +258,14 @@ class DurableAgent:
         """Where runs are created; an engine may have to be started first."""
         return self._runs
 
-    def _creation(
-        self, runs: Runs, given: Input, chosen: StreamOptions
-    ) -> tuple[str, Call[bool], Due]:
-        rest: dict[str, Any] = dict(chosen)
+    def _creation(self, runs: Runs, given: Input, chosen: StreamOptions) -> _Creation:
+        rest = self._plain(chosen)
         run_id = _name(rest.pop("run_id", None) or uuid.uuid4().hex, "run_id")
         thread, resource = (_label(rest.pop(name, None), name) for name in LABELS)
         queue = rest.pop("queue", None) or runs.settings.queue
         options = RunOptions.parse(rest)
         self._check_tools(options)
-        self._check_policy(options.require_tool_approval)
+        self._check_policies(options)
         messages = _dumps(dump_messages(parse_messages(given)))
         stored_options = options.json()
         size = _size(messages) + _size(stored_options)
@@ -221,6 +276,7 @@ class DurableAgent:
         )
         limit = options.tool_call_concurrency or self.agent.tool_call_concurrency
         fields |= {"tool_limit": limit, **_present({"thread": thread, "resource": resource})}
+        fields |= self._more_fields(options, thread)
         call = operations.create(
             runs.keys,
             run_id,
@@ -233,15 +289,59 @@ class DurableAgent:
                 encode("step-start", None, {"step": 1}),
             ],
         )
-        return run_id, call, Due(run_id, "1:model", 1, "model", None, queue, self.agent.id)
+        due = Due(run_id, "1:model", 1, "model", None, queue, self.agent.id)
+        if thread is None or options.when_busy == "parallel":
+            return _Creation(run_id, call, due)
+        name = thread_name(thread, resource)
+        return _Creation(run_id, call, due, name, thread, options.when_busy == "reject")
 
-    def _check_policy(self, chosen: bool | str | None) -> None:
-        if isinstance(chosen, str) and chosen not in self.agent.policies:
-            known = ", ".join(self.agent.policies) or "none"
-            raise DeclarationError(
-                f"Agent {self.agent.id!r} has no policy {chosen!r} (it has: {known}). Declare it "
-                "with Agent(policies={…})."
-            )
+    def _plain(self, chosen: StreamOptions) -> dict[str, Any]:
+        """The options as JSON."""
+        plain: dict[str, Any] = dict(chosen)
+        if isinstance(plain.get("stop_when"), str):
+            plain["stop_when"] = [plain["stop_when"]]
+        if isinstance(plain.get("deadline"), timedelta):
+            plain["deadline"] = plain["deadline"].total_seconds()
+        wanted = plain.get("output_type")
+        if wanted is not None:
+            plain["output_type"] = self._output_name(wanted)
+        return plain
+
+    def _output_name(self, wanted: Any) -> str:
+        for name, each in self.agent.output_types.items():
+            if wanted == name or wanted is each.declared:
+                return name
+        known = ", ".join(self.agent.output_types) or "none"
+        raise DeclarationError(
+            f"Agent {self.agent.id!r} has no output type {wanted!r} (it has: {known}). Declare it "
+            "with Agent(output_types=[…])."
+        )
+
+    def _more_fields(self, options: RunOptions, thread: str | None) -> dict[str, str | int]:
+        """What scripts have to know of the agent's declaration and the run's options."""
+        hooks = self.agent.hooks
+        told = {
+            "suspended": "on_suspended" in hooks,
+            "failed": thread is not None or "on_error" in hooks,
+            "aborted": thread is not None or "on_abort" in hooks,
+        }
+        default = self.agent.output_type
+        output = options.output_type or (default.name if default else None)
+        return {
+            **_present({"tells": " ".join(what for what, is_told in told.items() if is_told)}),
+            **_present({"output_type": output}),
+            **({"deadline_in": int(options.deadline * 1000)} if options.deadline else {}),
+        }
+
+    def _check_policies(self, options: RunOptions) -> None:
+        names = [*options.stop_when, options.prepare_step, options.require_tool_approval]
+        for name in names:
+            if isinstance(name, str) and name not in self.agent.policies:
+                known = ", ".join(self.agent.policies) or "none"
+                raise DeclarationError(
+                    f"Agent {self.agent.id!r} has no policy {name!r} (it has: {known}). Declare "
+                    "it with Agent(policies={…})."
+                )
 
     def _check_tools(self, options: RunOptions) -> None:
         names = list(options.active_tools or ())
@@ -253,6 +353,36 @@ class DurableAgent:
                 raise DeclarationError(
                     f"Agent {self.agent.id!r} has no tool {name!r} (it has: {known})."
                 )
+
+
+def _take_place(runs: Runs, new: _Creation) -> Generator[Call[Any], Any, None]:
+    """Queue in the thread, in the order of the calls; raises `ThreadBusy` for who will not wait.
+
+    Without I/O: yields calls, and is sent what they return.
+    """
+    if new.thread is None:
+        return
+    ttl_ms = milliseconds(runs.settings.thread_ttl)
+    enter = threads.enter(runs.keys, new.thread, new.run_id, ttl_ms=ttl_ms)
+    holder = yield enter
+    while new.is_rejecting and holder != new.run_id:
+        record = yield operations.read(runs.keys, holder)
+        is_gone = isinstance(record, RunNotFound | RunDeleted)
+        if not is_gone and not (isinstance(record, Record) and is_done(record)):
+            yield threads.leave(runs.keys, new.thread, new.run_id)
+            raise ThreadBusy(holder, new.thread_id)
+        yield threads.leave(runs.keys, new.thread, holder)
+        holder = yield enter
+
+
+def _sent(steps: Generator[Call[Any], Any, None], found: Any) -> Call[Any] | None:
+    """Go on with what a call returned; the next call, if there is one."""
+    if isinstance(found, BaseException) and not isinstance(found, RunNotFound | RunDeleted):
+        raise found
+    try:
+        return steps.send(found)
+    except StopIteration:
+        return None
 
 
 def _name(value: object, what: str) -> str:
@@ -278,7 +408,7 @@ def _size(text: str) -> int:
         ) from None
 
 
-def _present(fields: Mapping[str, str | None]) -> dict[str, str]:
+def _present(fields: Mapping[str, str | None]) -> dict[str, str | int]:
     return {name: value for name, value in fields.items() if value}
 
 

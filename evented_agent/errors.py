@@ -14,6 +14,8 @@ EventedAgentError
     ├── RunExpired       the run ended so long ago that its chunks are gone
     ├── RunConflict      the id is taken by a run with another input, or another decision was taken
     ├── NotSuspended     nothing of the run waits for that decision (also a ValueError)
+    ├── NotFailed        only a failed run is tried again (also a ValueError)
+    ├── ThreadBusy       another run has its turn in the thread
     ├── SuspensionExpired  nobody decided in time
     ├── InvalidDecision  the decision does not fit what was asked (also a ValueError)
     ├── RunFailed        the run ended with an error; carries the partial ``result``
@@ -155,6 +157,28 @@ class NotSuspended(RunError, ValueError):
         else:
             problem = "is not suspended. get() shows what is pending."
         super().__init__(run_id, f"{named} {problem}")
+
+
+class NotFailed(RunError, ValueError):
+    """Raised when a run that should be tried again has not failed."""
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__(
+            run_id,
+            f"Run {run_id!r} is {status}; only a failed run is tried again, where it failed.",
+        )
+
+
+class ThreadBusy(RunError):
+    """Raised when another run has its turn in the thread, and the caller will not wait."""
+
+    def __init__(self, run_id: str, thread_id: str) -> None:
+        self.thread_id = thread_id
+        super().__init__(
+            run_id,
+            f"Thread {thread_id!r} is busy with run {run_id!r}. Wait for it, or choose another "
+            "when_busy: 'queue', 'interrupt' or 'parallel'.",
+        )
 
 
 class SuspensionExpired(RunError):

@@ -11,7 +11,15 @@ from typing import Any
 import pydantic_core
 
 from evented_agent.chunks import ErrorInfo, Usage
-from evented_agent.messages import AssistantMessage, Message, ToolCall, ToolMessage
+from evented_agent.messages import (
+    AssistantMessage,
+    Message,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+    dump_messages,
+    load_messages,
+)
 from evented_agent.transcript import PARAGRAPH
 
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
@@ -78,13 +86,25 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A step's end task decided what follows."""
+    """A step's end task decided what follows.
+
+    *feedback* is put before the model as what a user said; after an *is_last* one the run ends.
+    """
 
     step: int
     follows: str
+    feedback: str | None = None
+    is_last: bool = False
 
 
-Entry = Turn | Result | Suspension | Resumed | Decided
+@dataclass(frozen=True, slots=True)
+class History:
+    """What was said in the run's thread before it began."""
+
+    messages: Sequence[Message]
+
+
+Entry = Turn | Result | Suspension | Resumed | Decided | History
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +113,7 @@ class Step:
 
     turn: Turn
     results: Mapping[str, Result] = field(default_factory=dict)
+    decided: Decided | None = None
 
     @property
     def number(self) -> int:
@@ -109,6 +130,7 @@ class State:
     """All that is known of a run: its completed steps, the last perhaps with open calls."""
 
     steps: Sequence[Step] = ()
+    history: Sequence[Message] = ()
 
     @property
     def usage(self) -> Usage:
@@ -130,7 +152,15 @@ class State:
             said.append(_assistant(step.turn))
             answered = [call.id for call in step.turn.calls if call.id in step.results]
             said.extend(_tool_message(step.results[id_]) for id_ in answered)
+            if step.decided is not None and step.decided.feedback is not None:
+                said.append(UserMessage(content=step.decided.feedback))
         return said
+
+    def closed_messages(self) -> list[Message]:
+        """`messages`, every call answered: no model takes a conversation with open calls."""
+        steps = [replace(step, results=_all_results(step)) for step in self.steps]
+        said = [step for step in steps if step.turn.text or step.turn.calls]
+        return State(said).messages()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,25 +188,31 @@ def fold(entries: Iterable[bytes | str]) -> State:
     Raises `ValueError` for an entry that is not one of ours; nothing is guessed.
     """
     steps: list[Step] = []
+    history: Sequence[Message] = ()
     for stored in entries:
         match load_entry(stored):
+            case History(messages):
+                history = messages
             case Turn() as turn:
                 steps.append(Step(turn))
             case Result() as result:
                 at = _position(steps, result)
-                steps[at] = Step(steps[at].turn, {**steps[at].results, result.call: result})
+                results = {**steps[at].results, result.call: result}
+                steps[at] = replace(steps[at], results=results)
             case Resumed() as resumed:
                 steps[-1:] = [_edited(step, resumed) for step in steps[-1:]]
-            case Suspension() | Decided():
+            case Decided() as decided:
+                steps[-1:] = [replace(step, decided=decided) for step in steps[-1:]]
+            case Suspension():
                 pass
-    return State(tuple(steps))
+    return State(tuple(steps), history)
 
 
 def decide(state: State, *, max_steps: int, is_stopped: bool = False) -> Decision:
     """Say what follows; *is_stopped* is the answer of the agent's stop conditions.
 
-    A run ends when the model asks for no tool, at *max_steps* model calls, or when it is stopped;
-    calls that were asked for are always answered first.
+    A run ends when the model asks for no tool, at *max_steps* model calls, when it is stopped, or
+    after a step that was to be the last; calls that were asked for are always answered first.
     """
     if not state.steps:
         return CallModel(1)
@@ -185,7 +221,9 @@ def decide(state: State, *, max_steps: int, is_stopped: bool = False) -> Decisio
         return CallTools(last.number, last.open_calls)
     if not last.turn.calls:
         return FinishRun(last.turn.reason)
-    if is_stopped or last.number >= max_steps:
+    before = state.steps[-2].decided if len(state.steps) > 1 else None
+    was_last = before is not None and before.is_last
+    if is_stopped or was_last or last.number >= max_steps:
         return FinishRun("tool-calls")
     return CallModel(last.number + 1)
 
@@ -208,7 +246,16 @@ def _stored(entry: Entry) -> dict[str, Any]:
             place = {"call": entry.call, "n": entry.number, "kind": entry.kind}
             return {"k": "resumed", **place, "data": entry.data, "by": entry.by}
         case Decided():
-            return {"k": "decision", "step": entry.step, "follows": entry.follows}
+            return _dump_decided(entry)
+        case History(messages):
+            return {"k": "history", "messages": dump_messages(messages)}
+
+
+def _dump_decided(entry: Decided) -> dict[str, Any]:
+    stored: dict[str, Any] = {"k": "decision", "step": entry.step, "follows": entry.follows}
+    if entry.feedback is not None:
+        stored |= {"feedback": entry.feedback, "last": entry.is_last}
+    return stored
 
 
 def _dump_result(result: Result) -> dict[str, Any]:
@@ -255,7 +302,10 @@ def _loaded(entry: Any) -> Entry:
             place = (entry["call"], entry["n"], entry["kind"])
             return Resumed(*place, entry.get("data"), entry.get("by"))
         case "decision":
-            return Decided(entry["step"], entry["follows"])
+            feedback, is_last = entry.get("feedback"), entry.get("last", False)
+            return Decided(entry["step"], entry["follows"], feedback, is_last)
+        case "history":
+            return History(load_messages(entry["messages"]))
         case kind:
             raise ValueError(f"unknown kind {kind!r}")
 
@@ -296,7 +346,15 @@ def _edited(step: Step, resumed: Resumed) -> Step:
         call.model_copy(update={"arguments": edited}) if call.id == resumed.call else call
         for call in step.turn.calls
     ]
-    return Step(replace(step.turn, calls=calls), step.results)
+    return replace(step, turn=replace(step.turn, calls=calls))
+
+
+def _all_results(step: Step) -> dict[str, Result]:
+    why = ErrorInfo(name="RunEnded", message="The run ended before the call was answered.")
+    never = {
+        call.id: Result(step.number, call.id, call.name, error=why) for call in step.open_calls
+    }
+    return {**step.results, **never}
 
 
 def edited_arguments(data: Any) -> dict[str, Any] | None:

@@ -21,6 +21,11 @@ class RunOptions(BaseModel):
     model_settings: dict[str, Any] = Field(default_factory=dict)
     tool_call_concurrency: int | None = Field(default=None, ge=1, strict=True)
     require_tool_approval: bool | str | None = None
+    stop_when: list[str] = Field(default_factory=list)
+    prepare_step: str | None = None
+    output_type: str | None = None
+    when_busy: Literal["queue", "reject", "interrupt", "parallel"] = "queue"
+    deadline: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     context: Any = None
 
     @classmethod

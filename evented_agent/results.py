@@ -12,39 +12,15 @@ from evented_agent.ledger.fleet import LiveWorker
 from evented_agent.ledger.records import Record, Suspended, Task
 from evented_agent.loop import State, Step, fold
 from evented_agent.messages import Message, load_messages
+from evented_agent.outputs import InvalidOutput, OutputType, partial
+from evented_agent.policies import Pending
 
 Status = Literal["queued", "running", "suspended", "finished", "failed", "aborted"]
-
-PendingKind = Literal["approval", "suspension", "crash"]
 
 ENDED = frozenset({"finished", "failed", "aborted"})
 
 #: A task that waits for so long (ms) for a worker is worth a word.
 WAITING_MS = 3_000
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A call that waits for a person.
-
-    *kind* is "approval" (not begun), "suspension" (its tool asks *payload*) or "crash" (its worker
-    is gone); *number* names this very suspension, *resume_schema* is the JSON schema of the answer.
-    *args* is empty where it is very large; the chunk has it.
-    """
-
-    run_id: str
-    agent: str
-    number: int
-    kind: PendingKind
-    tool_call_id: str
-    tool_name: str
-    args: Mapping[str, Any]
-    since: datetime
-    expires_at: datetime
-    payload: Any = None
-    resume_schema: Mapping[str, Any] | None = None
-    thread_id: str | None = None
-    resource_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +61,7 @@ class RunResult:
 
     *text* is all that the agent said, paragraphs kept apart, exactly as a reader of the stream
     ends up with it; *answer* the text of the last step alone. *messages* is the whole
-    conversation, input included.
+    conversation, input included; *output* the answer as the output type, for agents with one.
     """
 
     run_id: str
@@ -98,6 +74,7 @@ class RunResult:
     messages: Sequence[Message] = field(default_factory=list)
     error: ErrorInfo | None = None
     pending: Sequence[Pending] = ()
+    output: Any = None
 
     @property
     def answer(self) -> str:
@@ -133,10 +110,15 @@ def info_of(record: Record, workers: Sequence[LiveWorker] = ()) -> RunInfo:
 
 def pending_of(record: Record) -> list[Pending]:
     """The calls of a run that wait for a person, in the model's order."""
-    return [_pending(record, task, task.suspended) for task in record.tasks if task.suspended]
+    return [
+        pending_call(record, task, task.suspended)
+        for task in record.tasks
+        if task.suspended and task.state == "suspended"
+    ]
 
 
-def _pending(record: Record, task: Task, held: Suspended) -> Pending:
+def pending_call(record: Record, task: Task, held: Suspended) -> Pending:
+    """A suspension as people are told of it."""
     asked = pydantic_core.from_json(held.asked)
     since, expires = _time(str(held.at)), _time(str(held.expires))
     assert since is not None
@@ -158,7 +140,9 @@ def _pending(record: Record, task: Task, held: Suspended) -> Pending:
     )
 
 
-def result_of(record: Record, entries: Iterable[bytes]) -> RunResult:
+def result_of(
+    record: Record, entries: Iterable[bytes], output_type: OutputType | None = None
+) -> RunResult:
     """Fold a record with its journal into a result, partial where the run has not ended."""
     fields = record.fields
     state: State = fold(entries)
@@ -174,7 +158,22 @@ def result_of(record: Record, entries: Iterable[bytes]) -> RunResult:
         messages=[*given, *state.messages()],
         error=_error(fields),
         pending=pending_of(record),
+        output=_output(fields, state, output_type),
     )
+
+
+def _output(fields: Mapping[str, str], state: State, output_type: OutputType | None) -> Any:
+    """The structured output of a finished run, typed where its type is known here."""
+    if fields["status"] != "finished" or not state.steps:
+        return None
+    answer = state.steps[-1].turn.text
+    if output_type is None:
+        return partial(answer) if fields.get("output_type") else None
+    try:
+        return output_type.parse(answer)
+    except InvalidOutput:
+        # The type has changed since the run finished.
+        return partial(answer)
 
 
 def is_waiting(record: Record) -> bool:
@@ -184,8 +183,13 @@ def is_waiting(record: Record) -> bool:
 
 def waiting_for(record: Record, workers: Sequence[LiveWorker]) -> str | None:
     """What a queued run lacks, as a sentence; None where a worker should take it."""
-    if not is_waiting(record):
-        return None
+    turn = (task.waits_for for task in record.tasks if task.state == "queued")
+    waits_for = next(filter(None, turn), None)
+    return _missing(record, workers) if waits_for is None and is_waiting(record) else waits_for
+
+
+def _missing(record: Record, workers: Sequence[LiveWorker]) -> str | None:
+    """What a run lacks whose task nobody takes."""
     fields = record.fields
     agent, queue = fields["agent"], fields["queue"]
     here = [worker for worker in workers if queue in worker.queues]

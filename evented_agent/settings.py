@@ -21,6 +21,7 @@ class Settings:
         abort_grace: How long an attempt may ignore an abort before it is cut off.
         topic_ttl: How long chunks are kept after a run ended.
         record_ttl: How long the record and the result are kept after a run ended.
+        thread_ttl: How long a conversation is kept after its last run.
         max_bytes: The most that an input, a tool's result, a chunk or a model's turn may have.
         allow_eviction: Start although Redis may evict keys, which loses runs.
     """
@@ -33,6 +34,7 @@ class Settings:
     abort_grace: timedelta = timedelta(seconds=5)
     topic_ttl: timedelta = timedelta(days=1)
     record_ttl: timedelta = timedelta(days=7)
+    thread_ttl: timedelta = timedelta(days=90)
     max_bytes: int = MIB
     allow_eviction: bool = False
 

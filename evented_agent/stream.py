@@ -22,8 +22,9 @@ from evented_agent.chunks import (
     ToolCallSuspended,
 )
 from evented_agent.errors import RunAborted, RunFailed
+from evented_agent.policies import Pending
 from evented_agent.readers import Reader
-from evented_agent.results import ENDED, Pending, RunInfo, RunResult
+from evented_agent.results import ENDED, RunInfo, RunResult
 from evented_agent.topic import Cursor
 from evented_agent.transcript import TextPart, Transcript
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from evented_agent.agents import Agent, StepInfo
+from evented_agent.agents import Agent
 from evented_agent.chunks import Usage
 from evented_agent.errors import DeclarationError
 from evented_agent.models.protocol import AnswerEnded, ModelEvent, ModelRequest
+from evented_agent.policies import StepInfo
 from evented_agent.tools import tool
 
 

@@ -22,6 +22,8 @@ NAMES = {
     "model": "evented_agent.model",
     "tool": "evented_agent.tool",
     "end": "evented_agent.end",
+    "hook": "evented_agent.hook",
+    "after": "evented_agent.after",
 }
 
 

@@ -5,9 +5,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from celery import Celery
 
+from evented_agent.connected import REDIS_URL_VARIABLE
 from evented_agent.embedded import ensure_server
 from evented_agent.errors import ConfigurationError
-from evented_agent.runs import REDIS_URL_VARIABLE
 
 SETTING = "evented_agent_redis_url"
 

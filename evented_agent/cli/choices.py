@@ -12,9 +12,10 @@ import click
 
 from evented_agent.celery.apps import load_app, load_modules
 from evented_agent.cli.output import Output
+from evented_agent.connected import REDIS_URL_VARIABLE
 from evented_agent.errors import ConfigurationError, LedgerUnavailable
 from evented_agent.ledger.connection import TRANSIENT, safe_url
-from evented_agent.runs import REDIS_URL_VARIABLE, Runs
+from evented_agent.runs import Runs
 from evented_agent.settings import Settings
 
 P = ParamSpec("P")

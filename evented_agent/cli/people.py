@@ -8,7 +8,7 @@ import pydantic_core
 
 from evented_agent.cli.choices import Choices, shared
 from evented_agent.cli.output import ago, call_line, short, to_json
-from evented_agent.results import Pending
+from evented_agent.policies import Pending
 
 
 def _json(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:

@@ -15,6 +15,8 @@ from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.operations import Worker, heartbeat
 from evented_agent.ledger.records import Claim, Fenced, Task, Work
 from evented_agent.options import RunOptions
+from evented_agent.outputs import OutputType
+from evented_agent.policies import is_async
 from evented_agent.settings import Settings
 
 T = TypeVar("T")
@@ -105,6 +107,24 @@ class Attempt:
     @cached_property
     def options(self) -> RunOptions:
         return RunOptions.load(self.claim.options)
+
+    @cached_property
+    def output_type(self) -> OutputType | None:
+        """What the answer must be: the run's choice, else the agent's."""
+        name = self.options.output_type
+        return self.agent.output_type if name is None else self.agent.output_types.get(name)
+
+    def policies(self, names: str | Sequence[str] | None) -> list[Any]:
+        """The agent's functions that a run names; one it no longer declares is left out."""
+        chosen = [names] if isinstance(names, str) else names or ()
+        found = [self.agent.policies.get(name) for name in chosen]
+        return [policy for policy in found if policy is not None]
+
+    async def ask(self, function: Callable[..., Any], given: Any) -> Any:
+        """Call a user's function: an `async` one here, a plain one in the task's thread."""
+        if is_async(function):
+            return await function(given)
+        return await self.in_thread(lambda: function(given))
 
     @property
     def is_stopping(self) -> bool:

@@ -1,8 +1,15 @@
 """The end of a step: decide what follows, or finish the run."""
 
-from evented_agent.agents import StepInfo
+from dataclasses import dataclass
+from typing import Any
+
+import pydantic_core
+
 from evented_agent.execution.approval import next_tasks
-from evented_agent.execution.attempt import Attempt, Done, Ending
+from evented_agent.execution.attempt import Again, Attempt, Done, Ending
+from evented_agent.execution.failure import failed_run
+from evented_agent.execution.hooks import tell
+from evented_agent.execution.threads import save_thread
 from evented_agent.ledger.records import Finish, NewTask, Work
 from evented_agent.loop import (
     CallModel,
@@ -17,40 +24,101 @@ from evented_agent.loop import (
     fold,
 )
 from evented_agent.messages import ToolMessage
+from evented_agent.outputs import InvalidOutput
+from evented_agent.policies import StepInfo, StopCondition, Verdict
 
 
-async def run_end(attempt: Attempt) -> Done:
-    """Fold the journal and decide; a finished run is told to the engine before the commit."""
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What follows, what the model is told first, and the answer where it must have a type."""
+
+    decision: Decision
+    entry: Decided
+    output: Any = None
+    invalid: InvalidOutput | None = None
+
+
+async def run_end(attempt: Attempt) -> Done | Again:
+    """Fold the journal and decide; a finished run is told to everybody before the commit."""
     state = fold(await attempt.entries())
+    plan = await _plan(attempt, state)
+    step = str(attempt.task.step)
+    if again := await tell(attempt, "step", state, of=step, info=step_info(state)):
+        return again
+    if plan.invalid is not None:
+        return await failed_run(attempt, state, plan.invalid)
+    if isinstance(plan.decision, FinishRun):
+        return await _finish(attempt, state, plan, plan.decision.reason)
+    attempt.close()
+    return Done(await _go_on(attempt, state, plan))
+
+
+async def _plan(attempt: Attempt, state: State) -> _Plan:
+    step = attempt.task.step
     max_steps = attempt.options.max_steps or attempt.agent.max_steps
+    may_go_on = state.steps[-1].number < max_steps
     decision = decide(state, max_steps=max_steps)
+    if isinstance(decision, CallTools):
+        return _Plan(decision, Decided(step, "tools"))
     if isinstance(decision, CallModel) and await _is_stopped(attempt, state):
         decision = decide(state, max_steps=max_steps, is_stopped=True)
-    attempt.close()
-    return Done(await _follow_up(attempt, state, decision))
+    verdict = await _verdict(attempt, state)
+    if verdict.feedback is not None and may_go_on:
+        is_last = verdict.proceed is False
+        return _Plan(CallModel(step + 1), Decided(step, "step", verdict.feedback, is_last))
+    if verdict.proceed is False and isinstance(decision, CallModel):
+        decision = decide(state, max_steps=max_steps, is_stopped=True)
+    elif verdict.proceed and may_go_on:
+        decision = CallModel(step + 1)
+    if isinstance(decision, CallModel):
+        return _Plan(decision, Decided(step, "step"))
+    return _with_output(attempt, state, _Plan(decision, Decided(step, "finish")), may_go_on)
 
 
-async def _follow_up(attempt: Attempt, state: State, decision: Decision) -> Work:
+def _with_output(attempt: Attempt, state: State, plan: _Plan, may_go_on: bool) -> _Plan:
+    """The plan to finish, if the answer has its type; once, the model may repair it."""
+    wanted = attempt.output_type
+    if wanted is None:
+        return plan
+    step = attempt.task.step
+    try:
+        wanted.parse(state.steps[-1].turn.text)
+    except InvalidOutput as error:
+        was_repaired = any(
+            step.decided and step.decided.follows == "repair" for step in state.steps
+        )
+        if was_repaired or not may_go_on:
+            return _Plan(plan.decision, plan.entry, invalid=error)
+        feedback = f"{error}\nAnswer again, with nothing but the corrected JSON object."
+        return _Plan(CallModel(step + 1), Decided(step, "repair", feedback))
+    return _Plan(plan.decision, plan.entry, wanted.parse(state.steps[-1].turn.text))
+
+
+async def _go_on(attempt: Attempt, state: State, plan: _Plan) -> Work:
     last = state.steps[-1]
-    match decision:
+    match plan.decision:
         case CallModel(step=step):
             _finish_step(attempt, last, is_continued=True)
             attempt.output.put("step-start", {"step": step})
-            return await _work(attempt, "step", [NewTask(f"{step}:model", "model", step)])
-        case CallTools():
+            return await _work(attempt, plan.entry, [NewTask(f"{step}:model", "model", step)])
+        case _:
             # Only after a journal that another version wrote: its open calls are queued again.
-            return await _work(attempt, "tools", await next_tasks(attempt, last.turn))
-        case FinishRun(reason=reason):
-            _finish_step(attempt, last, is_continued=False, reason=reason)
-            return await _finish_run(attempt, state, reason)
+            return await _work(attempt, plan.entry, await next_tasks(attempt, last.turn))
 
 
 async def _is_stopped(attempt: Attempt, state: State) -> bool:
-    conditions = attempt.agent.stop_when
+    conditions: list[StopCondition] = [*attempt.agent.stop_when]
+    conditions.extend(attempt.policies(attempt.options.stop_when))
     if not conditions:
         return False
     info = step_info(state)
     return await attempt.in_thread(lambda: any(condition(info) for condition in conditions))
+
+
+async def _verdict(attempt: Attempt, state: State) -> Verdict:
+    judge = attempt.agent.on_iteration_complete
+    said = None if judge is None else await attempt.ask(judge, step_info(state))
+    return said if isinstance(said, Verdict) else Verdict()
 
 
 def step_info(state: State) -> StepInfo:
@@ -79,12 +147,19 @@ def _finish_step(
     attempt.output.put("step-finish", payload)
 
 
-async def _finish_run(attempt: Attempt, state: State, reason: str) -> Work:
-    usage = state.usage
-    payload = {
-        "stepResult": {"reason": reason, "isContinued": False},
-        "output": {"usage": usage.model_dump(by_alias=True)},
-    }
+async def _finish(attempt: Attempt, state: State, plan: _Plan, reason: str) -> Done | Again:
+    """Everything that a finished run promises, each of it idempotent; then the commit says so."""
+    await save_thread(attempt, state)
+    told = {"finish_reason": reason, "output": plan.output}
+    if again := await tell(attempt, "finish", state, **told):
+        return again
+    attempt.close()
+    output: dict[str, Any] = {"usage": state.usage.model_dump(by_alias=True)}
+    if plan.output is not None:
+        output["object"] = pydantic_core.to_jsonable_python(plan.output)
+        attempt.output.put("object", {"object": output["object"]})
+    _finish_step(attempt, state.steps[-1], is_continued=False, reason=reason)
+    payload = {"stepResult": {"reason": reason, "isContinued": False}, "output": output}
     attempt.output.put("finish", payload)
     ending = Ending(
         run_id=attempt.task.run_id,
@@ -92,18 +167,18 @@ async def _finish_run(attempt: Attempt, state: State, reason: str) -> Work:
         status="finished",
         text=state.text,
         reason=reason,
-        usage=usage,
+        usage=state.usage,
     )
     await attempt.in_thread(lambda: attempt.process.on_ending(ending))
-    return await _work(attempt, "finish", [], Finish("finished", reason))
+    return Done(await _work(attempt, plan.entry, [], Finish("finished", reason)))
 
 
 async def _work(
-    attempt: Attempt, follows: str, following: list[NewTask], finish: Finish | None = None
+    attempt: Attempt, entry: Decided, following: list[NewTask], finish: Finish | None = None
 ) -> Work:
     return Work(
         chunks=await attempt.output.rest(),
-        entries=[dump_entry(Decided(attempt.task.step, follows))],
+        entries=[dump_entry(entry)],
         next=following,
         journal_length=attempt.claim.journal_length,
         finish=finish,

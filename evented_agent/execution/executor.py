@@ -4,15 +4,18 @@ import asyncio
 import dataclasses
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from evented_agent.errors import EventedAgentError, LedgerUnavailable
-from evented_agent.execution.attempt import Again, Attempt, Done, InThread, Pause, Process
+from evented_agent.execution.after_task import run_after, run_hook
+from evented_agent.execution.attempt import Again, Attempt, Done, InThread, Pause, Process, backoff
 from evented_agent.execution.end_task import run_end
+from evented_agent.execution.failure import failed_run
 from evented_agent.execution.lease import Heartbeats, boottime
-from evented_agent.execution.model_task import failed_run, run_model
+from evented_agent.execution.model_task import run_model
 from evented_agent.execution.output import PATIENCE
+from evented_agent.execution.threads import leave_thread
 from evented_agent.execution.tool_task import run_tool
 from evented_agent.ledger import operations
 from evented_agent.ledger.records import (
@@ -24,10 +27,23 @@ from evented_agent.ledger.records import (
     Grew,
     Refused,
     Task,
+    Work,
 )
 from evented_agent.loop import State
 
 logger = logging.getLogger(__name__)
+
+#: How often a task that only tells others of a run is tried.
+MOST_TRIES = 8
+
+
+_WORK: dict[str, Callable[[Attempt], Awaitable[Done | Again | Pause]]] = {
+    "model": run_model,
+    "tool": run_tool,
+    "end": run_end,
+    "after": run_after,
+    "hook": run_hook,
+}
 
 
 @dataclass(slots=True)
@@ -124,6 +140,8 @@ class Executor:
             )
             attempt = Attempt(self._process, claim, attempt.in_thread, boottime())
         outcome.sends.extend(committed.sends)
+        if _is_last(attempt.task, result):
+            outcome.sends.extend(await leave_thread(self._process, attempt.claim))
         if isinstance(result, Again):
             outcome.retried = result.reason
         elif isinstance(result, Done) and result.failure is not None:
@@ -132,16 +150,12 @@ class Executor:
 
     async def _work(self, attempt: Attempt) -> Done | Again | Pause:
         try:
-            match attempt.task.kind:
-                case "model":
-                    return await run_model(attempt)
-                case "tool":
-                    return await run_tool(attempt)
-                case "end":
-                    return await run_end(attempt)
+            return await _WORK[attempt.task.kind](attempt)
         except (Fenced, LedgerUnavailable):
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:
+            if attempt.task.kind in ("after", "hook"):
+                return _told_badly(attempt, error)
             if not isinstance(error, EventedAgentError):
                 logger.exception("%s failed", _name(attempt.task))
             return await failed_run(attempt, State(), error)
@@ -196,6 +210,24 @@ class Executor:
         if stopped is not None:
             current.uncancel()
         return stopped is not None
+
+
+def _told_badly(attempt: Attempt, error: BaseException) -> Done | Again:
+    """What tells others of a run cannot fail it: try again, and at last go on without."""
+    tries = attempt.task.tries + 1
+    if tries < MOST_TRIES:
+        return Again(backoff(tries, first=1, most=60), repr(error), {"tries": tries})
+    logger.error("%s failed %d times and is given up", _name(attempt.task), tries, exc_info=error)
+    attempt.close()
+    return Done(Work())
+
+
+def _is_last(task: Task, result: Done | Again | Pause) -> bool:
+    """Whether nothing of a run follows this; a failed or aborted one has its after task yet."""
+    if not isinstance(result, Done):
+        return False
+    finish = result.work.finish
+    return task.kind == "after" or (finish is not None and finish.status == "finished")
 
 
 def _name(task: Task) -> str:

@@ -19,8 +19,9 @@ class Script:
     sha: str
 
 
-#: Scripts that are not about one run.
+#: Scripts that are not about one run: of the fleet, and of threads.
 FLEET_SCRIPTS = {"announce", "deployment", "forget", "list", "tick", "trim", "workers"}
+THREAD_SCRIPTS = {"drop", "enter", "leave_thread", "recall", "remember"}
 
 
 @cache
@@ -28,7 +29,7 @@ def script(name: str) -> Script:
     """Load ``lua/<name>.lua``; scripts about a run get the shared part in front."""
     folder = files("evented_agent.ledger") / "lua"
     source = (folder / f"{name}.lua").read_text(encoding="utf-8")
-    if name not in FLEET_SCRIPTS:
+    if name not in FLEET_SCRIPTS | THREAD_SCRIPTS:
         source = (folder / "lib.lua").read_text(encoding="utf-8") + source
     return Script(name, source, hashlib.sha1(source.encode()).hexdigest())  # noqa: S324 - Redis's
 

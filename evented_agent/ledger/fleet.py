@@ -58,15 +58,23 @@ def workers(keys: Keys) -> Call[Sequence[LiveWorker]]:
 
 
 def list_runs(
-    keys: Keys, shard: int, index: tuple[str, str], *, since: int, offset: int, limit: int
-) -> Call[Sequence[str]]:
-    """Return run ids of one index, newest first; *since* in ms."""
-    return Call(
-        script("list"),
-        (keys.index(shard, *index),),
-        ("+inf", since, offset, limit),
-        lambda reply: [run_id.decode() for run_id in reply],
-    )
+    keys: Keys,
+    shard: int,
+    index: tuple[str, str],
+    *,
+    since: int,
+    offset: int,
+    limit: int,
+    until: int | None = None,
+) -> Call[Sequence[tuple[int, str]]]:
+    """Return times and run ids of one index, newest first; all times in ms."""
+
+    def parse(reply: Any) -> Sequence[tuple[int, str]]:
+        pairs = zip(reply[::2], reply[1::2], strict=True)
+        return [(int(float(score)), run_id.decode()) for run_id, score in pairs]
+
+    newest = "+inf" if until is None else until
+    return Call(script("list"), (keys.index(shard, *index),), (newest, since, offset, limit), parse)
 
 
 def forget(keys: Keys, shard: int, index: tuple[str, str], run_ids: Sequence[str]) -> Call[int]:

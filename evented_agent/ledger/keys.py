@@ -4,6 +4,7 @@ A run's keys, its alarm and its indexes share the hash tag of its shard, so that
 touch them all, also on a cluster.
 """
 
+import hashlib
 import re
 import zlib
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ STATUSES = ("queued", "running", "suspended", "finished", "failed", "aborted")
 def is_run_id(value: object) -> bool:
     """Whether a run may be called that."""
     return isinstance(value, str) and _RUN_ID.fullmatch(value) is not None
+
+
+def thread_name(thread: str, resource: str | None) -> str:
+    """A thread belongs to its resource: under another one the same id is another thread."""
+    return f"{len(resource or '')}:{resource or ''}:{thread}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,15 @@ class RunKeys:
     def all(self) -> tuple[str, ...]:
         """KEYS 1-13."""
         return (*self.own, *self.statuses)
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadKeys:
+    """The keys of one thread: whose turn it is, the conversation, and where each run is in it."""
+
+    turns: str
+    log: str
+    places: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +85,12 @@ class Keys:
             bells=self.bells(shard),
             statuses=tuple(self.index(shard, "status", status) for status in STATUSES),
         )
+
+    def thread(self, name: str) -> ThreadKeys:
+        """The keys of a thread, whatever characters the caller's ids have."""
+        digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+        own = f"{self._tag(self.shard(name))}:thread:{digest}"
+        return ThreadKeys(f"{own}:turns", own, f"{own}:places")
 
     def alarms(self, shard: int) -> str:
         return f"{self._tag(shard)}:alarms"

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import pydantic_core
 
 from evented_agent.errors import (
+    NotFailed,
     NotSuspended,
     RunConflict,
     RunDeleted,
@@ -244,6 +245,39 @@ def resume(
     what = (decision.digest, decision.follows, int(rings))
     texts = (decision.entry, decision.data, decision.chunk, decision.result)
     return Call(script("resume"), keys.of(run_id).all, (run_id, call, number, *what, *texts), parse)
+
+
+def revive(keys: Keys, run_id: str, *, rings: bool) -> Call[Sequence[Due]]:
+    """Let a failed run go on at the tasks that were under way.  Durable on return.
+
+    Raises `NotFailed`; `RunConflict` while people are still being told that it failed.
+    """
+
+    def parse(reply: Any) -> Sequence[Due]:
+        status = _text(reply[0])
+        _check_exists(run_id, status)
+        if status == "not-failed":
+            raise NotFailed(run_id, _text(reply[1]))
+        if status == "telling":
+            raise RunConflict(
+                run_id, f"Run {run_id!r} is still telling its hooks that it failed; try again."
+            )
+        if status == "not-kept":
+            raise NotFailed(run_id, "failed, by a version that kept nothing to go on from")
+        return _sends(run_id, reply[1])
+
+    args = (run_id, int(rings), secrets.token_hex(8))
+    return Call(script("revive"), keys.of(run_id).all, args, parse)
+
+
+def nudge(keys: Keys, run_id: str, task_key: str) -> Call[Sequence[Due]]:
+    """Let a task that waits for its turn try now; the message to send, if there is one."""
+    return Call(
+        script("nudge"),
+        keys.of(run_id).all,
+        (run_id, task_key),
+        lambda reply: _sends(run_id, reply[1]) if reply[0] == b"ok" else (),
+    )
 
 
 def release(

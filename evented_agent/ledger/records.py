@@ -9,7 +9,7 @@ import pydantic_core
 #: The format of records, journal entries and messages that this version writes and serves.
 FORMAT = 1
 
-TaskKind = Literal["model", "tool", "end"]
+TaskKind = Literal["model", "tool", "end", "hook", "after"]
 
 
 class Fenced(Exception):
@@ -87,7 +87,7 @@ class Suspended:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task as its record holds it."""
+    """A task as its record holds it; a hook's *suspended* is what it tells people about."""
 
     run_id: str
     key: str
@@ -110,6 +110,9 @@ class Task:
     approval: str | None = None
     given: Sequence[str] = ()
     suspended: Suspended | None = None
+    waits_for: str | None = None
+    waited: int = 0
+    hook_tries: int = 0
 
     @classmethod
     def parse(cls, run_id: str, key: str, stored: bytes) -> "Task":
@@ -136,13 +139,17 @@ class Task:
             approval=record.get("approval"),
             given=tuple(record.get("given", ())),
             suspended=_suspended(record),
+            waits_for=record.get("waits_for"),
+            waited=int(record.get("waited", 0)),
+            hook_tries=int(record.get("hook_tries", 0)),
         )
 
 
 def _suspended(record: Mapping[str, Any]) -> Suspended | None:
-    if record["state"] != "suspended":
+    # A hook task tells about the suspension of another one.
+    held = record.get("suspended" if record["state"] == "suspended" else "held")
+    if held is None:
         return None
-    held = record["suspended"]
     return Suspended(
         number=int(held["n"]),
         kind=held["kind"],

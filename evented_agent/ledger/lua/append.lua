@@ -18,4 +18,4 @@ end
 if ARGV[5] ~= '' then task.open = cjson.decode(ARGV[5]) end
 put_task(key, task)
 save_run()
-return {'ok', run.abort_at and 1 or 0}
+return {'ok', is_aborting() and 1 or 0}

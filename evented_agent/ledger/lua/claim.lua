@@ -16,14 +16,14 @@ local function granted()
   end
   local record = redis.call('HMGET', RUN, 'agent', 'options', 'messages', 'thread', 'resource')
   if task.kind == 'tool' then record[3] = '' end
-  return {'ok', cjson.encode(task), run.abort_at and 1 or 0, redis.call('LLEN', JOURNAL),
+  return {'ok', cjson.encode(task), is_aborting() and 1 or 0, redis.call('LLEN', JOURNAL),
     record, entries}
 end
 
 -- The reply to this very claim was lost: the same token gets the same answer.
 if owns(task, token) then return granted() end
 if task.state ~= 'queued' then return {'busy'} end
-if run.abort_at then
+if is_aborting() then
   if not has_running() then
     abort_run()
     save()

@@ -13,7 +13,7 @@ local task = get_task(key)
 local function claimed_end(end_key)
   local claimed = end_key and get_task(end_key)
   if not spec.claim or not owns(claimed, spec.claim.token) then return '' end
-  return {end_key, cjson.encode(claimed), run.abort_at and 1 or 0, redis.call('LLEN', JOURNAL),
+  return {end_key, cjson.encode(claimed), is_aborting() and 1 or 0, redis.call('LLEN', JOURNAL),
     redis.call('HMGET', RUN, 'agent', 'options', 'messages', 'thread', 'resource'),
     redis.call('LRANGE', JOURNAL, 0, -1)}
 end
@@ -27,7 +27,9 @@ if spec.journal and redis.call('LLEN', JOURNAL) ~= spec.journal then
   return {'grew', redis.call('LLEN', JOURNAL), redis.call('LRANGE', JOURNAL, 0, -1)}
 end
 
-local turn = redis.call('LLEN', JOURNAL)
+-- A turn is the last of what its task journals.
+local turn = redis.call('LLEN', JOURNAL) + math.max(spec.entries, 1) - 1
+local began = run.seq + 1
 for i = 1, spec.chunks do emit(ARGV[5 + i]) end
 for i = 1, spec.entries do redis.call('RPUSH', JOURNAL, ARGV[5 + spec.chunks + i]) end
 if spec.usage then
@@ -39,13 +41,18 @@ task.open = nil
 
 local sends = {}
 if spec.finish then
-  if spec.finish.error then set('error', cjson.encode(spec.finish.error)) end
+  if spec.finish.error then
+    set('error', cjson.encode(spec.finish.error))
+    task.first = task.first or began
+    put_task(key, task)
+    keep_for_retry()
+  end
   finish_task(key, task, sends)
   end_run(spec.finish.status, spec.finish.reason)
   save()
   return {'ok', '[]', ''}
 end
-if run.abort_at then
+if is_aborting() then
   finish_task(key, task, sends)
   if not has_running() then abort_run() end
   save()
@@ -77,7 +84,7 @@ finish_task(key, task, sends)
 
 -- Whoever commits last in a step goes on with its end task at once, without a message.
 local end_key = nil
-if #run.live == 0 then
+if #run.live == 0 and not ENDED[run.status] then
   end_key = int(task.step) .. ':end'
   local end_task = new_task(end_key, {kind = 'end', step = task.step})
   start_task(end_task, spec.claim.token, spec.claim.worker, spec.claim.owner, spec.claim.lease)

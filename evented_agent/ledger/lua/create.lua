@@ -23,6 +23,7 @@ for i = 8, #KEYS do
     redis.call('PEXPIRE', KEYS[i], INDEX_TTL)
   elseif i > 13 or i == STATUS_INDEX.queued then redis.call('ZADD', KEYS[i], int(now), run_id) end
 end
+if run.deadline_in then set('deadline', now + run.deadline_in) end
 for i = 1, chunks do emit(ARGV[4 + i]) end
 local key = first.key
 first.key = nil

@@ -8,4 +8,4 @@ if not owns(task, ARGV[3]) then return {'fenced'} end
 task.lease = now + tonumber(ARGV[4])
 put_task(ARGV[2], task)
 rearm()
-return {'ok', run.abort_at and 1 or 0}
+return {'ok', is_aborting() and 1 or 0}

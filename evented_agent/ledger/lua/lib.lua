@@ -14,9 +14,11 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 local FIELDS = {'v', 'status', 'agent', 'seq', 'live', 'abort_at', 'abort_reason',
-  'queue', 'tool_limit', 'created', 'ttl_topic', 'ttl_record', 'abort_grace', 'deleted', 'deleted_by', 'digest', 'step', 'abort_by'}
+  'queue', 'tool_limit', 'created', 'ttl_topic', 'ttl_record', 'abort_grace', 'deleted', 'deleted_by', 'digest', 'step', 'abort_by',
+  'deadline', 'deadline_in', 'tells', 'revived_by'}
 local NUMBERS = {v = true, seq = true, abort_at = true, tool_limit = true,
-  created = true, ttl_topic = true, ttl_record = true, abort_grace = true, step = true}
+  created = true, ttl_topic = true, ttl_record = true, abort_grace = true, step = true,
+  deadline = true, deadline_in = true}
 local run = {}
 local changed = {}
 
@@ -62,6 +64,14 @@ local function put_task(key, task) redis.call('HSET', TASKS, key, cjson.encode(t
 local function owns(task, token)
   return task and task.state == 'running' and task.token == token
 end
+
+-- Whether somebody has to be told of this: 'suspended', 'failed' or 'aborted'.
+local function tells(what)
+  return run.tells and string.find(run.tells, what, 1, true) ~= nil
+end
+
+-- An ended run may have one task left, which tells people so; nothing aborts that.
+local function is_aborting() return run.abort_at and not ENDED[run.status] end
 
 local function add_live(key)
   run.live[#run.live + 1] = key
@@ -125,7 +135,11 @@ end
 
 local function rearm()
   local alarm, bell = nil, nil
-  if run.abort_at then alarm = run.abort_at + run.abort_grace end
+  if is_aborting() then
+    alarm = run.abort_at + run.abort_grace
+  elseif run.deadline and not ENDED[run.status] then
+    alarm = run.deadline
+  end
   for _, key in ipairs(run.live) do
     local task = get_task(key)
     if task.state == 'running' then alarm = math.min(alarm or task.lease, task.lease) end
@@ -134,9 +148,8 @@ local function rearm()
       alarm = math.min(alarm or task.suspended.expires, task.suspended.expires)
     end
   end
-  local is_over = ENDED[run.status]
-  arm(ALARMS, not is_over and alarm or nil)
-  arm(BELLS, not is_over and bell or nil)
+  arm(ALARMS, alarm)
+  arm(BELLS, bell)
 end
 
 local function set_status(status)
@@ -192,6 +205,7 @@ local function start_task(task, token, worker, owner, lease_ms)
   task.open = nil
   task.sends = 0
   task.not_before = nil
+  task.waits_for = nil
 end
 
 -- The short record that stays: a commit whose reply was lost asks again with the same token.
@@ -269,10 +283,18 @@ local function suspend_task(key, task, kind, chunk)
   emit(chunk)
   task.state = 'suspended'
   task.token, task.lease, task.due, task.owner, task.worker = nil, nil, nil, nil, nil
+  -- To be asked again after a retry, unless it is very large.
+  task.asking = #chunk <= 65536 and chunk or nil
   task.suspended = {n = run.seq, kind = kind, at = now, expires = now + task.expiry}
   redis.call('RPUSH', JOURNAL, cjson.encode({k = 'suspended', step = task.step, call = task.call,
     n = run.seq, kind = kind}))
   put_task(key, task)
+  if tells('suspended') then
+    local hook = {kind = 'hook', step = task.step, call = task.call, tool = task.tool,
+      held = task.suspended, asked = task.asked, args = task.args}
+    local hook_key = 'hook:' .. int(run.seq)
+    queue_task(hook_key, new_task(hook_key, hook), now)
+  end
 end
 
 -- The tool had begun and its worker is gone: a person says what becomes of the call.
@@ -283,6 +305,14 @@ local function ask_person(key, task, why)
   suspend_task(key, task, 'crash', '["tool-call-suspended",' .. cjson.encode(key)
     .. ',{"toolCallId":' .. cjson.encode(task.call) .. ',"toolName":' .. cjson.encode(task.tool)
     .. ',"args":' .. task.args .. ',"suspendPayload":' .. payload .. '}]')
+end
+
+-- A question that nobody answered in time is asked anew.
+local function ask_again(key, task)
+  local kind = task.suspended.kind
+  local type_ = kind == 'approval' and 'tool-call-approval' or 'tool-call-suspended'
+  suspend_task(key, task, kind, task.asking or cjson.encode({type_, key,
+    {toolCallId = task.call, toolName = task.tool}}))
 end
 
 local function remember_decision(call, n, digest)
@@ -296,6 +326,10 @@ local function end_run(status, reason)
   if reason then set('finish_reason', reason) end
   for _, key in ipairs(run.live) do redis.call('HDEL', TASKS, key) end
   set('live', {})
+  if tells(status) then
+    -- The next look of a watchdog sends it.
+    queue_task('after', new_task('after', {kind = 'after', step = run.step}), now)
+  end
   redis.call('PEXPIRE', RUN, run.ttl_record)
   redis.call('PEXPIRE', TASKS, run.ttl_record)
   redis.call('PEXPIRE', JOURNAL, run.ttl_record)
@@ -310,10 +344,18 @@ local function abort_run()
     if task.state == 'running' then close_parts(task) end
   end
   emit_new('abort', nil, {reason = run.abort_reason})
-  end_run('aborted', 'abort')
+  end_run('aborted', run.abort_by == 'deadline' and 'deadline' or 'abort')
+end
+
+-- What is under way when a run fails, for somebody who wants it to go on.
+local function keep_for_retry()
+  local kept = {}
+  for _, key in ipairs(run.live) do kept[#kept + 1] = {key = key, task = get_task(key)} end
+  set('failed_tasks', cjson.encode(kept))
 end
 
 local function fail_run(key, name, message)
+  keep_for_retry()
   for _, other in ipairs(run.live) do close_parts(get_task(other)) end
   local failure = {name = name, message = message}
   set('error', cjson.encode(failure))

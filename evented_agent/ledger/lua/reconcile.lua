@@ -13,7 +13,8 @@ if state then
   redis.call('ZREM', BELLS, run_id)
   return {state}
 end
-if ENDED[run.status] then
+local had_ended = ENDED[run.status]
+if had_ended and #run.live == 0 then
   rearm()
   return {'ended'}
 end
@@ -36,6 +37,9 @@ local function crashed(key, task)
     if task.on_crash == 'fail' or task.crashes >= MAX_CRASHES then
       return give_up(key, task, 'ToolInterrupted', why, sends)
     end
+  elseif task.crashes >= MAX_CRASHES and (task.kind == 'after' or task.kind == 'hook') then
+    -- What it should have told is lost; the run is not.
+    return finish_task(key, task, sends)
   elseif task.crashes >= MAX_CRASHES then
     return fail_run(key, 'Poisoned', 'The worker that ran this ' .. task.kind .. ' task stopped '
       .. times .. '. Last it ran on ' .. (task.owner or 'an unknown worker') .. '.')
@@ -78,13 +82,18 @@ end
 
 local keys = {}
 for _, key in ipairs(run.live) do keys[#keys + 1] = key end
-if run.abort_at and (now >= run.abort_at + run.abort_grace or not has_running()) then
+if run.deadline and now >= run.deadline and not run.abort_at and not had_ended then
+  set('abort_at', now)
+  set('abort_by', 'deadline')
+  set('abort_reason', 'The run did not end within its deadline.')
+end
+if is_aborting() and (now >= run.abort_at + run.abort_grace or not has_running()) then
   abort_run()
   keys = {}
 end
 for _, key in ipairs(keys) do
   local task = get_task(key)
-  if task and not ENDED[run.status] then
+  if task and (had_ended or not ENDED[run.status]) then
     if task.state == 'running' and now >= task.lease and now >= grace_until then
       crashed(key, task)
     elseif task.state == 'queued' and now >= task.send_at then
@@ -95,7 +104,7 @@ for _, key in ipairs(keys) do
   end
 end
 queue_end(sends)
-if run.abort_at and not ENDED[run.status] and not has_running() then
+if is_aborting() and not has_running() then
   abort_run()
   sends = {}
 end

@@ -23,7 +23,7 @@ for _, key in ipairs(run.live) do
   end
 end
 if released == 0 then return {'fenced'} end
-if run.abort_at and not has_running() then
+if is_aborting() and not has_running() then
   abort_run()
   sends = {}
 end

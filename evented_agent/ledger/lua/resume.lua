@@ -25,7 +25,7 @@ if not is_pending then
   if decided then return {'conflict'} end
   return {ENDED[run.status] and 'over' or 'not-suspended'}
 end
-if run.abort_at then return {'over'} end
+if is_aborting() then return {'over'} end
 if now >= task.suspended.expires then return {'expired'} end
 
 remember_decision(call, task.suspended.n, digest)

@@ -9,7 +9,7 @@ if task and task.state == 'queued' and task.retried == token then
   return {'already', cjson.encode({due_message(key, task)})}
 end
 if not owns(task, token) then return {'fenced'} end
-if run.abort_at then
+if is_aborting() then
   close_parts(task)
   finish_task(key, task, {})
   if not has_running() then abort_run() end
@@ -20,6 +20,8 @@ retract(key, task, ARGV[5])
 task.retries = task.retries + 1
 task.retried = token
 for name, value in pairs(cjson.decode(ARGV[6])) do task[name] = value end
+-- A run that waits for its turn has not begun.
+if task.waits_for then set_status('queued') end
 local delay = tonumber(ARGV[4])
 if delay > 0 then
   task.not_before = now + delay

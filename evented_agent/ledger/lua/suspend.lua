@@ -9,7 +9,7 @@ if task and task.paused == token then return {'already', '[]'} end
 if not owns(task, token) then return {'fenced'} end
 if task.sent ~= tonumber(ARGV[4]) then return {'gap'} end
 for i = 7, #ARGV do emit(ARGV[i]) end
-if run.abort_at then
+if is_aborting() then
   finish_task(key, task, {})
   if not has_running() then abort_run() end
   save()

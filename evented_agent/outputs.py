@@ -1,0 +1,94 @@
+"""Structured output: the type that an answer must have, its schema, and what a text makes of it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pydantic
+import pydantic_core
+
+from evented_agent.errors import DeclarationError
+
+#: Most problems of a wrong answer that the model is told.
+MOST_PROBLEMS = 10
+
+
+class InvalidOutput(ValueError):
+    """Raised when an answer is not what the agent's output type asks for."""
+
+
+class OutputType:
+    """A pydantic model, dataclass or TypedDict that an agent's answer must fit."""
+
+    def __init__(self, declared: Any) -> None:
+        """Raises `DeclarationError` for what has no JSON schema of type object."""
+        self.declared = declared
+        self.name = str(getattr(declared, "__name__", ""))
+        try:
+            self._adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(declared)
+            self.schema: Mapping[str, Any] = self._adapter.json_schema()
+        except (pydantic.errors.PydanticUserError, TypeError) as error:
+            raise DeclarationError(f"{declared!r} cannot be an output type: {error}") from None
+        if self.schema.get("type") != "object" or not self.name:
+            raise DeclarationError(
+                f"{declared!r} cannot be an output type: models answer with a JSON object. Pass a "
+                "pydantic model, a dataclass or a TypedDict."
+            )
+
+    def parse(self, text: str) -> Any:
+        """The answer as the declared type.  Raises `InvalidOutput`, for the model to read."""
+        try:
+            return self._adapter.validate_json(text)
+        except pydantic.ValidationError as error:
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            lines = [
+                f"- {'.'.join(map(str, each['loc'])) or 'the answer'}: {each['msg']}"
+                for each in found[:MOST_PROBLEMS]
+            ]
+        except Exception as error:  # noqa: BLE001 - validators are user code
+            lines = [f"- {type(error).__name__}: {error}"]
+        raise InvalidOutput("\n".join([f"The answer is no valid {self.name}:", *lines]))
+
+
+def partial(text: str) -> Any:
+    """What a text that is not complete says so far as JSON; None where that is nothing."""
+    try:
+        return pydantic_core.from_json(text, allow_partial="trailing-strings")
+    except ValueError:
+        return None
+
+
+def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """*schema* as providers with strict schemas want it; None where they could not express it.
+
+    Every object names all its properties as required and allows no others, as OpenAI demands.
+    """
+    try:
+        made = _strict(json.loads(json.dumps(dict(schema))))
+    except _NotStrict:
+        return None
+    return dict(made)
+
+
+class _NotStrict(Exception):
+    pass
+
+
+def _strict(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_strict(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("type") == "object":
+        # Free names are what strict schemas cannot have.
+        if node.get("additionalProperties") or "properties" not in node:
+            raise _NotStrict
+        node["additionalProperties"] = False
+        node["required"] = list(node["properties"])
+    node.pop("default", None)
+    return {
+        name: {key: _strict(each) for key, each in value.items()}
+        if name in ("properties", "$defs")
+        else _strict(value)
+        for name, value in node.items()
+    }

@@ -1,0 +1,264 @@
+"""The agents of the conformance suite: the same declarations on every engine."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from evented_agent import (
+    Agent,
+    ApprovalRequest,
+    NextStep,
+    RunEvent,
+    StepChoice,
+    StepInfo,
+    ToolContext,
+    Verdict,
+    Window,
+    tool,
+)
+from evented_agent.errors import ModelError
+from evented_agent.messages import Message, ToolCall, ToolMessage, UserMessage
+from evented_agent.models.protocol import ModelRequest
+from evented_agent.testing import Say, ScriptedModel, tool_call
+from evented_agent.tools import Tool
+
+MARKS = Path(os.environ.get("TEST_MARKS", "/nonexistent"))
+LONG = " ".join(f"word{n}" for n in range(120))
+
+
+def mark(name: str, line: str) -> None:
+    with (MARKS / name).open("a") as file:
+        file.write(f"{line}\n")
+
+
+def marks(name: str) -> list[str]:
+    file = MARKS / name
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def last_user(messages: Sequence[Message]) -> str:
+    said = [message for message in messages if isinstance(message, UserMessage)]
+    return str(said[-1].content)
+
+
+def asked(request: ModelRequest) -> list[ToolCall]:
+    """The calls that the user's message names, one a line, with their JSON arguments."""
+    calls = [line.partition(" ") for line in last_user(request.messages).splitlines()]
+    return [tool_call(name, **json.loads(arguments or "{}")) for name, _, arguments in calls]
+
+
+def told(request: ModelRequest) -> str:
+    results = [message for message in request.messages if isinstance(message, ToolMessage)]
+    return "; ".join(f"{'error ' if each.is_error else ''}{each.result}" for each in results)
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+@tool
+def fail(why: str) -> str:
+    """Raise."""
+    raise RuntimeError(why)
+
+
+@tool
+async def report(ctx: ToolContext) -> str:
+    """Tell how far it is."""
+    ctx.emit({"percent": 50})
+    return f"done for {ctx.context} with {ctx.idempotency_key}"
+
+
+@tool(requires_approval=True)
+def erase(ctx: ToolContext, name: str) -> str:
+    """Erase something, once somebody has agreed."""
+    mark("erase", f"{ctx.idempotency_key} {name}")
+    return f"erased {name}"
+
+
+@tool
+def book(ctx: ToolContext, flight: str) -> str:
+    """Ask which seat, then book it."""
+    if ctx.resume_data is None:
+        ctx.suspend({"question": f"Which seat on {flight}?"}, resume_schema=Seat)
+    mark("book", f"{ctx.idempotency_key} {ctx.resume_data}")
+    return f"booked {ctx.resume_data['seat']}"
+
+
+@tool
+async def patient(ctx: ToolContext) -> str:
+    """Work until the run is aborted."""
+    import asyncio
+
+    mark("patient", "begun")
+    while not ctx.aborted:
+        await asyncio.sleep(0.01)
+    return "stopped"
+
+
+class Seat(pydantic.BaseModel):
+    seat: int
+
+
+class Person(pydantic.BaseModel):
+    name: str
+    age: int
+
+
+class Place(pydantic.BaseModel):
+    city: str
+
+
+def is_etc(request: ApprovalRequest) -> bool:
+    return str(request.arguments.get("name", "")).startswith("/etc")
+
+
+def after_two(info: StepInfo) -> bool:
+    return info.step >= 2
+
+
+def recall(request: ModelRequest) -> str:
+    if last_user(request.messages) == "slow":
+        return LONG
+    said = [str(each.content) for each in request.messages if isinstance(each, UserMessage)]
+    return f"I remember {len(request.messages)}: {' | '.join(said)}"
+
+
+def typed_answer(request: ModelRequest) -> str:
+    said = [str(each.content) for each in request.messages if isinstance(each, UserMessage)]
+    if said[0] == "wrong" or (said[0] == "wrong once" and len(said) == 1):
+        return "Ann is seven."
+    if "response_format" in request.settings and said[0] == "place":
+        return '{"city": "Riga"}'
+    return '{"name": "Ann of the long name", "age": 7}'
+
+
+def hooked(event: RunEvent) -> None:
+    mark("hooks", f"{event.key} {event.step} {event.finish_reason or ''}".strip())
+
+
+async def hooked_async(event: RunEvent) -> None:
+    about = event.pending.tool_call_id if event.pending else event.error
+    mark("hooks", f"{event.key} {about}")
+
+
+def broken_hook(event: RunEvent) -> None:
+    mark("broken", event.key)
+    raise RuntimeError("the hook is broken")
+
+
+def prepare(step: NextStep) -> StepChoice | None:
+    if step.step == 1:
+        return StepChoice(model=_echo_instructions, instructions="Only this once.")
+    return None
+
+
+def only_report(step: NextStep) -> StepChoice:
+    return StepChoice(active_tools=["report"], tool_choice={"tool": "report"})
+
+
+def offered(request: ModelRequest) -> str:
+    names = ", ".join(spec.name for spec in request.tools)
+    return f"{names}; {json.dumps(request.tool_choice, default=dict)}"
+
+
+def judge(info: StepInfo) -> Verdict | None:
+    if info.text == "again":
+        return Verdict(feedback="Once more, please.")
+    if info.text == "last":
+        return Verdict(proceed=False, feedback="Say goodbye.")
+    return Verdict(proceed=False) if info.text == "enough" else None
+
+
+def follow(request: ModelRequest) -> Any:
+    """Say what the user says; after feedback, answer that."""
+    said = last_user(request.messages)
+    calls = [tool_call("add", a=1, b=2)] if said in ("enough", "Say goodbye.") else []
+    return Say(f"heard {said}" if said.endswith((".", "?")) else said, calls)
+
+
+def fail_once(request: ModelRequest) -> str:
+    said = last_user(request.messages)
+    if not marks(f"failed-{said}"):
+        mark(f"failed-{said}", "yes")
+        raise ModelError("the model is away")
+    return "It works now."
+
+
+class Partly:
+    """A model that fails in the middle of its first answer to each message."""
+
+    name = "scripted/partly"
+
+    async def stream(self, request: ModelRequest) -> Any:
+        from evented_agent.models.protocol import AnswerEnded, TextPiece
+
+        said = last_user(request.messages)
+        yield TextPiece("half an ")
+        if not marks(f"partly-{said}"):
+            mark(f"partly-{said}", "yes")
+            raise ModelError("the model went away")
+        yield TextPiece("answer")
+        yield AnswerEnded("stop")
+
+
+_echo_instructions = ScriptedModel([lambda request: f"told: {request.instructions}"])
+TOOLS: list[Tool[..., Any]] = [add, fail, report, erase, book, patient]
+ALL_HOOKS: dict[str, Any] = {
+    "on_start": hooked,
+    "on_step": hooked,
+    "on_suspended": hooked_async,
+    "on_finish": hooked,
+    "on_error": hooked_async,
+    "on_abort": hooked,
+}
+
+AGENTS = [
+    Agent(id="hello", model=ScriptedModel(["Hello, world."])),
+    Agent(
+        id="toolbox",
+        model=ScriptedModel([asked, told]),
+        tools=TOOLS,
+        policies={"etc": is_etc, "two": after_two, "only_report": only_report},
+    ),
+    Agent(
+        id="offered-less",
+        model=ScriptedModel([offered]),
+        tools=TOOLS,
+        policies={"only_report": only_report},
+    ),
+    Agent(
+        id="endless",
+        model=ScriptedModel([[tool_call("add", a=1, b=2)]]),
+        tools=[add],
+        policies={"two": after_two},
+    ),
+    Agent(id="slow", model=ScriptedModel([LONG], pause=0.02)),
+    Agent(id="memory", model=ScriptedModel([recall], pause=0.02), window=Window(messages=4)),
+    Agent(
+        id="typed",
+        model=ScriptedModel([typed_answer]),
+        output_type=Person,
+        output_types=[Place],
+    ),
+    Agent(id="hooked", model=ScriptedModel([asked, told]), tools=TOOLS, **ALL_HOOKS),
+    Agent(id="hooked-failing", model=ScriptedModel([ModelError("no model today")]), **ALL_HOOKS),
+    Agent(id="broken-hook", model=ScriptedModel(["fine"]), on_finish=broken_hook),
+    Agent(id="prepared", model=ScriptedModel(["unused"]), prepare_step=prepare),
+    Agent(id="judged", model=ScriptedModel([follow]), tools=[add], on_iteration_complete=judge),
+    Agent(id="fails-once", model=ScriptedModel([fail_once])),
+    Agent(id="fails-partly", model=Partly(), model_retries=0),
+    Agent(
+        id="fallback",
+        model=[
+            ScriptedModel([ModelError("the first is away")], name="scripted/first"),
+            ScriptedModel(["The second answers."], name="scripted/second"),
+        ],
+    ),
+]

@@ -1,0 +1,110 @@
+"""What every engine remembers of a conversation, and whose turn it is in one."""
+
+import json
+import uuid
+
+import pytest
+
+from evented_agent import RunAborted, ThreadBusy
+from evented_agent.chunks import TextDelta
+from tests.conformance.conftest import Engine
+from tests.workers import wait_until
+
+
+@pytest.fixture
+def thread() -> str:
+    return f"{{odd}} thread: {uuid.uuid4().hex}"
+
+
+def test_the_next_run_of_a_thread_sees_what_was_said(engine: Engine, thread: str) -> None:
+    engine["memory"].generate("I am Ann.", thread_id=thread, timeout=20)
+    result = engine["memory"].generate("Who am I?", thread_id=thread, timeout=20)
+    assert result.answer == "I remember 3: I am Ann. | Who am I?"
+
+
+def test_the_history_is_there_in_later_steps_too(engine: Engine, thread: str) -> None:
+    asked = f"add {json.dumps({'a': 1, 'b': 2})}"
+    engine["toolbox"].generate(asked, thread_id=thread, timeout=20)
+    result = engine["toolbox"].generate(asked, thread_id=thread, timeout=20)
+    assert result.answer == "3; 3"
+
+
+def test_a_window_begins_with_what_a_user_said(engine: Engine, thread: str) -> None:
+    for n in range(4):
+        engine["memory"].generate(f"no. {n}", thread_id=thread, timeout=20)
+    result = engine["memory"].generate("last", thread_id=thread, timeout=20)
+    assert result.answer == "I remember 5: no. 2 | no. 3 | last"
+
+
+def test_a_thread_belongs_to_its_resource(engine: Engine, thread: str) -> None:
+    engine["memory"].generate("A secret.", thread_id=thread, resource_id="ann", timeout=20)
+    other = engine["memory"].generate("Hi.", thread_id=thread, resource_id="bob", timeout=20)
+    assert other.answer == "I remember 1: Hi."
+    assert len(engine["memory"].thread(thread, resource_id="ann")) == 2
+    assert engine["memory"].thread(thread) == []
+
+
+def test_runs_of_a_thread_wait_for_their_turn_in_order(engine: Engine, thread: str) -> None:
+    first = engine["memory"].stream("slow", thread_id=thread, deadline=1.5)
+    rest = [engine["memory"].stream("slow", thread_id=thread) for _ in range(2)]
+    wait_until(lambda: rest[0].status == "queued", "the second waits")
+    last = rest[-1]
+    rest[0].abort()
+    wait_until(lambda: first.status == "aborted", "the first has ended")
+    wait_until(lambda: last.status == "running", "the last has its turn")
+    last.abort()
+
+
+def test_a_waiting_run_says_what_it_waits_for(engine: Engine, thread: str) -> None:
+    first = engine["memory"].stream("slow", thread_id=thread)
+    second = engine["memory"].stream("slow", thread_id=thread)
+    said = wait_until(lambda: engine["memory"].get(second.run_id).waiting_for, "it waits")
+    assert first.run_id in said or "worker" in said
+    first.abort()
+    wait_until(lambda: second.status == "running", "the second has its turn")
+    second.abort()
+
+
+def test_the_partial_text_of_an_aborted_run_is_remembered(engine: Engine, thread: str) -> None:
+    run = engine["memory"].stream("slow", thread_id=thread)
+    for chunk in run:
+        if isinstance(chunk, TextDelta) and chunk.seq > 10:
+            break
+    run.abort()
+    with pytest.raises(RunAborted):
+        run.result(timeout=20)
+    said = wait_until(lambda: engine["memory"].thread(thread), "it is remembered")
+    assert [message.role for message in said] == ["user", "assistant"]
+    assert str(said[1].content).startswith("word0 word1")
+
+
+def test_a_busy_thread_is_refused_where_that_is_asked_for(engine: Engine, thread: str) -> None:
+    first = engine["memory"].stream("slow", thread_id=thread)
+    with pytest.raises(ThreadBusy, match=first.run_id):
+        engine["memory"].stream("two", thread_id=thread, when_busy="reject")
+    first.abort()
+    wait_until(lambda: len(engine["memory"].thread(thread)) == 2, "the first has left")
+    free = engine["memory"].stream("three", thread_id=thread, when_busy="reject")
+    assert free.result(timeout=20).status == "finished"
+
+
+def test_an_interrupting_run_takes_the_turn(engine: Engine, thread: str) -> None:
+    first = engine["memory"].stream("slow", thread_id=thread)
+    wait_until(lambda: first.status == "running", "the first runs")
+    second = engine["memory"].stream("two", thread_id=thread, when_busy="interrupt")
+    assert "two" in second.result(timeout=20).answer
+    assert first.status == "aborted"
+
+
+def test_parallel_runs_do_not_wait(engine: Engine, thread: str) -> None:
+    first = engine["memory"].stream("slow", thread_id=thread)
+    second = engine["memory"].stream("two", thread_id=thread, when_busy="parallel")
+    assert second.result(timeout=20).answer == "I remember 1: two"
+    first.abort()
+
+
+def test_a_run_is_remembered_once_however_often_it_is_created(engine: Engine, thread: str) -> None:
+    name = f"once-{uuid.uuid4().hex}"
+    for _ in range(2):
+        engine["memory"].stream("Hi.", thread_id=thread, run_id=name).result(timeout=20)
+    assert len(engine["memory"].thread(thread)) == 2
