@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import calls, cost, latency, recovery, throughput
+from benchmarks import abort, calls, cost, latency, recovery, throughput
 from benchmarks.harness import Bench, bench
 
 ALL = {
@@ -21,6 +21,7 @@ ALL = {
     "idle": cost.idle,
     "backlog": cost.backlog,
     "recovery": recovery.recovery,
+    "abort": abort.abort,
 }
 
 

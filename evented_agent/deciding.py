@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evented_agent.connected import NoBell
-from evented_agent.decisions import chosen, decide
+from evented_agent.decisions import approval, chosen, decide, denial
 from evented_agent.errors import InvalidDecision
 from evented_agent.ledger import operations, threads
 from evented_agent.ledger.call import Call
@@ -184,14 +184,6 @@ class Deciding(Looking):
     @property
     def _rings(self) -> bool:
         return not isinstance(self.bell, NoBell)
-
-
-def approval(args: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {"approved": True} if args is None else {"approved": True, "args": dict(args)}
-
-
-def denial(reason: str | None) -> dict[str, Any]:
-    return {"approved": False} if reason is None else {"approved": False, "reason": reason}
 
 
 def indexes(agent: str, thread: str | None, resource: str | None) -> list[tuple[str, str]]:

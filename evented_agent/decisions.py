@@ -24,6 +24,14 @@ ACTIONS = (
 )
 
 
+def approval(args: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"approved": True} if args is None else {"approved": True, "args": dict(args)}
+
+
+def denial(reason: str | None) -> dict[str, Any]:
+    return {"approved": False} if reason is None else {"approved": False, "reason": reason}
+
+
 def chosen(record: Record, call: str | None, number: int | None) -> Pending | None:
     """The suspension that is meant; None where it is no longer, or not yet, pending.
 

@@ -59,6 +59,8 @@ class StreamOptions(TypedDict, total=False):
         stop_when: Names of the agent's policies that may end the run, beside its ``stop_when``.
         prepare_step: The name of one of the agent's policies, instead of its ``prepare_step``.
         output_type: One of the agent's output types, or its name, instead of the default.
+        close_on_suspend: Whether the stream ends where the run waits for people alone; else it
+            stays open, and goes on with the run.
         context: For the tools, as ``ctx.context``, and for the agent's instructions.
     """
 
@@ -78,6 +80,7 @@ class StreamOptions(TypedDict, total=False):
     stop_when: str | list[str]
     prepare_step: str
     output_type: Any
+    close_on_suspend: bool
     context: Any
 
 
@@ -132,7 +135,8 @@ class DurableAgent:
             call = _sent(steps, found)
         if runs.ledger.send(new.call):
             runs.bell.ring([new.due])
-        return RunStream(runs, new.run_id)
+        close = options.get("close_on_suspend", True)
+        return RunStream(runs, new.run_id, close_on_suspend=close)
 
     def astream(self, input: Input, **options: Unpack[StreamOptions]) -> Starting:
         """`stream` for the running event loop: await it, or ``async with`` it."""
@@ -149,7 +153,8 @@ class DurableAgent:
             if await runs.ledger.asend(new.call):
                 # A broker that hangs must not hang the caller's event loop.
                 await asyncio.to_thread(runs.bell.ring, [new.due])
-            return AsyncRunStream(runs, new.run_id)
+            close = options.get("close_on_suspend", True)
+            return AsyncRunStream(runs, new.run_id, close_on_suspend=close)
 
         return Starting(start)
 
@@ -173,14 +178,12 @@ class DurableAgent:
 
     # Later ----------------------------------------------------------------------------------------
 
-    def observe(self, run_id: str, *, after: Cursor = 0, timeout: float | None = None) -> RunStream:
+    def observe(self, run_id: str, *, after: Cursor = 0, **how: Any) -> RunStream:
         """Follow a run from any process; see `Runs.observe`."""
-        return self._runs.observe(run_id, after=after, timeout=timeout)
+        return self._runs.observe(run_id, after=after, **how)
 
-    async def aobserve(
-        self, run_id: str, *, after: Cursor = 0, timeout: float | None = None
-    ) -> AsyncRunStream:
-        return await self._runs.aobserve(run_id, after=after, timeout=timeout)
+    async def aobserve(self, run_id: str, *, after: Cursor = 0, **how: Any) -> AsyncRunStream:
+        return await self._runs.aobserve(run_id, after=after, **how)
 
     def get(self, run_id: str) -> RunInfo:
         """The state of a run now; see `Runs.get`."""
@@ -298,6 +301,7 @@ class DurableAgent:
     def _plain(self, chosen: StreamOptions) -> dict[str, Any]:
         """The options as JSON."""
         plain: dict[str, Any] = dict(chosen)
+        plain.pop("close_on_suspend", None)
         if isinstance(plain.get("stop_when"), str):
             plain["stop_when"] = [plain["stop_when"]]
         if isinstance(plain.get("deadline"), timedelta):

@@ -39,12 +39,14 @@ class Reader:
         timeout: float | None = None,
         whole: float | None = None,
         beat: float | None = None,
+        close_on_suspend: bool = True,
     ) -> Generator[Chunk | None, None, None]:
         """Yield chunks from a thread, and None after each *beat* seconds of silence.
 
-        Raises `TimeoutError` when *timeout* seconds brought no chunk, or *whole* seconds are over.
+        With *close_on_suspend* they end where the run waits for people alone. Raises
+        `TimeoutError` when *timeout* seconds brought no chunk, or *whole* seconds are over.
         """
-        steps = follow(self._run_id, after)
+        steps = follow(self._run_id, after, close_on_suspend=close_on_suspend)
         patience = _Patience(self._run_id, self._ledger.url, timeout, whole, beat)
         reply: Reply = None
         while True:
@@ -74,9 +76,10 @@ class Reader:
         timeout: float | None = None,
         whole: float | None = None,
         beat: float | None = None,
+        close_on_suspend: bool = True,
     ) -> AsyncGenerator[Chunk | None, None]:
         """`chunks` for the running event loop."""
-        steps = follow(self._run_id, after)
+        steps = follow(self._run_id, after, close_on_suspend=close_on_suspend)
         patience = _Patience(self._run_id, self._ledger.url, timeout, whole, beat)
         reply: Reply = None
         while True:

@@ -46,23 +46,40 @@ class Runs(Deciding):
             )
         return found
 
-    def observe(self, run_id: str, *, after: Cursor = 0, timeout: float | None = None) -> RunStream:
+    def observe(
+        self,
+        run_id: str,
+        *,
+        after: Cursor = 0,
+        timeout: float | None = None,
+        close_on_suspend: bool = True,
+    ) -> RunStream:
         """Follow a run from the start, or from a cursor; before, during and after it runs.
 
         *after* is `chunk.cursor`, a ``Last-Event-ID``, or the last seq seen. *timeout* is how many
-        seconds without a chunk raise `TimeoutError`, which leaves the run running.  Raises
+        seconds without a chunk raise `TimeoutError`, which leaves the run running.
+        With ``close_on_suspend=False`` the stream stays open while people decide.  Raises
         `RunNotFound`, `RunDeleted`, `RunExpired`, and `ValueError` for what is no cursor.
         """
         self._may_block("observe")
         check_readable(self.ledger.send(operations.read(self.keys, run_id)), after)
-        return RunStream(self, run_id, after=after, timeout=timeout)
+        return RunStream(
+            self, run_id, after=after, timeout=timeout, close_on_suspend=close_on_suspend
+        )
 
     async def aobserve(
-        self, run_id: str, *, after: Cursor = 0, timeout: float | None = None
+        self,
+        run_id: str,
+        *,
+        after: Cursor = 0,
+        timeout: float | None = None,
+        close_on_suspend: bool = True,
     ) -> AsyncRunStream:
         """`observe` for the running event loop."""
         check_readable(await self.ledger.asend(operations.read(self.keys, run_id)), after)
-        return AsyncRunStream(self, run_id, after=after, timeout=timeout)
+        return AsyncRunStream(
+            self, run_id, after=after, timeout=timeout, close_on_suspend=close_on_suspend
+        )
 
 
 def record_fields(

@@ -8,7 +8,15 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -21,6 +29,7 @@ from evented_agent.chunks import (
     ToolCallApproval,
     ToolCallSuspended,
 )
+from evented_agent.decisions import approval, denial
 from evented_agent.errors import RunAborted, RunFailed
 from evented_agent.policies import Pending
 from evented_agent.readers import Reader
@@ -47,6 +56,24 @@ class Door(Protocol):
     def get(self, run_id: str) -> RunInfo: ...
     def result(self, run_id: str) -> RunResult: ...
     def abort(self, run_id: str, *, reason: str | None = None) -> bool: ...
+    def resume(
+        self,
+        run_id: str,
+        data: Any,
+        *,
+        tool_call_id: str | None = None,
+        number: int | None = None,
+        by: str | None = None,
+    ) -> "RunStream": ...
+    async def aresume(
+        self,
+        run_id: str,
+        data: Any,
+        *,
+        tool_call_id: str | None = None,
+        number: int | None = None,
+        by: str | None = None,
+    ) -> "AsyncRunStream": ...
     async def aget(self, run_id: str) -> RunInfo: ...
     async def aresult(self, run_id: str) -> RunResult: ...
     async def aabort(self, run_id: str, *, reason: str | None = None) -> bool: ...
@@ -54,9 +81,16 @@ class Door(Protocol):
 
 class _Stream:
     def __init__(
-        self, runs: Door, run_id: str, *, after: Cursor = 0, timeout: float | None = None
+        self,
+        runs: Door,
+        run_id: str,
+        *,
+        after: Cursor = 0,
+        timeout: float | None = None,
+        close_on_suspend: bool = True,
     ) -> None:
         self.run_id = run_id
+        self._close_on_suspend = close_on_suspend
         self.cursor: Cursor = after
         self._runs = runs
         self._timeout = timeout
@@ -72,8 +106,8 @@ class _Stream:
 class RunStream(_Stream):
     """The chunks of a run from `cursor` on: iterate it, or take its `sse()` or `result()`.
 
-    Iteration ends with the run and never raises for the run's own failure. It can be taken up
-    again where it was left.
+    Iteration ends with the run, or where it waits for people alone (`pending` says what for), and
+    never raises for the run's own failure. It can be taken up again where it was left.
 
     Example:
         >>> with evented.stream("Hello") as run:
@@ -160,6 +194,18 @@ class RunStream(_Stream):
                 continue
         return _judged(self._runs.result(self.run_id))
 
+    def resume(self, data: Any, **which: Any) -> None:
+        """Answer a suspended call, as `Runs.resume` does; iterate again for what follows."""
+        self._runs.resume(self.run_id, data, **which)
+
+    def approve(self, *, args: Mapping[str, Any] | None = None, **which: Any) -> None:
+        """Approve a call, perhaps with other arguments; iterate again for what follows."""
+        self.resume(approval(args), **which)
+
+    def decline(self, *, reason: str | None = None, **which: Any) -> None:
+        """Decline a call; iterate again for what follows."""
+        self.resume(denial(reason), **which)
+
     def abort(self, reason: str | None = None) -> bool:
         """Ask that the run ends; durable on return. False if it had ended before."""
         return self._runs.abort(self.run_id, reason=reason)
@@ -173,7 +219,9 @@ class RunStream(_Stream):
     def _read(self, beat: float | None = None) -> Iterator[Chunk | None]:
         self.cleanup()
         reader = self._runs.reader(self.run_id)
-        self._reading = reader.chunks(self.cursor, timeout=self._timeout, beat=beat)
+        self._reading = reader.chunks(
+            self.cursor, timeout=self._timeout, beat=beat, close_on_suspend=self._close_on_suspend
+        )
         for chunk in self._reading:
             yield None if chunk is None else self._took(chunk)
 
@@ -245,6 +293,18 @@ class AsyncRunStream(_Stream):
                 continue
         return _judged(await self._runs.aresult(self.run_id))
 
+    async def resume(self, data: Any, **which: Any) -> None:
+        """Answer a suspended call, as `Runs.resume` does; iterate again for what follows."""
+        await self._runs.aresume(self.run_id, data, **which)
+
+    async def approve(self, *, args: Mapping[str, Any] | None = None, **which: Any) -> None:
+        """Approve a call, perhaps with other arguments; iterate again for what follows."""
+        await self.resume(approval(args), **which)
+
+    async def decline(self, *, reason: str | None = None, **which: Any) -> None:
+        """Decline a call; iterate again for what follows."""
+        await self.resume(denial(reason), **which)
+
     async def abort(self, reason: str | None = None) -> bool:
         """Ask that the run ends; durable on return. False if it had ended before."""
         return await self._runs.aabort(self.run_id, reason=reason)
@@ -258,7 +318,9 @@ class AsyncRunStream(_Stream):
     async def _read(self, beat: float | None = None) -> AsyncIterator[Chunk | None]:
         await self.cleanup()
         reader = self._runs.reader(self.run_id)
-        self._reading = reader.achunks(self.cursor, timeout=self._timeout, beat=beat)
+        self._reading = reader.achunks(
+            self.cursor, timeout=self._timeout, beat=beat, close_on_suspend=self._close_on_suspend
+        )
         async for chunk in self._reading:
             yield None if chunk is None else self._took(chunk)
 

@@ -7,7 +7,17 @@ requests.  It knows no Redis client, so its rules can be tested with a list.
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from evented_agent.chunks import Chunk, TopicReset, TopicResetPayload, decode
+from evented_agent.chunks import (
+    Chunk,
+    ToolCallApproval,
+    ToolCallSuspended,
+    ToolError,
+    ToolOutputDenied,
+    ToolResult,
+    TopicReset,
+    TopicResetPayload,
+    decode,
+)
 from evented_agent.errors import RunExpired
 from evented_agent.ledger.records import Record
 
@@ -15,6 +25,8 @@ _START = "0-0"
 #: The largest second half of an entry id: "after that number, whoever wrote it".
 _ANY_LIFE = f"-{2**64 - 1}"
 _ENDED = {"finished", "failed", "aborted"}
+#: After one of these a run may be suspended, with nothing more to come.
+_MAY_BE_LAST = (ToolCallApproval, ToolCallSuspended, ToolResult, ToolError, ToolOutputDenied)
 
 Cursor = str | int
 Entry = tuple[str, bytes]
@@ -142,6 +154,8 @@ class _Place:
             yield chunk
             if chunk.ends_topic:
                 return True
+            # The run may wait for people now, which no chunk says.
+            self.is_idle = not isinstance(chunk, _MAY_BE_LAST)
         self._trusted = _incarnation(self.position)
         return False
 

@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 from evented_agent.errors import LedgerUnavailable
 from evented_agent.execution.lease import boottime
@@ -207,6 +208,14 @@ class Watchdog:
                 crash["key"],
                 crash.get("owner"),
                 crash["crashes"],
+            )
+        for soon in found.expiring:
+            logger.warning(
+                "Run %s: nobody has decided about %s; on %s UTC it %s",
+                run_id,
+                soon["key"],
+                datetime.fromtimestamp(soon["expires"] / 1000, UTC).strftime("%Y-%m-%d %H:%M"),
+                "fails" if soon["on_expiry"] == "fail" else "is declined",
             )
         if found.sends:
             self._bell_works = self._ring(found.sends)

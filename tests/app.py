@@ -12,7 +12,7 @@ from typing import Any
 
 from celery import Celery
 
-from evented_agent import Agent, Settings, ToolContext, tool
+from evented_agent import Agent, RunEvent, Settings, ToolContext, tool
 from evented_agent.celery import create_evented_agent
 from evented_agent.errors import ModelError
 from evented_agent.messages import ToolCall, ToolMessage
@@ -363,8 +363,17 @@ def _conclude(request: ModelRequest) -> Say:
     return Say(f"That is all{VERSION}: {told}")
 
 
+def _note(event: RunEvent) -> None:
+    mark("careful-hooks", event.key)
+
+
 careful = Agent(
-    id="careful", model=ScriptedModel([_explore, _conclude], pause=0.03), tools=[look, knock, fall]
+    id="careful",
+    model=ScriptedModel([_explore, _conclude], pause=0.03),
+    tools=[look, knock, fall],
+    on_start=_note,
+    on_step=_note,
+    on_finish=_note,
 )
 
 

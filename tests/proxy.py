@@ -14,8 +14,11 @@ from typing import BinaryIO, Literal, Self
 from evented_agent.ledger.call import FLEET_SCRIPTS, script
 
 #: Scripts whose second argument is a task's key.
-ABOUT_TASKS = {"claim", "append", "heartbeat", "commit", "retry", "blob"}
-ABOUT_RUNS = {"create", "release", "abort", "reconcile", "delete", "read"}
+ABOUT_TASKS = {"claim", "append", "heartbeat", "commit", "retry", "blob", "suspend", "nudge"}
+ABOUT_RUNS = {
+    *("create", "release", "abort", "reconcile", "delete", "read", "resume", "revive"),
+    *("enter", "leave_thread", "remember"),
+}
 #: Scripts that change nothing.
 READING = {"read", "list", "workers"}
 

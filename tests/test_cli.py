@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from evented_agent import RunDeleted, Runs, Settings
+from evented_agent import RunDeleted, RunFailed, Runs, Settings
 from evented_agent.cli import main
 from evented_agent.cli.follow import Typewriter
 from evented_agent.ledger import fleet
@@ -182,6 +182,48 @@ def test_a_failed_run_is_told_and_exits_with_1(env: Env) -> None:
 
     assert (done.returncode, done.stdout) == (1, "")
     assert "failed. ModelError: out of credit" in done.stderr
+
+
+@with_worker
+def test_a_call_that_waits_is_listed_and_decided(env: Env, door: Runs) -> None:
+    for run_id, name in (("approved", "a"), ("declined", "b")):
+        done = command(
+            env, "run", *APP, "--run-id", run_id, "toolbox", f'erase {{"name": "{name}"}}'
+        )
+        assert done.returncode == 0
+        assert f"evented-agent runs approve {run_id}" in done.stderr
+    listed = rows(here(door, "--json", "runs", "pending", "--agent", "toolbox").stdout)
+    assert [each["runId"] for each in listed] == ["approved", "declined"]
+    assert "erase" in here(door, "runs", "pending").stdout
+
+    edited = here(door, "runs", "approve", "approved", "--args", '{"name": "c"}', "--by", "ann")
+    assert edited.exit_code == 0
+    assert here(door, "runs", "decline", "declined", "--reason", "mine").exit_code == 0
+    assert door.observe("approved").result(20).answer == "erased c"
+    assert "mine" in door.observe("declined").result(20).answer
+    again = here(door, "runs", "decline", "approved")
+    assert (again.exit_code, "decided otherwise" in again.stderr) == (1, True)
+    assert "Nothing waits" in here(door, "runs", "pending").stderr
+
+
+@with_worker
+def test_a_suspended_tool_is_resumed(env: Env, door: Runs) -> None:
+    command(env, "run", *APP, "--run-id", "asks", "toolbox", 'ask {"question": "Really?"}')
+    assert "Really?" in here(door, "runs", "pending").stdout
+
+    assert here(door, "runs", "resume", "asks", "not json").exit_code == 2
+    assert here(door, "runs", "resume", "asks", '"yes"').exit_code == 0
+    assert door.observe("asks").result(20).answer == "They say yes."
+
+
+@with_worker
+def test_a_failed_run_is_tried_again(env: Env, door: Runs) -> None:
+    command(env, "run", *APP, "-q", "--run-id", "tried-again", "failing", "Try.")
+    assert here(door, "runs", "retry", "tried-again").exit_code == 0
+    with pytest.raises(RunFailed):
+        door.observe("tried-again").result(20)
+    wrong = here(door, "runs", "retry", "asks")
+    assert (wrong.exit_code, "only a failed run" in wrong.stderr) == (1, True)
 
 
 @with_worker

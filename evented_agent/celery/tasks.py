@@ -22,6 +22,7 @@ class AgentTask(Task):  # type: ignore[type-arg]
     """A task whose options no configuration changes: the ledger's promises rest on them."""
 
     abstract = True
+    Request = "evented_agent.celery.requests:AgentRequest"
     # Redelivery is the ledger's business: a message is a doorbell, and may be lost or doubled.
     acks_late = False
     acks_on_failure_or_timeout = True

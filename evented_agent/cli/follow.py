@@ -166,6 +166,12 @@ def judge(output: Output, info: RunInfo) -> NoReturn:
         tokens = f", {info.usage.total_tokens} tokens" if info.usage.total_tokens else ""
         reason = f" ({info.finish_reason})" if info.finish_reason else ""
         output.note(f"Run {info.run_id} {info.status}{reason} in step {info.step}{tokens}.")
+    for pending in info.pending:
+        how = f"resume {info.run_id} JSON"
+        if pending.kind == "approval":
+            how = f"approve {info.run_id}, or decline"
+        call = call_line(pending.tool_name, dict(pending.args))
+        output.note(f"{call} waits: evented-agent runs {how} (--call {pending.tool_call_id})")
     raise click.exceptions.Exit(1 if info.status in ("failed", "aborted") else 0)
 
 

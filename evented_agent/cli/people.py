@@ -1,4 +1,4 @@
-"""``runs pending | approve | decline | resume``: decide about calls that wait for a person."""
+"""``runs pending | approve | decline | resume | retry``: what people decide about runs."""
 
 import getpass
 from typing import Any
@@ -84,6 +84,17 @@ def resume_call(choices: Choices, run_id: str, call: str | None, by: str, data: 
     _told(choices, run_id, "resumed")
 
 
+@click.command("retry")
+@click.argument("run_id", metavar="RUN")
+@shared
+def retry_run(choices: Choices, run_id: str) -> None:
+    """Let a failed run go on where it failed."""
+    choices.runs().retry(run_id)
+    if choices.output.is_json:
+        choices.output.record({"runId": run_id, "isRetried": True})
+    choices.output.note(f"Run {run_id} goes on.")
+
+
 def _told(choices: Choices, run_id: str, decision: str) -> None:
     if choices.output.is_json:
         choices.output.record({"runId": run_id, "decision": decision})
@@ -98,4 +109,7 @@ def _row(pending: Pending) -> tuple[str, ...]:
     return (pending.run_id, pending.agent, pending.tool_call_id, pending.kind, since, what)
 
 
-DECISIONS: tuple[click.Command, ...] = (list_pending, approve_call, decline_call, resume_call)
+DECISIONS: tuple[click.Command, ...] = (
+    *(list_pending, approve_call, decline_call, resume_call),
+    retry_run,
+)

@@ -50,6 +50,7 @@ def runs(choices: Choices) -> None:
 @click.option("--resource", metavar="ID")
 @click.option("--since", callback=_since, metavar="SPAN", help="1h, 7d, or an ISO time.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option("--page", metavar="PAGE", help="What the page before named as the next.")
 @shared
 def list_runs(
     choices: Choices,
@@ -59,6 +60,7 @@ def list_runs(
     resource: str | None,
     since: datetime | None,
     limit: int,
+    page: str | None,
 ) -> None:
     """List the newest runs that match all that is given."""
     door, output = choices.runs(), choices.output
@@ -69,6 +71,7 @@ def list_runs(
         resource_id=resource,
         since=since,
         limit=limit,
+        page=page,
     )
     if output.is_json:
         for info in found:
@@ -79,6 +82,8 @@ def list_runs(
     else:
         where = f"{safe_url(door.redis_url)} under prefix {door.settings.prefix!r}"
         output.note(f"No such runs at {where}.")
+    if found.next_page:
+        output.note(f"There are more: --page {found.next_page}")
 
 
 @runs.command("show")

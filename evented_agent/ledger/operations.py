@@ -306,10 +306,11 @@ def abort(keys: Keys, run_id: str, *, reason: str | None) -> Call[bool]:
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What reconcile found: messages to send, and the attempts it declared dead."""
+    """What reconcile found: messages to send, dead attempts, suspensions that expire soon."""
 
     sends: Sequence[Due]
     crashes: Sequence[Mapping[str, Any]]
+    expiring: Sequence[Mapping[str, Any]] = ()
 
 
 def reconcile(
@@ -320,7 +321,10 @@ def reconcile(
     def parse(reply: Any) -> Reconciled:
         if reply[0] != b"ok":
             return Reconciled((), ())
-        return Reconciled(_sends(run_id, reply[1]), pydantic_core.from_json(reply[2]) or ())
+        notes = pydantic_core.from_json(reply[2]) or ()
+        crashes = [note for note in notes if "crashes" in note]
+        expiring = [note for note in notes if "expires" in note]
+        return Reconciled(_sends(run_id, reply[1]), crashes, expiring)
 
     args = (run_id, look.grace_until, int(may_send), f"{jitter:.3f}", look.now + LOOK_MS)
     return Call(script("reconcile"), keys.of(run_id).all, args, parse)

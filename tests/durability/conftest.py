@@ -7,7 +7,7 @@ import pytest
 from celery import Celery
 
 from evented_agent import EventedAgent, Runs, create_evented_agent
-from tests.durability.outcomes import Told, is_certain, told
+from tests.durability.outcomes import Told, is_certain, thread_of, told
 from tests.proxy import Moment, Proxy, Write
 from tests.servers import RedisServer
 from tests.workers import WorkerProcess
@@ -74,7 +74,9 @@ def undisturbed(
 
     with Proxy(redis_server.port, watch) as proxy:
         worker = start(name, proxy)
-        run = agents["careful"].stream("Explore.", queue=name, run_id=name)
+        run = agents["careful"].stream(
+            "Explore.", queue=name, run_id=name, thread_id=thread_of(name)
+        )
         run.result(timeout=30)
         worker.kill()
     return told(runs, name), [write for write in writes if is_certain(write)]

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from evented_agent import Runs
 from evented_agent.chunks import StepReset
@@ -10,6 +11,8 @@ from evented_agent.ledger import operations as ops
 from tests.proxy import Write
 from tests.workers import wait_until
 
+#: What the hooks of the careful agent are told of each run.
+HOOKS = {"start", "step:1", "step:2", "finish"}
 ENDS = ("finish", "error", "abort")
 
 
@@ -21,6 +24,7 @@ class Told:
     journal: list[bytes]
     usage: str
     results: dict[str, str]
+    remembered: list[str]
 
 
 def told(runs: Runs, run_id: str) -> Told:
@@ -29,7 +33,19 @@ def told(runs: Runs, run_id: str) -> Told:
     results = {
         call: str(message.result) for step in result.steps for call, message in step.results.items()
     }
-    return Told(result.text, sorted(record.entries), str(result.usage), results)
+    remembered = [str(message) for message in runs.thread(thread_of(run_id))]
+    return Told(result.text, sorted(record.entries), str(result.usage), results, remembered)
+
+
+def thread_of(run_id: str) -> str:
+    """The thread that a test gives a run of its own."""
+    return f"thread of {run_id}"
+
+
+def hooks_told(marks: Path, run_id: str) -> set[str]:
+    """What the hooks of the careful agent were told of a run, once or more."""
+    lines = (marks / "careful-hooks").read_text().splitlines()
+    return {line.removeprefix(f"{run_id}:") for line in lines if line.startswith(f"{run_id}:")}
 
 
 def differences(

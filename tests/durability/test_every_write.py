@@ -14,7 +14,7 @@ import pytest
 
 from evented_agent import EventedAgent, Runs
 from tests.durability.conftest import Start
-from tests.durability.outcomes import Told, consume, differences
+from tests.durability.outcomes import HOOKS, Told, consume, differences, hooks_told, thread_of
 from tests.proxy import Moment, Proxy, Write
 from tests.servers import RedisServer
 from tests.workers import WorkerProcess
@@ -63,7 +63,10 @@ def test_a_run_is_the_same_wherever_its_worker_is_killed(
 ) -> None:
     expected, writes = undisturbed
     cases: list[tuple[Write, Moment]] = [(w, m) for w in writes for m in ("before", "after")]
-    assert {write.script for write in writes} == {"claim", "append", "heartbeat", "commit", "retry"}
+    assert {write.script for write in writes} == {
+        *("claim", "append", "heartbeat", "commit", "retry"),
+        *("enter", "remember", "leave_thread"),
+    }
 
     def play(number: int) -> list[str]:
         write, moment = cases[number]
@@ -81,7 +84,9 @@ def test_a_run_is_the_same_wherever_its_worker_is_killed(
 
         with Proxy(redis_server.port, watch) as proxy, ThreadPoolExecutor(1) as reader:
             victims.append(start(run_id, proxy))
-            agents["careful"].stream("Explore.", run_id=run_id, queue=run_id)
+            agents["careful"].stream(
+                "Explore.", run_id=run_id, queue=run_id, thread_id=thread_of(run_id)
+            )
             run = runs.observe(run_id, timeout=80)
             stayed = reader.submit(lambda: list(run.text_parts())[-1].snapshot)
             if not killed.wait(20):
@@ -91,7 +96,9 @@ def test_a_run_is_the_same_wherever_its_worker_is_killed(
                 text = stayed.result(timeout=90)
             except Exception as error:  # noqa: BLE001 - one case of many: told with the others
                 return [f"{moment} {write}: {error!r}, {runs.get(run_id)}"]
-        wrong = differences(runs, run_id, expected, text, most_resets=MOST_RESETS)
+        wrong = list(differences(runs, run_id, expected, text, most_resets=MOST_RESETS))
+        if (hooks := hooks_told(marks, run_id)) != HOOKS:
+            wrong.append(f"the hooks were told {hooks}")
         return [f"{moment} {write}: {problem}" for problem in wrong]
 
     with ThreadPoolExecutor(AT_ONCE) as threads:

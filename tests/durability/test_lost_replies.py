@@ -11,7 +11,7 @@ from evented_agent import Agent, EventedAgent, RunDeleted, Runs, Settings, creat
 from evented_agent.testing import ScriptedModel
 from tests.conftest import StartWorker
 from tests.durability.conftest import Start
-from tests.durability.outcomes import Told, differences
+from tests.durability.outcomes import Told, differences, thread_of
 from tests.proxy import Moment, Proxy, Write
 from tests.servers import RedisServer
 from tests.words import TEXT
@@ -57,7 +57,9 @@ def test_a_lost_request_or_reply_of_a_worker_changes_nothing(
         write, moment = cases[number]
         run_id = f"lost-{number}"
         was_cut = cuts.add(Write(write.script, run_id, write.task, write.nth), moment)
-        run = agents["careful"].stream("Explore.", run_id=run_id, queue="lossy")
+        run = agents["careful"].stream(
+            "Explore.", run_id=run_id, queue="lossy", thread_id=thread_of(run_id)
+        )
         text = list(run.text_parts())[-1].snapshot
         wrong = list(differences(runs, run_id, expected, text, most_resets=0))
         if not was_cut.is_set():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evented_agent import EventedAgent, RunConflict, RunFailed, Runs, RunStream
+from evented_agent import EventedAgent, RunAborted, RunConflict, RunFailed, Runs, RunStream
 from tests.conftest import StartWorker
 from tests.workers import WorkerProcess, wait_until
 
@@ -136,3 +136,31 @@ def test_a_call_nobody_decides_about_expires(
     with pytest.raises(RunFailed, match="SuspensionExpired"):
         failed.result(timeout=10)
     assert lines(marks, "hurried") == []
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_terminating_a_task_aborts_its_run(
+    pool: str, agents: Agents, start_worker: StartWorker
+) -> None:
+    from tests.app import app
+
+    worker = start_worker(pool=pool, concurrency=2)
+    run = agents["speaker"].stream("Go.")
+    wait_until(lambda: run.status == "running", "it runs")
+    app.control.revoke(f"{run.run_id}:1:model:1", terminate=True)
+
+    with pytest.raises(RunAborted, match="aborted"):
+        run.result(timeout=20)
+    assert list(run)[-1].type == "abort"
+    assert agents["hello"].generate("Hi.", timeout=20).status == "finished"
+    assert worker.process.poll() is None
+
+
+def test_revoking_a_queued_task_aborts_its_run(agents: Agents, start_worker: StartWorker) -> None:
+    from tests.app import app
+
+    start_worker()
+    run = agents["toolbox"].stream('wait {"seconds": 1}')
+    app.control.revoke(f"{run.run_id}:2:model:1")
+    with pytest.raises(RunAborted):
+        run.result(timeout=20)

@@ -8,6 +8,7 @@ local ENDED = {finished = true, failed = true, aborted = true}
 local MAX_CRASHES = 5
 local SEND_AGAIN = 5000            -- ms until a queued task's message counts as lost
 local SEND_AGAIN_MOST = 300000
+local LAST_DAY = 86400000          -- ms before its expiry in which a suspension is warned of
 
 local run_id = ARGV[1]
 local clock = redis.call('TIME')
@@ -145,7 +146,8 @@ local function rearm()
     if task.state == 'running' then alarm = math.min(alarm or task.lease, task.lease) end
     if task.state == 'queued' then bell = math.min(bell or task.send_at, task.send_at) end
     if task.state == 'suspended' then
-      alarm = math.min(alarm or task.suspended.expires, task.suspended.expires)
+      local at = task.suspended.warns or task.suspended.expires
+      alarm = math.min(alarm or at, at)
     end
   end
   arm(ALARMS, alarm)
@@ -160,18 +162,24 @@ local function set_status(status)
   set('status', status)
 end
 
--- A run is suspended while all that is left of it waits for people.
+-- A run is suspended while all that is left of it waits for people, or tells them that it does.
 local function settle_status()
   if ENDED[run.status] then return end
   local waits = false
   for _, key in ipairs(run.live) do
-    if get_task(key).state ~= 'suspended' then
+    local task = get_task(key)
+    if task.state == 'suspended' then
+      waits = true
+    elseif task.kind ~= 'hook' then
       if run.status == 'suspended' then set_status('running') end
       return
     end
-    waits = true
   end
-  if waits then set_status('suspended') end
+  if waits then
+    set_status('suspended')
+  elseif run.status == 'suspended' then
+    set_status('running')
+  end
 end
 
 local function save()
@@ -285,7 +293,9 @@ local function suspend_task(key, task, kind, chunk)
   task.token, task.lease, task.due, task.owner, task.worker = nil, nil, nil, nil, nil
   -- To be asked again after a retry, unless it is very large.
   task.asking = #chunk <= 65536 and chunk or nil
-  task.suspended = {n = run.seq, kind = kind, at = now, expires = now + task.expiry}
+  local expires = now + task.expiry
+  task.suspended = {n = run.seq, kind = kind, at = now, expires = expires,
+    warns = expires - math.min(task.expiry / 10, LAST_DAY)}
   redis.call('RPUSH', JOURNAL, cjson.encode({k = 'suspended', step = task.step, call = task.call,
     n = run.seq, kind = kind}))
   put_task(key, task)

@@ -100,6 +100,10 @@ for _, key in ipairs(keys) do
       send_again(key, task)
     elseif task.state == 'suspended' and now >= task.suspended.expires then
       expired(key, task)
+    elseif task.state == 'suspended' and task.suspended.warns and now >= task.suspended.warns then
+      task.suspended.warns = nil
+      put_task(key, task)
+      notes[#notes + 1] = {key = key, expires = task.suspended.expires, on_expiry = task.on_expiry}
     end
   end
 end

@@ -1,0 +1,86 @@
+"""Whose turn it is in a thread, and what it remembers, when workers die at the wrong moments."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from evented_agent import EventedAgent, Runs
+from tests.conftest import StartWorker
+from tests.durability.conftest import Start
+from tests.durability.outcomes import consume
+from tests.proxy import Moment, Proxy, Write
+from tests.servers import RedisServer
+from tests.words import TEXT
+from tests.workers import WorkerProcess, wait_until
+
+Agents = dict[str, EventedAgent]
+
+
+@pytest.mark.parametrize("script", ["remember", "commit", "leave_thread"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_the_next_run_gets_its_turn_when_the_worker_dies_at_the_end_of_the_first(
+    script: str,
+    when: Moment,
+    start: Start,
+    start_worker: StartWorker,
+    agents: Agents,
+    runs: Runs,
+    redis_server: RedisServer,
+) -> None:
+    name = f"turn-{script}-{when}"
+    victims: list[WorkerProcess] = []
+    killed = threading.Event()
+
+    def watch(write: Write, moment: Moment) -> bool:
+        is_it = (write.script, write.run_id, write.nth, moment) == (script, name, 1, when)
+        if is_it and not killed.is_set():
+            victims[0].kill()
+            killed.set()
+        return not killed.is_set()
+
+    with Proxy(redis_server.port, watch) as proxy:
+        victims.append(start(name, proxy))
+        first = agents["hello"].stream("One.", run_id=name, thread_id=name, queue=name)
+        second = agents["hello"].stream("Two.", thread_id=name, queue=name)
+        assert killed.wait(20)
+    start_worker("survivor")
+    consume(name, by="survivor")
+
+    assert second.result(timeout=60).status == first.result(timeout=60).status == "finished"
+    said = [str(message.content) for message in runs.thread(name)]  # type: ignore[union-attr]
+    assert said == ["One.", "Hello, world.", "Two.", "Hello, world."]
+
+
+def test_a_thread_keeps_its_order_when_the_first_run_s_worker_dies(
+    agents: Agents, runs: Runs, start_worker: StartWorker, marks: Path
+) -> None:
+    first_worker = start_worker("w1")
+    first = agents["speaker"].stream("One.", thread_id="order")
+    rest = [agents["hello"].stream(text, thread_id="order") for text in ("Two.", "Three.")]
+    wait_until(lambda: "text-delta" in kinds(runs, first.run_id), "the first speaks")
+    first_worker.kill()
+    start_worker("w2")
+
+    for run in rest:
+        assert run.result(timeout=60).status == "finished"
+    said = [str(message.content) for message in runs.thread("order")]  # type: ignore[union-attr]
+    assert said == ["One.", TEXT, "Two.", "Hello, world.", "Three.", "Hello, world."]
+
+
+def kinds(runs: Runs, run_id: str) -> list[str]:
+    seen: list[str] = []
+    try:
+        seen.extend(chunk.type for chunk in runs.observe(run_id, timeout=0.05))
+    except TimeoutError:
+        return seen
+    return seen
+
+
+def test_a_run_that_was_deleted_does_not_hold_its_thread(
+    agents: Agents, runs: Runs, start_worker: StartWorker
+) -> None:
+    held = agents["hello"].stream("One.", thread_id="deleted", queue="nobody")
+    runs.delete(held.run_id)
+    start_worker()
+    assert agents["hello"].generate("Two.", thread_id="deleted", timeout=30).status == "finished"
