@@ -324,6 +324,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for _ in range(60):
             if self.is_over:
                 break
+            self.decide_all()
             for attempt in list(self.owners.values()):
                 found = self.send_commit(attempt)
                 assert isinstance(found, Committed)
@@ -336,6 +337,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.chunks_have_no_gaps_and_one_end()
         self.readers_have_what_was_committed_and_what_is_being_said()
         self.a_live_run_rings_and_an_ended_one_expires()
+
+    def decide_all(self) -> None:
+        """Nobody is asked anything here."""
 
     # The model ----------------------------------------------------------------------------------
 
@@ -471,7 +475,7 @@ class LedgerMachine(RuleBasedStateMachine):
         tasks: Any = client.hgetall(keys.tasks)
         return {
             "record": client.hgetall(keys.run),
-            "tasks": {key: json.loads(stored) for key, stored in tasks.items()},
+            "tasks": {k: json.loads(v) if v[:1] == b"{" else v for k, v in tasks.items()},
             "journal": client.lrange(keys.journal, 0, -1),
             "topic": client.xrange(keys.topic),
             "alarm": client.zscore(keys.alarms, self.run_id),

@@ -38,7 +38,8 @@ def test_a_hook_is_told_of_each_suspension(engine: Engine) -> None:
     run = engine["hooked"].stream(call("erase", name="a"))
     assert run.result(timeout=20).status == "suspended"
     [pending] = run.pending
-    assert told(run) == ["start 1", f"suspended:{pending.number} {pending.tool_call_id}"]
+    wanted = ["start 1", f"suspended:{pending.number} {pending.tool_call_id}"]
+    wait_until(lambda: told(run) == wanted, "the hook is told")
     engine["hooked"].abort(run.run_id)
     wait_until(lambda: "abort 1 abort" in told(run), "the hook is told of the abort")
 
