@@ -323,7 +323,10 @@ def module_level() -> None:
         ({"timeout": True}, "timeout=True"),
         ({"retries": -1}, "retries=-1. Give a whole number from 0 up"),
         ({"retries": True}, "retries=True"),
-        ({"on_crash": "ask"}, "on_crash='ask'. Use 'rerun' or 'fail'"),
+        ({"on_crash": "hope"}, "on_crash='hope'. Use 'rerun' or 'ask' or 'fail'"),
+        ({"requires_approval": "yes"}, "requires_approval='yes'. Use True, False, or a def"),
+        ({"expiry": 0}, "expiry=0. Give seconds above 0"),
+        ({"on_expiry": "hope"}, "on_expiry='hope'. Use 'decline' or 'fail'"),
         ({"isolate": "yes"}, "isolate='yes'. Use True or False"),
     ],
 )
@@ -335,12 +338,6 @@ def test_a_wrong_option_is_refused_with_what_to_pass(
 
     assert expected in str(caught.value)
     assert str(caught.value).startswith(f"@tool on {__name__}.module_level: ")
-
-
-@pytest.mark.parametrize("option", ["requires_approval", "background"])
-def test_an_option_of_a_later_release_is_not_accepted(option: str) -> None:
-    with pytest.raises(TypeError, match=option):
-        tool(**{option: True})  # type: ignore[call-overload]
 
 
 def test_only_a_def_that_can_be_imported_by_name_is_isolated() -> None:
