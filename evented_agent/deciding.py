@@ -7,7 +7,7 @@ from typing import Any
 from evented_agent.connected import NoBell
 from evented_agent.decisions import approval, chosen, decide, denial
 from evented_agent.errors import InvalidDecision
-from evented_agent.ledger import operations, threads
+from evented_agent.ledger import operations, people, threads
 from evented_agent.ledger.call import Call
 from evented_agent.ledger.keys import thread_name
 from evented_agent.ledger.records import Due, Record
@@ -102,7 +102,7 @@ class Deciding(Looking):
         if pending is not None:
             self._check_arguments(pending, data)
         most = self.settings.max_bytes
-        return operations.resume(
+        return people.resume(
             self.keys,
             record.run_id,
             call=tool_call_id or (pending.tool_call_id if pending else ""),
@@ -131,13 +131,13 @@ class Deciding(Looking):
         and `RunConflict` while its hooks are still being told of the failure.
         """
         self._may_block("retry")
-        if dues := self.ledger.send(operations.revive(self.keys, run_id, rings=self._rings)):
+        if dues := self.ledger.send(people.revive(self.keys, run_id, rings=self._rings)):
             self.bell.ring(dues)
         return RunStream(self, run_id)
 
     async def aretry(self, run_id: str) -> AsyncRunStream:
         """`retry` for the running event loop."""
-        if dues := await self.ledger.asend(operations.revive(self.keys, run_id, rings=self._rings)):
+        if dues := await self.ledger.asend(people.revive(self.keys, run_id, rings=self._rings)):
             await asyncio.to_thread(self.bell.ring, dues)
         return AsyncRunStream(self, run_id)
 

@@ -4,20 +4,25 @@ import functools
 import inspect
 import json
 import math
-import operator
 import re
-import textwrap
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from inspect import Parameter
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NoReturn, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, cast, overload
 
 import pydantic
 import pydantic_core
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
-from evented_agent.errors import DeclarationError
+from evented_agent.signatures import (
+    JsonSchema,
+    arguments_model,
+    one_line,
+    place_of,
+    read_docstring,
+    read_signature,
+    refusal,
+    without_titles,
+)
 
 if TYPE_CHECKING:
     # With defaults, so that a plain `Tool` means any tool.
@@ -36,15 +41,10 @@ OnExpiry = Literal["decline", "fail"]
 #: Seconds that a suspended call waits for a person, unless its tool says otherwise: 90 days.
 EXPIRY = 90 * 24 * 3600.0
 
-#: Most problems of wrong arguments, and most characters of one, that a model is told.
-MOST_PROBLEMS, MOST_TEXT = 10, 200
+#: Most problems of wrong arguments that a model is told.
+MOST_PROBLEMS = 10
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_ARGS_SECTION = re.compile(r"(?:Args|Arguments|Parameters):\s*")
-_ARGS_ITEM = re.compile(r"(\w+)\s*(?:\(.*?\))?\s*:(?:\s+(.*))?")
-#: Keywords of a JSON schema that hold schemas by name, and those that hold plain data.
-_NAMED_SCHEMAS = {"properties", "patternProperties", "$defs"}
-_DATA = {"default", "const", "enum", "examples", "required", "discriminator"}
 
 
 class InvalidArguments(ValueError):
@@ -171,7 +171,7 @@ class Tool(Generic[P, R]):
         return cast(R, self.function(*args, **kwargs))
 
     def __repr__(self) -> str:
-        return f"<Tool {self.name}: {_place(self.function)}>"
+        return f"<Tool {self.name}: {place_of(self.function)}>"
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Turn a model's JSON arguments into the function's keyword arguments.
@@ -187,21 +187,21 @@ class Tool(Generic[P, R]):
             if len(problems) > MOST_PROBLEMS:
                 lines.append(f"- and {len(problems) - MOST_PROBLEMS} more problems")
         except Exception as error:  # noqa: BLE001 - validators are user code
-            lines = [f"- {_line(f'{type(error).__name__}: {error}')}"]
+            lines = [f"- {one_line(f'{type(error).__name__}: {error}')}"]
         else:
             values = [getattr(parsed, field) for field in self._arguments.model_fields]
             return dict(zip(self._argument_names, values, strict=True))
         raise InvalidArguments("\n".join([f"The arguments of {self.name} are not valid:", *lines]))
 
     def _problem(self, problem: Mapping[str, Any]) -> str:
-        where = _line(".".join(str(part) for part in problem["loc"])) or "arguments"
+        where = one_line(".".join(str(part) for part in problem["loc"])) or "arguments"
         if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
             known = ", ".join(self.parameters["properties"]) or "none"
-            return f"{where}: there is no such argument (known: {_line(known)})"
+            return f"{where}: there is no such argument (known: {one_line(known)})"
         given = problem["input"]
         is_short = given is None or isinstance(given, (bool, int, float, str))
-        shown = f" (given: {_line(repr(given), 60)})" if is_short else ""
-        return f"{where}: {_line(problem['msg'])}{shown}"
+        shown = f" (given: {one_line(repr(given), 60)})" if is_short else ""
+        return f"{where}: {one_line(problem['msg'])}{shown}"
 
 
 @overload
@@ -275,8 +275,8 @@ def dump_result(value: Any) -> Any:
         json.dumps(data, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"A value of type {type(value).__name__} cannot become JSON: {_line(str(error))}. Give "
-            "JSON types, dataclasses or pydantic models; None instead of NaN or infinity."
+            f"A value of type {type(value).__name__} cannot become JSON: {one_line(str(error))}. "
+            "Give JSON types, dataclasses or pydantic models; None instead of NaN or infinity."
         ) from error
     return data
 
@@ -294,18 +294,18 @@ def _make(
     name = str(function.__name__ if name is None else name)
     if not _NAME.fullmatch(name):
         allowed = "1 to 64 ASCII letters, digits, _ and -"
-        raise _refusal(function, f"the name {name!r} is not valid. Use @tool(name=…): {allowed}.")
-    documented, notes = _read_docstring(function.__doc__ or "")
+        raise refusal(function, f"the name {name!r} is not valid. Use @tool(name=…): {allowed}.")
+    documented, notes = read_docstring(function.__doc__ or "")
     description = documented if description is None else description.strip()
     if not description:
         problem = "nothing says what it does. Write a docstring, or @tool(description=…)."
-        raise _refusal(function, problem)
-    takes_context, parameters = _read_signature(function)
-    arguments = _arguments_model(function, name, parameters, notes)
+        raise refusal(function, problem)
+    takes_context, parameters = read_signature(function, ToolContext)
+    arguments = arguments_model(function, name, parameters, notes)
     return Tool(
         name=name,
         description=description,
-        parameters=_without_titles(arguments.model_json_schema(schema_generator=_Schema)),
+        parameters=without_titles(arguments.model_json_schema(schema_generator=JsonSchema)),
         function=function,
         is_async=inspect.iscoroutinefunction(function),
         takes_context=takes_context,
@@ -315,157 +315,39 @@ def _make(
     )
 
 
-def _place(function: Callable[..., Any]) -> str:
-    return f"{function.__module__}.{function.__qualname__}"
-
-
-def _refusal(function: Any, problem: str) -> DeclarationError:
-    place = _place(function) if inspect.isfunction(function) else repr(function)
-    return DeclarationError(f"@tool on {place}: {problem}")
-
-
 def _check_function(function: Any, *, isolate: bool) -> None:
     if isinstance(function, Tool):
-        raise _refusal(function, "this is a tool already. Decorate it once.")
+        raise refusal(function, "this is a tool already. Decorate it once.")
     if not inspect.isfunction(function) or function.__name__ == "<lambda>":
-        raise _refusal(function, "a tool is a function. Write it with def or async def.")
+        raise refusal(function, "a tool is a function. Write it with def or async def.")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         problem = "a tool cannot yield. Return one result; send what is ready earlier by ctx.emit."
-        raise _refusal(function, problem)
+        raise refusal(function, problem)
     if isolate and inspect.iscoroutinefunction(function):
-        raise _refusal(function, "only a def can be isolated. Write def, or remove isolate=True.")
+        raise refusal(function, "only a def can be isolated. Write def, or remove isolate=True.")
     if isolate and (function.__module__ == "__main__" or "<locals>" in function.__qualname__):
         problem = "an isolated tool is imported by its name in a child process. Move it to the top"
-        raise _refusal(function, f"{problem} level of a module that is imported, not run.")
+        raise refusal(function, f"{problem} level of a module that is imported, not run.")
 
 
 def _check_policy(function: Any, timeout: Any, retries: Any, on_crash: Any, isolate: Any) -> None:
     if timeout is not None and not (type(timeout) in (int, float) and 0 < timeout < math.inf):
-        raise _refusal(
-            function, f"timeout={timeout!r}. Give seconds above 0, or None for no limit."
-        )
+        raise refusal(function, f"timeout={timeout!r}. Give seconds above 0, or None for no limit.")
     if type(retries) is not int or retries < 0:
-        raise _refusal(function, f"retries={retries!r}. Give a whole number from 0 up.")
+        raise refusal(function, f"retries={retries!r}. Give a whole number from 0 up.")
     if on_crash not in typing.get_args(OnCrash):
         allowed = " or ".join(repr(value) for value in typing.get_args(OnCrash))
-        raise _refusal(function, f"on_crash={on_crash!r}. Use {allowed}.")
+        raise refusal(function, f"on_crash={on_crash!r}. Use {allowed}.")
     if not isinstance(isolate, bool):
-        raise _refusal(function, f"isolate={isolate!r}. Use True or False.")
+        raise refusal(function, f"isolate={isolate!r}. Use True or False.")
 
 
 def _check_people(function: Any, requires_approval: Any, expiry: Any, on_expiry: Any) -> None:
     is_policy = callable(requires_approval) and not inspect.iscoroutinefunction(requires_approval)
     if not isinstance(requires_approval, bool) and not is_policy:
         problem = "Use True, False, or a def that takes an ApprovalRequest and returns a bool."
-        raise _refusal(function, f"requires_approval={requires_approval!r}. {problem}")
+        raise refusal(function, f"requires_approval={requires_approval!r}. {problem}")
     if type(expiry) not in (int, float) or not 0 < expiry < math.inf:
-        raise _refusal(function, f"expiry={expiry!r}. Give seconds above 0.")
+        raise refusal(function, f"expiry={expiry!r}. Give seconds above 0.")
     if on_expiry not in typing.get_args(OnExpiry):
-        raise _refusal(function, f"on_expiry={on_expiry!r}. Use 'decline' or 'fail'.")
-
-
-def _read_signature(function: Callable[..., Any]) -> tuple[bool, list[Parameter]]:
-    """Whether the first parameter takes the context, and the parameters that the model fills."""
-    takes_context, parameters = False, []
-    for index, given in enumerate(inspect.signature(function).parameters.values()):
-        if given.kind not in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY):
-            problem = f"{given.name!r} is {given.kind.description}, but arguments come by name"
-            raise _refusal(function, f"parameter {problem}. Remove *, ** and /.")
-        parameter = given.replace(annotation=_annotation(function, given))
-        is_context = parameter.annotation is ToolContext
-        if is_context and index == 0 and parameter.kind is not Parameter.KEYWORD_ONLY:
-            takes_context = True
-        elif is_context or ToolContext in typing.get_args(parameter.annotation):
-            place = f"as the first parameter: {parameter.name}: ToolContext"
-            raise _refusal(function, f"parameter {parameter.name!r}: the context comes {place}.")
-        else:
-            parameters.append(parameter)
-    return takes_context, parameters
-
-
-def _annotation(function: Callable[..., Any], parameter: Parameter) -> Any:
-    if parameter.annotation is Parameter.empty:
-        problem = f"has no annotation. Annotate it, as in {parameter.name}: str"
-        raise _refusal(function, f"parameter {parameter.name!r} {problem} (methods are no tools).")
-
-    # A stand-in, because the return annotation need not be resolvable.
-    def stand_in() -> None: ...
-
-    stand_in.__annotations__ = {"it": parameter.annotation}
-    names = inspect.unwrap(function).__globals__
-    try:
-        return typing.get_type_hints(stand_in, globalns=names, include_extras=True)["it"]
-    except (NameError, AttributeError, SyntaxError, TypeError) as error:
-        problem = f"parameter {parameter.name!r}: {parameter.annotation!r} cannot be read ({error})"
-        advice = "Define or import its names at the top of the module, also at runtime"
-        raise _refusal(function, f"{problem}. {advice}.") from error
-
-
-def _arguments_model(
-    function: Any, name: str, parameters: Sequence[Parameter], notes: Mapping[str, str]
-) -> type[pydantic.BaseModel]:
-    fields: dict[str, Any] = {}
-    for index, parameter in enumerate(parameters):
-        # A neutral name behind an alias: a parameter may be called json, copy or _private.
-        field = fields[f"field_{index}"] = _field(parameter, notes.get(parameter.name))
-        try:
-            part = pydantic.create_model("part", field=field)
-            part.model_json_schema(schema_generator=_Schema)
-        except (pydantic.PydanticUserError, NameError, TypeError, ValueError) as error:
-            advice = "Use JSON types, enums, dates, dataclasses or pydantic models, in defaults too"
-            problem = f"parameter '{parameter}' has no JSON schema. {advice}."
-            raise _refusal(function, problem) from error
-    return pydantic.create_model(name, __config__=pydantic.ConfigDict(extra="forbid"), **fields)
-
-
-def _field(parameter: Parameter, note: str | None) -> tuple[Any, Any]:
-    ours = pydantic.Field(alias=parameter.name, description=note)
-    is_annotated = typing.get_origin(parameter.annotation) is Annotated
-    parts = typing.get_args(parameter.annotation) if is_annotated else (parameter.annotation,)
-    # Ours comes before the user's own Field(…), because what comes later wins.
-    annotated = operator.getitem(cast(Any, Annotated), (parts[0], ours, *parts[1:]))
-    is_required = parameter.default is Parameter.empty
-    return annotated, pydantic.Field() if is_required else parameter.default
-
-
-class _Schema(GenerateJsonSchema):
-    """Refuses what cannot be said in a schema, where pydantic would warn and leave it out."""
-
-    def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:
-        raise ValueError(f"{kind}: {detail}")
-
-
-def _without_titles(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_without_titles(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    plain = {}
-    for key, value in schema.items():
-        if key in _NAMED_SCHEMAS:
-            plain[key] = {name: _without_titles(part) for name, part in value.items()}
-        elif key != "title":
-            plain[key] = value if key in _DATA else _without_titles(value)
-    return plain
-
-
-def _read_docstring(docstring: str) -> tuple[str, dict[str, str]]:
-    """The description without its ``Args:`` section, and what that says of each parameter."""
-    lines = inspect.cleandoc(docstring).splitlines()
-    start = next((i for i, line in enumerate(lines) if _ARGS_SECTION.fullmatch(line)), len(lines))
-    end = start + 1
-    while end < len(lines) and not lines[end][:1].strip():
-        end += 1
-    notes: dict[str, str] = {}
-    current = ""
-    for line in textwrap.dedent("\n".join(lines[start + 1 : end])).splitlines():
-        item = _ARGS_ITEM.fullmatch(line)
-        current, text = (item[1], item[2] or "") if item else (current, line.strip())
-        notes[current] = f"{notes.get(current, '')} {text}".strip()
-    return "\n".join(lines[:start] + lines[end:]).strip(), notes
-
-
-def _line(text: str, most: int = MOST_TEXT) -> str:
-    """*text* on one line, cut where it is long."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[:most]}…"
+        raise refusal(function, f"on_expiry={on_expiry!r}. Use 'decline' or 'fail'.")

@@ -9,7 +9,7 @@ import pytest
 from evented_agent.chunks import encode
 from evented_agent.errors import NotFailed, NotSuspended, RunConflict, SuspensionExpired
 from evented_agent.ledger import operations as ops
-from evented_agent.ledger import threads
+from evented_agent.ledger import people, threads
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
@@ -73,7 +73,7 @@ def resume(
 ) -> None:
     decision = Decision(digest, follows, '{"k":"resumed"}', data='{"approved":true}')  # type: ignore[arg-type]
     driver.ledger.send(
-        ops.resume(driver.keys, "r", call="a", number=number, decision=decision, rings=True)
+        people.resume(driver.keys, "r", call="a", number=number, decision=decision, rings=True)
     )
 
 
@@ -108,7 +108,7 @@ def test_a_suspension_frees_a_place_and_is_repeated_to_its_token(driver: Driver)
     asked(driver, "r", tool("a"), tool("b"), tool("c"))
     assert states(driver)["1:tool:c"] == "waiting"
     task = driver.granted("r", "1:tool:a", "ta")
-    call = ops.suspend(driver.keys, task, sent=0, chunks=[], ask=ASK, asked="{}")
+    call = people.suspend(driver.keys, task, sent=0, chunks=[], ask=ASK, asked="{}")
     first = driver.ledger.send(call)
     driver.ledger.send(call)
     assert [due.key for due in first.sends] == ["1:tool:c"]
@@ -193,7 +193,7 @@ def failed(driver: Driver) -> Task:
 
 def test_a_failed_run_goes_on_where_it_failed(driver: Driver) -> None:
     failed(driver)
-    call = ops.revive(driver.keys, "r", rings=True)
+    call = people.revive(driver.keys, "r", rings=True)
     sends: Sequence[Due] = driver.ledger.send(call)
     [due] = sends
     assert driver.ledger.send(call) == sends
@@ -210,13 +210,13 @@ def test_a_failed_run_goes_on_where_it_failed(driver: Driver) -> None:
 def test_only_a_failed_run_is_tried_again(driver: Driver) -> None:
     driver.create("r")
     with pytest.raises(NotFailed, match="queued"):
-        driver.ledger.send(ops.revive(driver.keys, "r", rings=True))
+        driver.ledger.send(people.revive(driver.keys, "r", rings=True))
 
 
 def test_a_run_fails_and_goes_on_many_times(driver: Driver) -> None:
     failed(driver)
     for n in range(5):
-        driver.ledger.send(ops.revive(driver.keys, "r", rings=True))
+        driver.ledger.send(people.revive(driver.keys, "r", rings=True))
         task = driver.granted("r", "1:model", f"t{n}")
         error = {"name": "ModelError", "message": "away"}
         chunks = [encode("error", "1:model", {"error": error})]
@@ -232,7 +232,7 @@ def test_a_nudge_ends_a_wait_once(driver: Driver) -> None:
     driver.ledger.send(retry)
     assert read(driver).fields["status"] == "queued"
     assert driver.claim("r", token="u").reason == "early"  # type: ignore[union-attr]
-    nudge = ops.nudge(driver.keys, "r", "1:model")
+    nudge = people.nudge(driver.keys, "r", "1:model")
     assert [due.key for due in driver.ledger.send(nudge)] == ["1:model"]
     assert driver.ledger.send(nudge) == []
     assert driver.granted("r", token="u").waits_for is None

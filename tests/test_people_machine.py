@@ -9,7 +9,7 @@ from hypothesis.stateful import invariant, precondition, rule, run_state_machine
 
 from evented_agent.chunks import encode
 from evented_agent.errors import NotSuspended, RunConflict, SuspensionExpired
-from evented_agent.ledger import operations as ops
+from evented_agent.ledger import people
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Decision, Fenced, NewTask, Work
@@ -46,7 +46,7 @@ class PeopleMachine(LedgerMachine):
         call = attempt.task.call or ""
         before, was_owner = self.everything(), self.owns(attempt)
         closing = [encode("text-end", attempt.task.key, {"id": self.part(attempt)})]
-        operation = ops.suspend(
+        operation = people.suspend(
             self.driver.keys,
             attempt.task,
             sent=attempt.sent,
@@ -115,7 +115,7 @@ class PeopleMachine(LedgerMachine):
             if settles
             else Decision(digest, "approved", entry, data='{"approved":true}')
         )
-        operation = ops.resume(
+        operation = people.resume(
             self.driver.keys, self.run_id, call=call, number=number, decision=decision, rings=True
         )
         self.driver.ledger.send(operation)

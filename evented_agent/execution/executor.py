@@ -17,7 +17,7 @@ from evented_agent.execution.model_task import run_model
 from evented_agent.execution.output import PATIENCE
 from evented_agent.execution.threads import leave_thread
 from evented_agent.execution.tool_task import run_tool
-from evented_agent.ledger import operations
+from evented_agent.ledger import operations, people
 from evented_agent.ledger.records import (
     FORMAT,
     Claim,
@@ -173,7 +173,7 @@ class Executor:
             )
             return await process.ledger.asend(call, patience=PATIENCE)
         if isinstance(result, Pause):
-            pause = operations.suspend(
+            pause = people.suspend(
                 process.keys,
                 attempt.task,
                 sent=attempt.output.sent,

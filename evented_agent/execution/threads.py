@@ -8,7 +8,7 @@ import pydantic_core
 from evented_agent.errors import RunDeleted, RunNotFound
 from evented_agent.execution.attempt import Again, Attempt, Process
 from evented_agent.execution.output import PATIENCE
-from evented_agent.ledger import operations, threads
+from evented_agent.ledger import operations, people, threads
 from evented_agent.ledger.keys import thread_name
 from evented_agent.ledger.records import Claim, Due, Record
 from evented_agent.loop import State
@@ -95,7 +95,7 @@ async def leave_thread(process: Process, claim: Claim) -> Sequence[Due]:
     following = await process.ledger.asend(call, patience=PATIENCE)
     if following is None:
         return ()
-    nudge = operations.nudge(process.keys, following, "1:model")
+    nudge = people.nudge(process.keys, following, "1:model")
     return await process.ledger.asend(nudge, patience=PATIENCE)
 
 

@@ -13,19 +13,15 @@ from typing import Any, NoReturn
 import pydantic_core
 
 from evented_agent.errors import (
-    NotFailed,
-    NotSuspended,
     RunConflict,
     RunDeleted,
     RunNotFound,
-    SuspensionExpired,
 )
 from evented_agent.ledger.call import Call, script
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
     Claim,
     Committed,
-    Decision,
     Due,
     Fenced,
     Grew,
@@ -70,10 +66,10 @@ def create(
     record: list[str | int] = [item for pair in fields.items() for item in pair]
 
     def parse(reply: Any) -> bool:
-        status = _text(reply[0])
+        status = text_of(reply[0])
         if status == "conflict":
             raise RunConflict(run_id)
-        _check_exists(run_id, status)
+        check_exists(run_id, status)
         return status == "created"
 
     return Call(
@@ -98,7 +94,7 @@ def claim(
 
     def parse(reply: Any) -> Claim | Refused:
         if reply[0] != b"ok":
-            return Refused(_text(reply[0]))
+            return Refused(text_of(reply[0]))
         return _claim(run_id, task_key, reply[1:])
 
     args = (run_id, task_key, token, worker.id, worker.owner, worker.lease_ms, newest)
@@ -123,7 +119,7 @@ def append(
         script("append"),
         keys.of(run_id).own,
         (run_id, task_key, token, sent, "" if closing is None else _dumps(list(closing)), *chunks),
-        lambda reply: bool(_owned(reply)[1]),
+        lambda reply: bool(owned(reply)[1]),
     )
 
 
@@ -133,7 +129,7 @@ def heartbeat(keys: Keys, run_id: str, task_key: str, *, token: str, lease_ms: i
         script("heartbeat"),
         keys.of(run_id).own,
         (run_id, task_key, token, lease_ms),
-        lambda reply: bool(_owned(reply)[1]),
+        lambda reply: bool(owned(reply)[1]),
     )
 
 
@@ -165,14 +161,14 @@ def commit(
             spec["finish"]["error"] = dict(work.finish.error)
 
     def parse(reply: Any) -> Committed | Grew:
-        status = _text(reply[0])
+        status = text_of(reply[0])
         if status == "grew":
             return Grew(int(reply[1]), reply[2])
         if status == "aborted":
             return Committed(aborted=True)
-        _owned(reply)
-        end = _claim(task.run_id, _text(reply[2][0]), reply[2][1:]) if reply[2] else None
-        return Committed(_sends(task.run_id, reply[1]), end)
+        owned(reply)
+        end = _claim(task.run_id, text_of(reply[2][0]), reply[2][1:]) if reply[2] else None
+        return Committed(sends_of(task.run_id, reply[1]), end)
 
     return Call(
         script("commit"),
@@ -190,93 +186,13 @@ def retry(
     def parse(reply: Any) -> Committed:
         if reply[0] == b"aborted":
             return Committed(aborted=True)
-        return Committed(_sends(task.run_id, _owned(reply)[1]))
+        return Committed(sends_of(task.run_id, owned(reply)[1]))
 
     return Call(
         script("retry"),
         keys.of(task.run_id).all,
         (task.run_id, task.key, task.token, delay_ms, reason, _dumps(dict(change))),
         parse,
-    )
-
-
-def suspend(
-    keys: Keys, task: Task, *, sent: int, chunks: Sequence[str], ask: str, asked: str
-) -> Call[Committed]:
-    """End an attempt that asks for a person, with the chunk *ask*; what it said stays.
-
-    *asked* is what `Suspended.asked` holds.  Raises `Fenced`.
-    """
-
-    def parse(reply: Any) -> Committed:
-        if reply[0] == b"aborted":
-            return Committed(aborted=True)
-        return Committed(_sends(task.run_id, _owned(reply)[1]))
-
-    return Call(
-        script("suspend"),
-        keys.of(task.run_id).all,
-        (task.run_id, task.key, task.token, sent, asked, ask, *chunks),
-        parse,
-    )
-
-
-def resume(
-    keys: Keys, run_id: str, *, call: str, number: int, decision: Decision, rings: bool
-) -> Call[Sequence[Due]]:
-    """Write a person's decision about a suspended call; durable on return.
-
-    *number* 0 means the suspension that is pending, or was last; *call* "" the one decided last.
-    The messages in the reply are still to be sent, which *rings* promises.  Raises `RunConflict`
-    where another decision was taken, `NotSuspended`, `SuspensionExpired`.
-    """
-
-    def parse(reply: Any) -> Sequence[Due]:
-        status = _text(reply[0])
-        _check_exists(run_id, status)
-        if status == "conflict":
-            raise RunConflict(run_id, f"Call {call!r} of run {run_id!r} was decided otherwise.")
-        if status == "expired":
-            raise SuspensionExpired(run_id, call)
-        if status in ("not-suspended", "over"):
-            raise NotSuspended(run_id, call, is_over=status == "over")
-        return _sends(run_id, reply[1])
-
-    what = (decision.digest, decision.follows, int(rings))
-    texts = (decision.entry, decision.data, decision.chunk, decision.result)
-    return Call(script("resume"), keys.of(run_id).all, (run_id, call, number, *what, *texts), parse)
-
-
-def revive(keys: Keys, run_id: str, *, rings: bool) -> Call[Sequence[Due]]:
-    """Let a failed run go on at the tasks that were under way.  Durable on return.
-
-    Raises `NotFailed`; `RunConflict` while people are still being told that it failed.
-    """
-
-    def parse(reply: Any) -> Sequence[Due]:
-        status = _text(reply[0])
-        _check_exists(run_id, status)
-        if status == "not-failed":
-            raise NotFailed(run_id, _text(reply[1]))
-        if status == "telling":
-            raise RunConflict(
-                run_id, f"Run {run_id!r} is still telling its hooks that it failed; try again."
-            )
-        if status == "not-kept":
-            raise NotFailed(run_id, "failed, by a version that kept nothing to go on from")
-        return _sends(run_id, reply[1])
-
-    args = (run_id, int(rings), secrets.token_hex(8))
-    return Call(script("revive"), keys.of(run_id).all, args, parse)
-
-
-def nudge(keys: Keys, run_id: str, task_key: str) -> Call[Sequence[Due]]:
-    """Let a task that waits for its turn try now; the message to send, if there is one."""
-    return Call(
-        script("nudge"),
-        keys.of(run_id).all,
-        (run_id, task_key),
-        lambda reply: _sends(run_id, reply[1]) if reply[0] == b"ok" else (),
     )
 
 
@@ -288,7 +204,7 @@ def release(
         script("release"),
         keys.of(run_id).all,
         (run_id, worker, token, reason),
-        lambda reply: _sends(run_id, reply[1]) if reply[0] == b"ok" else (),
+        lambda reply: sends_of(run_id, reply[1]) if reply[0] == b"ok" else (),
     )
 
 
@@ -296,7 +212,7 @@ def abort(keys: Keys, run_id: str, *, reason: str | None) -> Call[bool]:
     """Ask that the run ends; durable on return.  False if it had ended before."""
 
     def parse(reply: Any) -> bool:
-        _check_exists(run_id, _text(reply[0]))
+        check_exists(run_id, text_of(reply[0]))
         return bool(reply[0] == b"ok")
 
     return Call(
@@ -324,7 +240,7 @@ def reconcile(
         notes = pydantic_core.from_json(reply[2]) or ()
         crashes = [note for note in notes if "crashes" in note]
         expiring = [note for note in notes if "expires" in note]
-        return Reconciled(_sends(run_id, reply[1]), crashes, expiring)
+        return Reconciled(sends_of(run_id, reply[1]), crashes, expiring)
 
     args = (run_id, look.grace_until, int(may_send), f"{jitter:.3f}", look.now + LOOK_MS)
     return Call(script("reconcile"), keys.of(run_id).all, args, parse)
@@ -340,7 +256,7 @@ def delete(
         script("delete"),
         (*keys.of(run_id).all, *index_keys),
         (run_id, tombstone_ms, secrets.token_hex(8)),
-        lambda reply: _check_exists(run_id, _text(reply[0])),
+        lambda reply: check_exists(run_id, text_of(reply[0])),
     )
 
 
@@ -350,7 +266,7 @@ def store_blob(keys: Keys, task: Task, *, name: str, payload: str) -> Call[None]
         script("blob"),
         keys.of(task.run_id).own,
         (task.run_id, task.key, task.token, name, payload),
-        lambda reply: _owned(reply) and None,
+        lambda reply: owned(reply) and None,
     )
 
 
@@ -358,17 +274,17 @@ def read(keys: Keys, run_id: str, *, journal: bool = False) -> Call[Record]:
     """Read one run consistently.  Raises `RunNotFound`, `RunDeleted`."""
 
     def parse(reply: Any) -> Record:
-        _check_exists(run_id, _text(reply[0]))
-        names = [_text(item) for item in reply[2]]
+        check_exists(run_id, text_of(reply[0]))
+        names = [text_of(item) for item in reply[2]]
         tasks = reply[3]
         return Record(
             run_id=run_id,
             now=int(reply[1]),
             fields=dict(zip(names[::2], names[1::2], strict=True)),
             tasks=[
-                Task.parse(run_id, _text(tasks[i]), tasks[i + 1]) for i in range(0, len(tasks), 2)
+                Task.parse(run_id, text_of(tasks[i]), tasks[i + 1]) for i in range(0, len(tasks), 2)
             ],
-            last_cursor=_text(reply[4]),
+            last_cursor=text_of(reply[4]),
             entries=reply[5],
         )
 
@@ -409,8 +325,8 @@ def tick(
     def parse(reply: Any) -> Tick:
         if reply[0] != b"ok":
             return Tick(is_watching=False, now=int(reply[1]), wait_ms=int(reply[2]))
-        due, unheard = ([_text(run_id) for run_id in found] for found in reply[3:5])
-        why = _text(reply[5])
+        due, unheard = ([text_of(run_id) for run_id in found] for found in reply[3:5])
+        why = text_of(reply[5])
         return Tick(True, int(reply[1]), 0, int(reply[2]), due, unheard, why)
 
     waited = (since.now, since.elapsed, int(since.saw_pause))
@@ -423,20 +339,20 @@ def pause_ms(lease_ms: int) -> int:
     return lease_ms * 2 // 3 - 100
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _check_exists(run_id: str, status: str) -> None:
+def check_exists(run_id: str, status: str) -> None:
     if status == "missing":
         raise RunNotFound(run_id)
     if status == "deleted":
         raise RunDeleted(run_id)
 
 
-def _owned(reply: Any) -> Any:
+def owned(reply: Any) -> Any:
     if reply[0] not in (b"ok", b"already"):
-        _fence(_text(reply[0]))
+        _fence(text_of(reply[0]))
     return reply
 
 
@@ -444,7 +360,7 @@ def _fence(reason: str) -> NoReturn:
     raise Fenced(reason)
 
 
-def _sends(run_id: str, stored: bytes) -> Sequence[Due]:
+def sends_of(run_id: str, stored: bytes) -> Sequence[Due]:
     return [
         Due(
             run_id,
@@ -464,11 +380,11 @@ def _claim(run_id: str, task_key: str, reply: Any) -> Claim:
     agent, options, messages, thread, resource = record
     return Claim(
         task=Task.parse(run_id, task_key, stored),
-        agent=_text(agent),
+        agent=text_of(agent),
         options=options or b"{}",
         messages=messages or b"[]",
-        thread=_text(thread) if thread else None,
-        resource=_text(resource) if resource else None,
+        thread=text_of(thread) if thread else None,
+        resource=text_of(resource) if resource else None,
         aborted=bool(aborted),
         journal_length=int(length),
         entries=entries,
