@@ -10,7 +10,7 @@ from evented_agent import EventedAgent, Runs, create_evented_agent
 from tests.durability.outcomes import Told, is_certain, thread_of, told
 from tests.proxy import Moment, Proxy, Write
 from tests.servers import RedisServer
-from tests.workers import WorkerProcess
+from tests.workers import WorkerProcess, wait_until
 
 Agents = dict[str, EventedAgent]
 Start = Callable[..., WorkerProcess]
@@ -78,5 +78,7 @@ def undisturbed(
             "Explore.", queue=name, run_id=name, thread_id=thread_of(name)
         )
         run.result(timeout=30)
+        # The last write follows the one that says the run is finished.
+        wait_until(lambda: any(w.script == "leave_thread" for w in writes), "it left its thread")
         worker.kill()
     return told(runs, name), [write for write in writes if is_certain(write)]
