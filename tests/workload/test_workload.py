@@ -24,7 +24,7 @@ def test_dialogs_end_in_the_state_of_direct_calls(fleet: Fleet) -> None:
 
 @pytest.mark.timeout(300)
 def test_chaos_changes_no_outcome(fleet: Fleet) -> None:
-    report = play_all(list(dialogs())[5::5], fleet, seed=1)
+    report = play_all(list(dialogs())[1::2], fleet, seed=1)
 
     assert report.wrong == []
     assert sum(report.done.values()) > 3
