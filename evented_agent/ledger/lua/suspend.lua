@@ -5,7 +5,7 @@ local key, token = ARGV[2], ARGV[3]
 local state = load_run()
 if state then return {state} end
 local task, sends = get_task(key), {}
-if task and task.paused == token then return {'already', '[]'} end
+if task and task.paused == token and not owns(task, token) then return {'already', '[]'} end
 if not owns(task, token) then return {'fenced'} end
 if task.sent ~= tonumber(ARGV[4]) then return {'gap'} end
 for i = 7, #ARGV do emit(ARGV[i]) end
