@@ -1,6 +1,7 @@
 """Durable LLM agents on Celery and Redis Streams: nothing that was said or done is lost."""
 
 from evented_agent.agents import Agent
+from evented_agent.background import Background
 from evented_agent.celery import EventedAgent, create_evented_agent
 from evented_agent.chunks import Chunk, Usage
 from evented_agent.durable import DurableAgent
@@ -37,7 +38,7 @@ from evented_agent.policies import (
     StepInfo,
     Verdict,
 )
-from evented_agent.results import RunInfo, RunResult
+from evented_agent.results import BackgroundTask, RunInfo, RunResult
 from evented_agent.runs import Runs
 from evented_agent.settings import Settings
 from evented_agent.stream import AsyncRunStream, RunStream
@@ -47,6 +48,8 @@ __all__ = [
     "Agent",
     "ApprovalRequest",
     "AsyncRunStream",
+    "Background",
+    "BackgroundTask",
     "BlockingCall",
     "Chunk",
     "ConfigurationError",

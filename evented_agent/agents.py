@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Unpack
 import pydantic_core
 
 from evented_agent import declaration
+from evented_agent.background import Background
 from evented_agent.declaration import AgentOptions, Instructions, ModelRef, Policy
 from evented_agent.memory import Memory, Window
 from evented_agent.models.protocol import Model, ToolChoice
@@ -45,6 +46,8 @@ class Agent:
     window: Window
     output_type: OutputType | None
     output_types: Mapping[str, OutputType]
+    background: Mapping[str, Background | None]
+    background_concurrency: int
     version: str
     _answering: declaration.Answering
 
@@ -144,6 +147,10 @@ class Agent:
     @property
     def tools_by_name(self) -> Mapping[str, Tool]:
         return {tool.name: tool for tool in self.tools}
+
+    def background_of(self, tool: Tool) -> Background | None:
+        """How calls of *tool* run in the background; None for never, whatever a model wishes."""
+        return self.background.get(tool.name, tool.background)
 
     def tool_named(self, name: str) -> Tool | None:
         return self.tools_by_name.get(name)

@@ -10,177 +10,42 @@ from typing import Any, ClassVar, Literal
 
 import pydantic_core
 from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
+
+from evented_agent.payloads import (
+    AbortPayload,
+    BackgroundPayload,
+    BackgroundProgressPayload,
+    DeltaPayload,
+    ErrorPayload,
+    FinishPayload,
+    ObjectPayload,
+    PartPayload,
+    StartPayload,
+    StepFinishPayload,
+    StepResetPayload,
+    StepStartPayload,
+    ToolAskPayload,
+    ToolCallPayload,
+    ToolDeniedPayload,
+    ToolErrorPayload,
+    ToolInputDeltaPayload,
+    ToolInputEndPayload,
+    ToolInputPayload,
+    ToolOutputPayload,
+    ToolResultPayload,
+    TopicResetPayload,
+)
+from evented_agent.payloads import (
+    ErrorInfo as ErrorInfo,
+)
+from evented_agent.payloads import (
+    Payload as Payload,
+)
+from evented_agent.payloads import (
+    Usage as Usage,
+)
 
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
-
-
-class Payload(BaseModel):
-    """Base of payloads: snake_case attributes here, camelCase keys on the wire."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="allow", frozen=True
-    )
-
-
-class Usage(Payload):
-    """Tokens, as the provider counted them; they add up over the steps of a run."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    total_tokens: int = 0
-    reasoning_tokens: int = 0
-    cached_input_tokens: int = 0
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            **{name: getattr(self, name) + getattr(other, name) for name in Usage.model_fields}
-        )
-
-
-class ErrorInfo(Payload):
-    """An error as data: the exception's class name and its text."""
-
-    name: str
-    message: str
-
-
-class StepResult(Payload):
-    """How a step ended and whether another follows."""
-
-    reason: str
-    is_continued: bool = False
-
-
-class Output(Payload):
-    """What a step or a run used; *object* is a finished run's structured output."""
-
-    usage: Usage = Usage()
-    object: Any = None
-
-
-class StartPayload(Payload):
-    id: str
-
-
-class StepStartPayload(Payload):
-    step: int
-
-
-class PartPayload(Payload):
-    id: str
-
-
-class DeltaPayload(Payload):
-    id: str
-    text: str
-
-
-class ToolInputPayload(Payload):
-    tool_call_id: str
-    tool_name: str
-
-
-class ToolInputDeltaPayload(Payload):
-    tool_call_id: str
-    args_text_delta: str
-
-
-class ToolInputEndPayload(Payload):
-    tool_call_id: str
-
-
-class ToolCallPayload(Payload):
-    tool_call_id: str
-    tool_name: str
-    args: dict[str, Any]
-
-
-class ToolOutputPayload(Payload):
-    tool_call_id: str
-    tool_name: str
-    output: Any
-
-
-class ToolResultPayload(Payload):
-    tool_call_id: str
-    tool_name: str
-    result: Any = None
-
-
-class ToolAskPayload(Payload):
-    """A call that waits for a person.
-
-    Where it was not approved yet, *args* are what the model wants; where its tool suspended it,
-    *suspend_payload* is what the tool asks, and *resume_schema* the JSON schema of the answer.
-    """
-
-    tool_call_id: str
-    tool_name: str
-    args: dict[str, Any] = {}
-    suspend_payload: Any = None
-    resume_schema: dict[str, Any] | None = None
-
-
-class Approval(Payload):
-    """A decision that a call must not run."""
-
-    approved: bool = False
-    reason: str | None = None
-    by: str | None = None
-
-
-class ToolDeniedPayload(Payload):
-    tool_call_id: str
-    tool_name: str
-    approval: Approval
-
-
-class ToolErrorPayload(Payload):
-    tool_call_id: str
-    tool_name: str
-    error: ErrorInfo
-
-
-class StepFinishPayload(Payload):
-    step: int
-    step_result: StepResult
-    output: Output = Output()
-
-
-class ObjectPayload(Payload):
-    """The structured output so far; the last one of a finished run is whole and valid."""
-
-    object: Any = None
-
-
-class FinishPayload(Payload):
-    step_result: StepResult
-    output: Output = Output()
-
-
-class ErrorPayload(Payload):
-    error: ErrorInfo
-
-
-class AbortPayload(Payload):
-    reason: str | None = None
-
-
-class StepResetPayload(Payload):
-    """Everything that *task* wrote from *from_seq* on is withdrawn and will come again."""
-
-    step: int
-    tool_call_id: str | None = None
-    from_seq: int
-    attempt: int
-    reason: str
-
-
-class TopicResetPayload(Payload):
-    """The reader starts over: forget everything read so far."""
-
-    reason: str
 
 
 class Chunk(BaseModel):
@@ -320,6 +185,51 @@ class ToolError(Chunk):
 class StepFinish(Chunk):
     type: Literal["step-finish"] = "step-finish"
     payload: StepFinishPayload
+
+
+class BackgroundTaskStarted(Chunk):
+    type: Literal["background-task-started"] = "background-task-started"
+    payload: BackgroundPayload
+
+
+class BackgroundTaskRunning(Chunk):
+    type: Literal["background-task-running"] = "background-task-running"
+    payload: BackgroundPayload
+
+
+class BackgroundTaskOutput(Chunk):
+    type: Literal["background-task-output"] = "background-task-output"
+    payload: BackgroundPayload
+
+
+class BackgroundTaskCompleted(Chunk):
+    type: Literal["background-task-completed"] = "background-task-completed"
+    payload: BackgroundPayload
+
+
+class BackgroundTaskFailed(Chunk):
+    type: Literal["background-task-failed"] = "background-task-failed"
+    payload: BackgroundPayload
+
+
+class BackgroundTaskCancelled(Chunk):
+    type: Literal["background-task-cancelled"] = "background-task-cancelled"
+    payload: BackgroundPayload
+
+
+class BackgroundTaskSuspended(Chunk):
+    type: Literal["background-task-suspended"] = "background-task-suspended"
+    payload: BackgroundPayload
+
+
+class BackgroundTaskResumed(Chunk):
+    type: Literal["background-task-resumed"] = "background-task-resumed"
+    payload: BackgroundPayload
+
+
+class BackgroundTaskProgress(Chunk):
+    type: Literal["background-task-progress"] = "background-task-progress"
+    payload: BackgroundProgressPayload
 
 
 class Object(Chunk):

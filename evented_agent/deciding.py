@@ -123,6 +123,20 @@ class Deciding(Looking):
         except InvalidArguments as error:
             raise InvalidDecision(pending.run_id, str(error)) from None
 
+    def cancel(self, task_id: str, *, reason: str = "Somebody cancelled it.") -> bool:
+        """End a background call, ``<run id>:<tool call id>``; the model is told. Durable on return.
+
+        Returns False if it had ended before.  Raises `RunNotFound`, `RunDeleted`.
+        """
+        self._may_block("cancel")
+        run_id, _, call = task_id.partition(":")
+        return self.ledger.send(people.cancel(self.keys, run_id, call=call, reason=reason))
+
+    async def acancel(self, task_id: str, *, reason: str = "Somebody cancelled it.") -> bool:
+        """`cancel` for the running event loop."""
+        run_id, _, call = task_id.partition(":")
+        return await self.ledger.asend(people.cancel(self.keys, run_id, call=call, reason=reason))
+
     def retry(self, run_id: str) -> RunStream:
         """Let a failed run go on where it failed, with what was completed; durable on return.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypedDict
 
+from evented_agent.background import Background, background_of
 from evented_agent.errors import DeclarationError
 from evented_agent.memory import Memory, Window
 from evented_agent.models.protocol import Model, ToolChoice
@@ -47,6 +48,10 @@ class AgentOptions(TypedDict, total=False):
         output_type: What the answer must be: a pydantic model, a dataclass or a TypedDict. A
             wrong answer is put before the model once more, then the run fails.
         output_types: Others that a run may choose: ``output_type=Invoice``, or by its name.
+        background: How calls of tools run in the background, by name, instead of what the tools
+            declare; False keeps them in the foreground.
+        background_concurrency: How many background calls of this agent run at a time, in all of
+            its runs; 5, unless given.
     """
 
     prepare_step: PrepareStep
@@ -61,6 +66,8 @@ class AgentOptions(TypedDict, total=False):
     window: Window
     output_type: Any
     output_types: Sequence[Any]
+    background: Mapping[str, bool | Background]
+    background_concurrency: int
 
 
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -178,6 +185,15 @@ def more(id_: str, given: Mapping[str, Any]) -> dict[str, Any]:
         "memory": given.get("memory"),
         "window": window(id_, given.get("window")),
         **outputs(id_, given.get("output_type"), given.get("output_types", ())),
+        "background": MappingProxyType(
+            {
+                name: background_of(made, f"Agent {id_!r}, tool {name!r}")
+                for name, made in given.get("background", {}).items()
+            }
+        ),
+        "background_concurrency": whole(
+            id_, "background_concurrency", given.get("background_concurrency", 5), least=1
+        ),
     }
 
 

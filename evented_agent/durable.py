@@ -23,7 +23,7 @@ from evented_agent.listing import RunPage
 from evented_agent.messages import Input, Message, dump_messages, parse_messages
 from evented_agent.options import RunOptions
 from evented_agent.policies import Pending
-from evented_agent.results import RunInfo, RunResult
+from evented_agent.results import BackgroundTask, RunInfo, RunResult
 from evented_agent.runs import Runs, record_fields
 from evented_agent.settings import milliseconds
 from evented_agent.stream import AsyncRunStream, RunStream, Starting
@@ -31,6 +31,9 @@ from evented_agent.topic import Cursor
 
 #: Ids of the caller that runs are found by, and the most characters of one.
 LABELS, MOST_LABEL = ("thread_id", "resource_id"), 256
+
+#: Seconds that deferred calls may take between two turns with ``until_idle=True``.
+UNTIL_IDLE = 300.0
 
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
@@ -45,6 +48,9 @@ class StreamOptions(TypedDict, total=False):
         resource_id: Whose run it is.
         when_busy: What to do while another run has its turn in the thread: "queue" for it, "reject"
             this call with `ThreadBusy`, "interrupt" the other, or run in "parallel".
+        until_idle: Stay with the run's deferred calls, and the turns that follow them, until there
+            are none: True, or for how long at most they may take between two turns (seconds or a
+            timedelta; 5 minutes). Without it the end waits as their tools' ``wait_timeout`` says.
         deadline: Seconds, or a timedelta, after which the run is aborted, wherever it is.
         queue: The Celery queue, by default that of the settings. Name another one in
             ``app.conf.evented_agent_queues``, so that its workers know that they serve agents.
@@ -76,6 +82,7 @@ class StreamOptions(TypedDict, total=False):
     tool_call_concurrency: int
     require_tool_approval: bool | str
     when_busy: Literal["queue", "reject", "interrupt", "parallel"]
+    until_idle: bool | float | timedelta
     deadline: float | timedelta
     stop_when: str | list[str]
     prepare_step: str
@@ -234,6 +241,20 @@ class DurableAgent:
     async def apending(self, **wanted: Any) -> list[Pending]:
         return await self._runs.apending(agent=self.agent.id, **wanted)
 
+    def background_tasks(self, run_id: str) -> list[BackgroundTask]:
+        """The background calls of a run; see `Runs.background_tasks`."""
+        return self._runs.background_tasks(run_id)
+
+    async def abackground_tasks(self, run_id: str) -> list[BackgroundTask]:
+        return await self._runs.abackground_tasks(run_id)
+
+    def cancel(self, task_id: str, **why: Any) -> bool:
+        """End a background call; see `Runs.cancel`."""
+        return self._runs.cancel(task_id, **why)
+
+    async def acancel(self, task_id: str, **why: Any) -> bool:
+        return await self._runs.acancel(task_id, **why)
+
     def retry(self, run_id: str) -> RunStream:
         """Let a failed run go on where it failed; see `Runs.retry`."""
         return self._door().retry(run_id)
@@ -304,8 +325,13 @@ class DurableAgent:
         plain.pop("close_on_suspend", None)
         if isinstance(plain.get("stop_when"), str):
             plain["stop_when"] = [plain["stop_when"]]
-        if isinstance(plain.get("deadline"), timedelta):
-            plain["deadline"] = plain["deadline"].total_seconds()
+        for name in ("deadline", "until_idle"):
+            if isinstance(plain.get(name), timedelta):
+                plain[name] = plain[name].total_seconds()
+        if plain.get("until_idle") is True:
+            plain["until_idle"] = UNTIL_IDLE
+        elif plain.get("until_idle") is False:
+            del plain["until_idle"]
         wanted = plain.get("output_type")
         if wanted is not None:
             plain["output_type"] = self._output_name(wanted)

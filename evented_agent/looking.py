@@ -14,7 +14,15 @@ from evented_agent.messages import Message
 from evented_agent.options import RunOptions
 from evented_agent.outputs import OutputType
 from evented_agent.policies import Pending
-from evented_agent.results import RunInfo, RunResult, info_of, is_waiting, result_of
+from evented_agent.results import (
+    BackgroundTask,
+    RunInfo,
+    RunResult,
+    background_of,
+    info_of,
+    is_waiting,
+    result_of,
+)
 
 #: The statuses of runs in which a call may wait for a person.
 MAY_WAIT = ("suspended", "running")
@@ -47,22 +55,27 @@ class Looking(Connected):
         elsewhere it is plain JSON.
         """
         self._may_block("result")
+        record, entries = self._journal(run_id)
+        return result_of(record, entries, self._output_type(record))
+
+    async def aresult(self, run_id: str) -> RunResult:
+        """`result` for the running event loop."""
+        record, entries = await self._ajournal(run_id)
+        return result_of(record, entries, self._output_type(record))
+
+    def _journal(self, run_id: str) -> tuple[Record, Sequence[bytes]]:
         record = self.ledger.send(operations.read(self.keys, run_id, journal=True))
         names = _pointers(record.entries)
         blobs = self.keys.of(run_id).blobs
         found = self.ledger.fetch_blobs(blobs, names) if names else []
-        return self._result(record, found)
+        return record, _filled(record.entries, found)
 
-    async def aresult(self, run_id: str) -> RunResult:
-        """`result` for the running event loop."""
+    async def _ajournal(self, run_id: str) -> tuple[Record, Sequence[bytes]]:
         record = await self.ledger.asend(operations.read(self.keys, run_id, journal=True))
         names = _pointers(record.entries)
         blobs = self.keys.of(run_id).blobs
         found = await self.ledger.afetch_blobs(blobs, names) if names else []
-        return self._result(record, found)
-
-    def _result(self, record: Record, found: Sequence[Any]) -> RunResult:
-        return result_of(record, _filled(record.entries, found), self._output_type(record))
+        return record, _filled(record.entries, found)
 
     def _output_type(self, record: Record) -> OutputType | None:
         agent = self.agents.get(record.fields["agent"])
@@ -109,6 +122,20 @@ class Looking(Connected):
         """`pending` for the running event loop."""
         found = [await self.aruns(status=each, limit=limit, **chosen) for each in MAY_WAIT]
         return oldest_first(found)
+
+    def background_tasks(self, run_id: str) -> list[BackgroundTask]:
+        """The background calls of a run, in the model's order.
+
+        Raises `RunNotFound`, `RunDeleted`.
+        """
+        self._may_block("background_tasks")
+        record, entries = self._journal(run_id)
+        return background_of(record, entries)
+
+    async def abackground_tasks(self, run_id: str) -> list[BackgroundTask]:
+        """`background_tasks` for the running event loop."""
+        record, entries = await self._ajournal(run_id)
+        return background_of(record, entries)
 
     def thread(self, thread_id: str, *, resource_id: str | None = None) -> list[Message]:
         """The conversation that runs with this *thread_id* and *resource_id* have had so far.

@@ -14,6 +14,7 @@ from evented_agent.chunks import ErrorInfo, Usage
 from evented_agent.messages import (
     AssistantMessage,
     Message,
+    SystemMessage,
     ToolCall,
     ToolMessage,
     UserMessage,
@@ -27,7 +28,7 @@ _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=F
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A completed model call."""
+    """A completed model call; *seen* is how much of the journal the model had been shown."""
 
     step: int
     texts: Sequence[str]
@@ -37,6 +38,7 @@ class Turn:
     reasoning: str = ""
     model: str = ""
     provider: Mapping[str, Any] = field(default_factory=dict)
+    seen: int = 0
 
     @property
     def text(self) -> str:
@@ -53,7 +55,7 @@ class Denied:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a tool call came to."""
+    """What a tool call came to; *is_placeholder* until a deferred call has come to something."""
 
     step: int
     call: str
@@ -61,6 +63,7 @@ class Result:
     result: Any = None
     error: ErrorInfo | None = None
     denied: Denied | None = None
+    is_placeholder: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +92,14 @@ class Decided:
     """A step's end task decided what follows.
 
     *feedback* is put before the model as what a user said; after an *is_last* one the run ends.
+    *notice* tells the model what has become of deferred calls; a new turn begins with it.
     """
 
     step: int
     follows: str
     feedback: str | None = None
     is_last: bool = False
+    notice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,7 @@ class Step:
     turn: Turn
     results: Mapping[str, Result] = field(default_factory=dict)
     decided: Decided | None = None
+    deferred: frozenset[str] = frozenset()
 
     @property
     def number(self) -> int:
@@ -131,6 +137,20 @@ class State:
 
     steps: Sequence[Step] = ()
     history: Sequence[Message] = ()
+    #: Deferred calls that came to something which no model call has been shown.
+    arrived: Sequence[Result] = ()
+
+    @property
+    def outstanding(self) -> Sequence[Result]:
+        """The placeholders of deferred calls that have come to nothing yet."""
+        results = (result for step in self.steps for result in step.results.values())
+        return [result for result in results if result.is_placeholder]
+
+    @property
+    def turn_start(self) -> int:
+        """The first step of the turn that is under way: the run's, or a follow-up."""
+        noticed = [step.number for step in self.steps[:-1] if step.decided and step.decided.notice]
+        return noticed[-1] + 1 if noticed else 1
 
     @property
     def usage(self) -> Usage:
@@ -154,13 +174,17 @@ class State:
             said.extend(_tool_message(step.results[id_]) for id_ in answered)
             if step.decided is not None and step.decided.feedback is not None:
                 said.append(UserMessage(content=step.decided.feedback))
+            if step.decided is not None and step.decided.notice is not None:
+                said.append(SystemMessage(content=step.decided.notice))
         return said
 
     def closed_messages(self) -> list[Message]:
         """`messages`, every call answered: no model takes a conversation with open calls."""
         steps = [replace(step, results=_all_results(step)) for step in self.steps]
         said = [step for step in steps if step.turn.text or step.turn.calls]
-        return State(said).messages()
+        # Notices are for the run itself; the results that they tell of are in their places.
+        messages = State(said).messages()
+        return [message for message in messages if not isinstance(message, SystemMessage)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,32 +211,57 @@ def fold(entries: Iterable[bytes | str]) -> State:
 
     Raises `ValueError` for an entry that is not one of ours; nothing is guessed.
     """
-    steps: list[Step] = []
-    history: Sequence[Message] = ()
-    for stored in entries:
-        match load_entry(stored):
+    folding = _Folding()
+    for at, stored in enumerate(entries):
+        folding.take(at, load_entry(stored))
+    return folding.state()
+
+
+class _Folding:
+    """A state taking shape."""
+
+    def __init__(self) -> None:
+        self._steps: list[Step] = []
+        self._history: Sequence[Message] = ()
+        self._arrived: dict[int, Result] = {}
+
+    def take(self, at: int, entry: Entry) -> None:
+        """Take in the entry that stands at *at* in the journal."""
+        match entry:
             case History(messages):
-                history = messages
-            case Turn() as turn:
-                steps.append(Step(turn))
-            case Result() as result:
-                at = _position(steps, result)
-                results = {**steps[at].results, result.call: result}
-                steps[at] = replace(steps[at], results=results)
-            case Resumed() as resumed:
-                steps[-1:] = [_edited(step, resumed) for step in steps[-1:]]
-            case Decided() as decided:
-                steps[-1:] = [replace(step, decided=decided) for step in steps[-1:]]
+                self._history = messages
+            case Turn():
+                self._steps.append(Step(entry))
+            case Result():
+                self._answer(at, entry)
+            case Resumed():
+                self._steps = [_edited(step, entry) for step in self._steps]
+            case Decided():
+                self._steps[-1:] = [replace(step, decided=entry) for step in self._steps[-1:]]
             case Suspension():
                 pass
-    return State(tuple(steps), history)
+
+    def state(self) -> State:
+        seen = self._steps[-1].turn.seen if self._steps else 0
+        arrived = [each for at, each in self._arrived.items() if at >= seen]
+        return State(tuple(self._steps), self._history, arrived)
+
+    def _answer(self, at: int, result: Result) -> None:
+        place = _position(self._steps, result)
+        step = self._steps[place]
+        before = step.results.get(result.call)
+        if before is not None and before.is_placeholder:
+            self._arrived[at] = result
+        deferred = step.deferred | ({result.call} if result.is_placeholder else set())
+        results = {**step.results, result.call: result}
+        self._steps[place] = replace(step, results=results, deferred=deferred)
 
 
 def decide(state: State, *, max_steps: int, is_stopped: bool = False) -> Decision:
     """Say what follows; *is_stopped* is the answer of the agent's stop conditions.
 
-    A run ends when the model asks for no tool, at *max_steps* model calls, when it is stopped, or
-    after a step that was to be the last; calls that were asked for are always answered first.
+    A turn ends when the model asks for no tool, at *max_steps* model calls of it, when it is
+    stopped, or after a step that was to be the last; calls are always answered first.
     """
     if not state.steps:
         return CallModel(1)
@@ -223,7 +272,7 @@ def decide(state: State, *, max_steps: int, is_stopped: bool = False) -> Decisio
         return FinishRun(last.turn.reason)
     before = state.steps[-2].decided if len(state.steps) > 1 else None
     was_last = before is not None and before.is_last
-    if is_stopped or was_last or last.number >= max_steps:
+    if is_stopped or was_last or last.number - state.turn_start + 1 >= max_steps:
         return FinishRun("tool-calls")
     return CallModel(last.number + 1)
 
@@ -255,11 +304,15 @@ def _dump_decided(entry: Decided) -> dict[str, Any]:
     stored: dict[str, Any] = {"k": "decision", "step": entry.step, "follows": entry.follows}
     if entry.feedback is not None:
         stored |= {"feedback": entry.feedback, "last": entry.is_last}
+    if entry.notice is not None:
+        stored["notice"] = entry.notice
     return stored
 
 
 def _dump_result(result: Result) -> dict[str, Any]:
     named = {"k": "result", "step": result.step, "call": result.call, "name": result.name}
+    if result.is_placeholder:
+        return {**named, "result": result.result, "placeholder": True}
     if result.denied is not None:
         return {**named, "denied": {"reason": result.denied.reason, "by": result.denied.by}}
     if result.error is not None:
@@ -278,8 +331,9 @@ def _dump_turn(turn: Turn) -> dict[str, Any]:
         "reasoning": turn.reasoning,
         "model": turn.model,
         "provider": dict(turn.provider),
+        "seen": turn.seen,
     }
-    return {name: value for name, value in stored.items() if value not in ({}, [], "")}
+    return {name: value for name, value in stored.items() if value not in ({}, [], "", 0)}
 
 
 def load_entry(stored: bytes | str) -> Entry:
@@ -303,7 +357,8 @@ def _loaded(entry: Any) -> Entry:
             return Resumed(*place, entry.get("data"), entry.get("by"))
         case "decision":
             feedback, is_last = entry.get("feedback"), entry.get("last", False)
-            return Decided(entry["step"], entry["follows"], feedback, is_last)
+            told = (feedback, is_last, entry.get("notice"))
+            return Decided(entry["step"], entry["follows"], *told)
         case "history":
             return History(load_messages(entry["messages"]))
         case kind:
@@ -314,7 +369,8 @@ def _load_result(entry: Mapping[str, Any]) -> Result:
     error = ErrorInfo(**entry["error"]) if "error" in entry else None
     denied = Denied(**entry["denied"]) if "denied" in entry else None
     place = (entry["step"], entry["call"], entry["name"])
-    return Result(*place, entry.get("result"), error, denied)
+    is_placeholder = entry.get("placeholder", False)
+    return Result(*place, entry.get("result"), error, denied, is_placeholder)
 
 
 def _load_turn(entry: Mapping[str, Any]) -> Turn:
@@ -327,6 +383,7 @@ def _load_turn(entry: Mapping[str, Any]) -> Turn:
         reasoning=entry.get("reasoning", ""),
         model=entry.get("model", ""),
         provider=entry.get("provider", {}),
+        seen=entry.get("seen", 0),
     )
 
 

@@ -44,13 +44,15 @@ class ToolCall(_Part):
     """A model's wish to call a tool.
 
     *arguments* is the parsed JSON object; where the model wrote no valid JSON object it is empty
-    and *invalid* holds the raw text, so that the model can be told.
+    and *invalid* holds the raw text, so that the model can be told. *background* is how the model
+    wishes that the call is run.
     """
 
     id: str
     name: str
     arguments: dict[str, Any] = Field(default_factory=dict)
     invalid: str | None = None
+    background: dict[str, Any] | None = None
 
 
 class AssistantMessage(_Part):

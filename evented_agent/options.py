@@ -25,6 +25,7 @@ class RunOptions(BaseModel):
     prepare_step: str | None = None
     output_type: str | None = None
     when_busy: Literal["queue", "reject", "interrupt", "parallel"] = "queue"
+    until_idle: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     deadline: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     context: Any = None
 

@@ -10,8 +10,8 @@ import pydantic_core
 from evented_agent.chunks import ErrorInfo, Usage
 from evented_agent.ledger.fleet import LiveWorker
 from evented_agent.ledger.records import Record, Suspended, Task
-from evented_agent.loop import State, Step, fold
-from evented_agent.messages import Message, load_messages
+from evented_agent.loop import Result, State, Step, fold
+from evented_agent.messages import Message, ToolCall, load_messages
 from evented_agent.outputs import InvalidOutput, OutputType, partial
 from evented_agent.policies import Pending
 
@@ -21,6 +21,28 @@ ENDED = frozenset({"finished", "failed", "aborted"})
 
 #: A task that waits for so long (ms) for a worker is worth a word.
 WAITING_MS = 3_000
+
+
+BackgroundStatus = Literal["pending", "running", "suspended", "completed", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class BackgroundTask:
+    """A background call; *task_id* is ``<run id>:<tool call id>``.
+
+    *result* is what a completed one returned, *error* why one failed or was cancelled.
+    """
+
+    task_id: str
+    run_id: str
+    agent: str
+    tool_call_id: str
+    tool_name: str
+    args: Mapping[str, Any]
+    status: BackgroundStatus
+    step: int
+    result: Any = None
+    error: ErrorInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +106,9 @@ class RunResult:
 def info_of(record: Record, workers: Sequence[LiveWorker] = ()) -> RunInfo:
     """Read a record as people want it."""
     fields = record.fields
-    running = next((task.owner for task in record.tasks if task.state == "running"), None)
+    running = [task for task in record.tasks if task.state == "running"]
+    # Whoever works on the step that is under way comes first.
+    running.sort(key=lambda task: task.background == "deferred")
     created = _time(fields["created"])
     assert created is not None
     return RunInfo(
@@ -100,7 +124,7 @@ def info_of(record: Record, workers: Sequence[LiveWorker] = ()) -> RunInfo:
         ended_at=_time(fields.get("ended")),
         thread_id=fields.get("thread"),
         resource_id=fields.get("resource"),
-        worker=running,
+        worker=running[0].owner if running else None,
         waiting_for=waiting_for(record, workers),
         finish_reason=fields.get("finish_reason"),
         error=_error(fields),
@@ -174,6 +198,49 @@ def _output(fields: Mapping[str, str], state: State, output_type: OutputType | N
     except InvalidOutput:
         # The type has changed since the run finished.
         return partial(answer)
+
+
+def background_of(record: Record, entries: Iterable[bytes]) -> list[BackgroundTask]:
+    """The background calls of a run: the deferred ones, and those that are awaited now."""
+    live = {task.call: task for task in record.tasks if task.background is not None}
+    found = []
+    for step in fold(entries).steps:
+        for call in step.turn.calls:
+            if call.id in step.deferred or call.id in live:
+                result = step.results.get(call.id)
+                found.append(_background(record, call, step.number, result, live.get(call.id)))
+    return found
+
+
+def _background(
+    record: Record, call: ToolCall, step: int, result: Result | None, task: Task | None
+) -> BackgroundTask:
+    is_open = result is None or result.is_placeholder
+    return BackgroundTask(
+        task_id=f"{record.run_id}:{call.id}",
+        run_id=record.run_id,
+        agent=record.fields["agent"],
+        tool_call_id=call.id,
+        tool_name=call.name,
+        args=call.arguments,
+        status=_background_status(result, task),
+        step=step,
+        result=None if is_open or result is None else result.result,
+        error=result.error if result is not None else None,
+    )
+
+
+def _background_status(result: Result | None, task: Task | None) -> BackgroundStatus:
+    if result is None or result.is_placeholder:
+        if task is None:
+            # The run has ended, and nobody waits for the call any more.
+            return "cancelled"
+        states: dict[str, BackgroundStatus] = {"running": "running", "suspended": "suspended"}
+        return states.get(task.state, "pending")
+    if result.error is None and result.denied is None:
+        return "completed"
+    is_cancelled = result.error is not None and result.error.name in ("Cancelled", "Dropped")
+    return "cancelled" if is_cancelled else "failed"
 
 
 def is_waiting(record: Record) -> bool:

@@ -22,6 +22,7 @@ class Settings:
         topic_ttl: How long chunks are kept after a run ended.
         record_ttl: How long the record and the result are kept after a run ended.
         thread_ttl: How long a conversation is kept after its last run.
+        background_concurrency: How many background calls run at a time, of all agents.
         max_bytes: The most that an input, a tool's result, a chunk or a model's turn may have.
         allow_eviction: Start although Redis may evict keys, which loses runs.
     """
@@ -35,6 +36,7 @@ class Settings:
     topic_ttl: timedelta = timedelta(days=1)
     record_ttl: timedelta = timedelta(days=7)
     thread_ttl: timedelta = timedelta(days=90)
+    background_concurrency: int = 10
     max_bytes: int = MIB
     allow_eviction: bool = False
 

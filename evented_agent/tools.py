@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, cast, overloa
 import pydantic
 import pydantic_core
 
+from evented_agent.background import Background, background_of
 from evented_agent.signatures import (
     JsonSchema,
     arguments_model,
@@ -157,6 +158,7 @@ class Tool(Generic[P, R]):
     requires_approval: bool | ApprovalPolicy
     expiry: float
     on_expiry: OnExpiry
+    background: Background | None
     _arguments: type[pydantic.BaseModel]
     _argument_names: tuple[str, ...]
 
@@ -220,6 +222,7 @@ def tool(
     requires_approval: bool | ApprovalPolicy = False,
     expiry: float = EXPIRY,
     on_expiry: OnExpiry = "decline",
+    background: bool | Background = False,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 
 
@@ -236,6 +239,7 @@ def tool(
     requires_approval: bool | ApprovalPolicy = False,
     expiry: float = EXPIRY,
     on_expiry: OnExpiry = "decline",
+    background: bool | Background = False,
 ) -> Any:
     """Declare that a model may call this function, ``def`` or ``async def``.
 
@@ -250,6 +254,9 @@ def tool(
     waits until a person approves or declines it. After *expiry* seconds without a decision a call
     counts as declined, or the run fails, as *on_expiry* says.
 
+    With *background*, calls run beside the run's steps: the model gets a placeholder at once and
+    is told when the result is there. See `Background`.
+
     Raises `DeclarationError` for what could not work, saying what to change.
     """
     policy = {"timeout": timeout, "retries": retries, "on_crash": on_crash, "isolate": isolate}
@@ -259,7 +266,8 @@ def tool(
         _check_function(function, isolate=isolate)
         _check_policy(function, **policy)
         _check_people(function, **people)
-        return _make(function, name, description, policy | people)
+        apart = background_of(background, f"@tool on {place_of(function)}")
+        return _make(function, name, description, policy | people | {"background": apart})
 
     return declare if function is None else declare(function)
 

@@ -15,11 +15,11 @@ from evented_agent.chunks import (
     ToolOutputDenied,
     ToolResult,
     TopicReset,
-    TopicResetPayload,
     decode,
 )
 from evented_agent.errors import RunExpired
 from evented_agent.ledger.records import Record
+from evented_agent.payloads import TopicResetPayload
 
 _START = "0-0"
 #: The largest second half of an entry id: "after that number, whoever wrote it".

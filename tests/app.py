@@ -15,7 +15,7 @@ from celery import Celery
 from evented_agent import Agent, RunEvent, Settings, ToolContext, tool
 from evented_agent.celery import create_evented_agent
 from evented_agent.errors import ModelError
-from evented_agent.messages import ToolCall, ToolMessage
+from evented_agent.messages import SystemMessage, ToolCall, ToolMessage
 from evented_agent.models.protocol import ModelRequest
 from evented_agent.testing import Say, ScriptedModel, tool_call
 from tests.words import TEXT
@@ -138,6 +138,32 @@ async def transfer(ctx: ToolContext, seconds: float) -> str:
     mark("transfer", f"{ctx.idempotency_key} {ctx.attempt}")
     await asyncio.sleep(seconds)
     return f"transferred in attempt {ctx.attempt}"
+
+
+@tool(background=True)
+async def report(ctx: ToolContext, seconds: float) -> str:
+    """Write a report beside the chat."""
+    mark("report", str(ctx.attempt))
+    await asyncio.sleep(seconds)
+    return f"written in attempt {ctx.attempt}"
+
+
+@tool(background=True)
+def block_apart(ctx: ToolContext, seconds: float) -> str:
+    """Work on in a thread, whatever becomes of the run."""
+    mark("block_apart", "begun")
+    time.sleep(seconds)
+    mark("block_apart", "ended")
+    return "blocked"
+
+
+@tool(background=True)
+async def crowd(n: int) -> int:
+    """Be one of many."""
+    mark("crowd", f"in {n}")
+    await asyncio.sleep(0.05)
+    mark("crowd", f"out {n}")
+    return n
 
 
 @tool(retries=2)
@@ -337,6 +363,21 @@ toolbox = Agent(
         *(die, hang, hold, hold_apart, die_apart, hog, misbehave, amisbehave),
     ],
 )
+
+
+def _chat(request: ModelRequest) -> str:
+    if isinstance(request.messages[-1], SystemMessage):
+        return f"The report: {_results(request)[0].result}."
+    return "It is being written."
+
+
+writer = Agent(id="writer", model=ScriptedModel([_each_tool, _chat]), tools=[report, block_apart])
+crowded = Agent(
+    id="crowd",
+    model=ScriptedModel([_each_tool, _chat]),
+    tools=[crowd],
+    background_concurrency=100,
+)
 fallback = Agent(
     id="fallback",
     model=[
@@ -402,6 +443,8 @@ evented = {
         hello,
         toolbox,
         fallback,
+        writer,
+        crowded,
         failing,
         loop10,
         careful,

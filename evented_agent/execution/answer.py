@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from evented_agent.background import ARGUMENT
 from evented_agent.loop import Turn
 from evented_agent.messages import ToolCall
 from evented_agent.models.protocol import (
@@ -79,7 +80,7 @@ class Answer:
     def calls(self) -> list[ToolCall]:
         return [call.parsed() for call in self._calls.values()]
 
-    def turn(self, *, model: str, reason: str | None = None) -> Turn:
+    def turn(self, *, model: str, reason: str | None = None, seen: int = 0) -> Turn:
         """The turn so far; *reason* for one that was cut short, without its half-made calls."""
         list(self._end_part())
         ended = self.ended
@@ -92,6 +93,7 @@ class Answer:
             reasoning="".join(self._reasoning),
             model=model,
             provider=dict(ended.provider) if ended else {},
+            seen=seen,
         )
 
     def _say(self, kind: str, text: str, part: int) -> Iterator[Said]:
@@ -144,7 +146,9 @@ class _Call:
             arguments = None
         if not isinstance(arguments, dict):
             return ToolCall(id=self.id, name=self.name, invalid=text[:2000])
-        return ToolCall(id=self.id, name=self.name, arguments=arguments)
+        wish = arguments.pop(ARGUMENT, None)
+        background = wish if isinstance(wish, dict) else None
+        return ToolCall(id=self.id, name=self.name, arguments=arguments, background=background)
 
 
 _NO_USAGE = AnswerEnded("other").usage

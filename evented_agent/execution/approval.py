@@ -1,13 +1,16 @@
 """Which calls wait for a person, and what that person is shown."""
 
 import logging
+from dataclasses import dataclass, field
 
 import pydantic_core
 
-from evented_agent.chunks import encode
+from evented_agent.background import Background
+from evented_agent.chunks import ErrorInfo, encode
 from evented_agent.execution.attempt import Attempt
+from evented_agent.execution.background import placeholder, plan, tell
 from evented_agent.ledger.records import NewTask
-from evented_agent.loop import Turn
+from evented_agent.loop import Result, Turn
 from evented_agent.messages import ToolCall
 from evented_agent.tools import ApprovalPolicy, ApprovalRequest, InvalidArguments, Tool
 
@@ -17,24 +20,61 @@ logger = logging.getLogger(__name__)
 MOST_ARGS = 32 * 1024
 
 
-async def next_tasks(attempt: Attempt, turn: Turn) -> list[NewTask]:
-    """One task for each call, with the policy that any worker or script may have to apply."""
-    return [await _tool_task(attempt, turn.step, call) for call in turn.calls]
+@dataclass(slots=True)
+class Following:
+    """What a turn's calls lead to: tasks, and results that are known at once."""
+
+    tasks: list[NewTask] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
 
 
-async def _tool_task(attempt: Attempt, step: int, call: ToolCall) -> NewTask:
+async def next_tasks(attempt: Attempt, turn: Turn) -> Following:
+    """One task for each call, with the policy that any worker or script may have to apply.
+
+    Readers are told of those in the background, whose results for the moment are placeholders.
+    """
+    following = Following()
+    for call in turn.calls:
+        tool = attempt.agent.tool_named(call.name)
+        made = None if tool is None else await plan(attempt, tool, call)
+        if isinstance(made, str):
+            following.results.append(_refused(attempt, turn.step, call, made))
+            continue
+        following.tasks.append(await _tool_task(attempt, turn.step, call, made))
+        if made is not None:
+            tell(attempt, "started", call, args=call.arguments)
+            if made.disposition == "deferred":
+                following.results.append(placeholder(attempt, turn.step, call))
+    return following
+
+
+def _refused(attempt: Attempt, step: int, call: ToolCall, why: str) -> Result:
+    error = ErrorInfo(name="TooManyCalls", message=why)
+    payload = {"toolCallId": call.id, "toolName": call.name, "error": error.model_dump()}
+    attempt.output.put("tool-error", payload)
+    return Result(step, call.id, call.name, error=error)
+
+
+async def _tool_task(
+    attempt: Attempt, step: int, call: ToolCall, made: Background | None
+) -> NewTask:
     key = f"{step}:tool:{call.id}"
     tool = attempt.agent.tool_named(call.name)
     if tool is None:
         return NewTask(key=key, kind="tool", step=step, call=call.id, tool=call.name)
+    timeout, retries = tool.timeout, tool.retries
+    if made is not None:
+        timeout = timeout if made.timeout is None else made.timeout
+        retries = retries if made.retries is None else made.retries
     return NewTask(
         key=key,
         kind="tool",
         step=step,
         call=call.id,
         tool=call.name,
-        timeout_ms=None if tool.timeout is None else int(tool.timeout * 1000),
-        most_retries=tool.retries,
+        timeout_ms=None if timeout is None else int(timeout * 1000),
+        most_retries=retries,
+        background=None if made is None else made.disposition,
         on_crash=tool.on_crash,
         args=_shown(call),
         expiry_ms=int(tool.expiry * 1000),

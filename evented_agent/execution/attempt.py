@@ -13,7 +13,7 @@ from evented_agent.execution.output import PATIENCE, Output
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.operations import Worker, heartbeat
-from evented_agent.ledger.records import Claim, Fenced, Task, Work
+from evented_agent.ledger.records import Claim, Due, Fenced, Task, Work
 from evented_agent.options import RunOptions
 from evented_agent.outputs import OutputType
 from evented_agent.policies import is_async
@@ -90,6 +90,8 @@ class Attempt:
         self.task: Task = claim.task
         self.agent = process.agents[claim.agent]
         self.in_thread = in_thread
+        #: Messages for tasks of other runs, to be sent with those that follow this one.
+        self.sends: list[Due] = []
         self.lease = Lease(
             claim.task,
             seconds=process.settings.lease_ms / 1000,

@@ -1,12 +1,17 @@
 """The end of a step: decide what follows, or finish the run."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pydantic_core
 
+from evented_agent.background import Background
+from evented_agent.chunks import ErrorInfo
 from evented_agent.execution.approval import next_tasks
 from evented_agent.execution.attempt import Again, Attempt, Done, Ending
+from evented_agent.execution.background import notice_of, task_id
+from evented_agent.execution.background import tell as tell_background
 from evented_agent.execution.failure import failed_run
 from evented_agent.execution.hooks import tell
 from evented_agent.execution.threads import save_thread
@@ -17,13 +22,14 @@ from evented_agent.loop import (
     Decided,
     Decision,
     FinishRun,
+    Result,
     State,
     Step,
     decide,
     dump_entry,
     fold,
 )
-from evented_agent.messages import ToolMessage
+from evented_agent.messages import ToolCall, ToolMessage
 from evented_agent.outputs import InvalidOutput
 from evented_agent.policies import StepInfo, StopCondition, Verdict
 
@@ -36,6 +42,8 @@ class _Plan:
     entry: Decided
     output: Any = None
     invalid: InvalidOutput | None = None
+    dropped: Sequence[Result] = ()
+    is_idle: bool = False
 
 
 async def run_end(attempt: Attempt) -> Done | Again:
@@ -43,10 +51,15 @@ async def run_end(attempt: Attempt) -> Done | Again:
     state = fold(await attempt.entries())
     plan = await _plan(attempt, state)
     step = str(attempt.task.step)
-    if again := await tell(attempt, "step", state, of=step, info=step_info(state)):
+    again = None
+    if not _was_idle(state):
+        again = await tell(attempt, "step", state, of=step, info=step_info(state))
+    if again is not None:
         return again
     if plan.invalid is not None:
         return await failed_run(attempt, state, plan.invalid)
+    if plan.is_idle:
+        return Done(await _idle(attempt, state, plan))
     if isinstance(plan.decision, FinishRun):
         return await _finish(attempt, state, plan, plan.decision.reason)
     attempt.close()
@@ -54,9 +67,43 @@ async def run_end(attempt: Attempt) -> Done | Again:
 
 
 async def _plan(attempt: Attempt, state: State) -> _Plan:
+    """What follows: the turn goes on, deferred calls have a say, or the run is done."""
+    plan = _Plan(FinishRun(state.steps[-1].turn.reason), Decided(attempt.task.step, "finish"))
+    if not _was_idle(state):
+        plan = await _plan_turn(attempt, state)
+    if not isinstance(plan.decision, FinishRun):
+        return plan
+    step = attempt.task.step
+    if state.arrived:
+        return _Plan(CallModel(step + 1), Decided(step, "follow-up", notice=notice_of(state)))
+    if state.outstanding and not attempt.task.is_idle_over:
+        return _Plan(plan.decision, Decided(step, "idle"), is_idle=True)
+    plan = replace(plan, dropped=[_dropped(result) for result in state.outstanding])
+    return _with_output(attempt, state, plan, _may_go_on(attempt, state))
+
+
+def _was_idle(state: State) -> bool:
+    """Whether the turn had ended before: only deferred calls have gone on since."""
+    decided = state.steps[-1].decided
+    return decided is not None and decided.follows == "idle"
+
+
+def _may_go_on(attempt: Attempt, state: State) -> bool:
+    max_steps = attempt.options.max_steps or attempt.agent.max_steps
+    return state.steps[-1].number - state.turn_start + 1 < max_steps
+
+
+def _dropped(placeholder: Result) -> Result:
+    why = "It was not done when the run had to end."
+    return replace(
+        placeholder, result=None, is_placeholder=False, error=ErrorInfo(name="Dropped", message=why)
+    )
+
+
+async def _plan_turn(attempt: Attempt, state: State) -> _Plan:
     step = attempt.task.step
     max_steps = attempt.options.max_steps or attempt.agent.max_steps
-    may_go_on = state.steps[-1].number < max_steps
+    may_go_on = _may_go_on(attempt, state)
     decision = decide(state, max_steps=max_steps)
     if isinstance(decision, CallTools):
         return _Plan(decision, Decided(step, "tools"))
@@ -70,9 +117,8 @@ async def _plan(attempt: Attempt, state: State) -> _Plan:
         decision = decide(state, max_steps=max_steps, is_stopped=True)
     elif verdict.proceed and may_go_on:
         decision = CallModel(step + 1)
-    if isinstance(decision, CallModel):
-        return _Plan(decision, Decided(step, "step"))
-    return _with_output(attempt, state, _Plan(decision, Decided(step, "finish")), may_go_on)
+    follows = "step" if isinstance(decision, CallModel) else "finish"
+    return _Plan(decision, Decided(step, follows))
 
 
 def _with_output(attempt: Attempt, state: State, plan: _Plan, may_go_on: bool) -> _Plan:
@@ -88,22 +134,48 @@ def _with_output(attempt: Attempt, state: State, plan: _Plan, may_go_on: bool) -
             step.decided and step.decided.follows == "repair" for step in state.steps
         )
         if was_repaired or not may_go_on:
-            return _Plan(plan.decision, plan.entry, invalid=error)
+            return replace(plan, invalid=error)
         feedback = f"{error}\nAnswer again, with nothing but the corrected JSON object."
         return _Plan(CallModel(step + 1), Decided(step, "repair", feedback))
-    return _Plan(plan.decision, plan.entry, wanted.parse(state.steps[-1].turn.text))
+    return replace(plan, output=wanted.parse(state.steps[-1].turn.text))
 
 
 async def _go_on(attempt: Attempt, state: State, plan: _Plan) -> Work:
     last = state.steps[-1]
     match plan.decision:
         case CallModel(step=step):
-            _finish_step(attempt, last, is_continued=True)
+            if not _was_idle(state):
+                _finish_step(attempt, last, is_continued=True)
             attempt.output.put("step-start", {"step": step})
             return await _work(attempt, plan.entry, [NewTask(f"{step}:model", "model", step)])
         case _:
             # Only after a journal that another version wrote: its open calls are queued again.
-            return await _work(attempt, plan.entry, await next_tasks(attempt, last.turn))
+            following = await next_tasks(attempt, last.turn)
+            return await _work(attempt, plan.entry, following.tasks)
+
+
+async def _idle(attempt: Attempt, state: State, plan: _Plan) -> Work:
+    """Nothing to do until a deferred call has come to something, or the time for that is over."""
+    attempt.close()
+    ids = [task_id(attempt.task.run_id, result.call) for result in state.outstanding]
+    if not _was_idle(state):
+        _finish_step(attempt, state.steps[-1], is_continued=True)
+        payload = {"taskIds": ids, "runningCount": len(ids)}
+        attempt.output.put("background-task-progress", payload)
+    work = await _work(attempt, plan.entry, [])
+    return replace(work, idle_ms=int(_most_idle(attempt, state) * 1000))
+
+
+def _most_idle(attempt: Attempt, state: State) -> float:
+    if attempt.options.until_idle is not None:
+        return attempt.options.until_idle
+    waits = [Background().wait_timeout]
+    for result in state.outstanding:
+        tool = attempt.agent.tool_named(result.name)
+        made = None if tool is None else attempt.agent.background_of(tool)
+        if made is not None:
+            waits.append(made.wait_timeout)
+    return max(waits[1:] or waits)
 
 
 async def _is_stopped(attempt: Attempt, state: State) -> bool:
@@ -149,6 +221,9 @@ def _finish_step(
 
 async def _finish(attempt: Attempt, state: State, plan: _Plan, reason: str) -> Done | Again:
     """Everything that a finished run promises, each of it idempotent; then the commit says so."""
+    entries = [dump_entry(result) for result in plan.dropped]
+    if plan.dropped:
+        state = fold([*await attempt.entries(), *entries])
     await save_thread(attempt, state)
     told = {"finish_reason": reason, "output": plan.output}
     if again := await tell(attempt, "finish", state, **told):
@@ -158,7 +233,11 @@ async def _finish(attempt: Attempt, state: State, plan: _Plan, reason: str) -> D
     if plan.output is not None:
         output["object"] = pydantic_core.to_jsonable_python(plan.output)
         attempt.output.put("object", {"object": output["object"]})
-    _finish_step(attempt, state.steps[-1], is_continued=False, reason=reason)
+    for result in plan.dropped:
+        call = ToolCall(id=result.call, name=result.name)
+        tell_background(attempt, "cancelled", call, reason=result.error and result.error.message)
+    if not _was_idle(state):
+        _finish_step(attempt, state.steps[-1], is_continued=False, reason=reason)
     payload = {"stepResult": {"reason": reason, "isContinued": False}, "output": output}
     attempt.output.put("finish", payload)
     ending = Ending(
@@ -170,7 +249,8 @@ async def _finish(attempt: Attempt, state: State, plan: _Plan, reason: str) -> D
         usage=state.usage,
     )
     await attempt.in_thread(lambda: attempt.process.on_ending(ending))
-    return Done(await _work(attempt, plan.entry, [], Finish("finished", reason)))
+    work = await _work(attempt, plan.entry, [], Finish("finished", reason))
+    return Done(replace(work, entries=[*entries, *work.entries]))
 
 
 async def _work(

@@ -139,7 +139,7 @@ class Executor:
                 journal_length=committed.journal_length,
             )
             attempt = Attempt(self._process, claim, attempt.in_thread, boottime())
-        outcome.sends.extend(committed.sends)
+        outcome.sends.extend([*committed.sends, *attempt.sends])
         if _is_last(attempt.task, result):
             outcome.sends.extend(await leave_thread(self._process, attempt.claim))
         if isinstance(result, Again):

@@ -9,14 +9,15 @@ import pydantic_core
 
 from evented_agent.errors import ModelError
 from evented_agent.execution.answer import Answer
-from evented_agent.execution.approval import next_tasks
+from evented_agent.execution.approval import Following, next_tasks
 from evented_agent.execution.attempt import Again, Attempt, Done, backoff
+from evented_agent.execution.background import spec_of
 from evented_agent.execution.end_task import step_info
 from evented_agent.execution.failure import failed_run
 from evented_agent.execution.hooks import tell
 from evented_agent.execution.output import Closing
 from evented_agent.execution.threads import load_history, wait_for_turn
-from evented_agent.ledger.records import NewTask, Work
+from evented_agent.ledger.records import Work
 from evented_agent.loop import Entry, History, State, Turn, dump_entry, fold
 from evented_agent.messages import Message, load_messages
 from evented_agent.models.protocol import (
@@ -25,7 +26,6 @@ from evented_agent.models.protocol import (
     ModelRequest,
     ReasoningPiece,
     TextPiece,
-    ToolSpec,
 )
 from evented_agent.models.resolve import resolve
 from evented_agent.outputs import partial, strict_schema
@@ -80,7 +80,7 @@ async def run_model(attempt: Attempt) -> Done | Again:
     attempt.close()
     for type_, payload in answer.requests():
         attempt.output.put(type_, payload)
-    turn = answer.turn(model=model.name)
+    turn = answer.turn(model=model.name, seen=attempt.claim.journal_length)
     return Done(await _turn_work(attempt, state, turn, await next_tasks(attempt, turn)))
 
 
@@ -112,9 +112,7 @@ def build_request(
     chosen = (choice.active_tools, options.active_tools, agent.active_tools)
     active = next((names for names in chosen if names is not None), None)
     tools = [
-        ToolSpec(tool.name, tool.description, tool.parameters)
-        for tool in agent.tools
-        if active is None or tool.name in active
+        spec_of(attempt, tool) for tool in agent.tools if active is None or tool.name in active
     ]
     return ModelRequest(
         messages=messages,
@@ -214,14 +212,16 @@ async def _close(events: AsyncIterator[ModelEvent]) -> None:
         await events.aclose()
 
 
-async def _turn_work(attempt: Attempt, state: State, turn: Turn, following: list[NewTask]) -> Work:
+async def _turn_work(attempt: Attempt, state: State, turn: Turn, following: Following) -> Work:
     attempt.close()
     # What was said before is journalled once, with the first turn.
     before: list[Entry] = [] if state.steps or not state.history else [History(state.history)]
+    entries = [*before, turn, *following.results]
     return Work(
         chunks=await attempt.output.rest(),
-        entries=[await attempt.output.stored(dump_entry(entry)) for entry in (*before, turn)],
-        next=following,
+        entries=[await attempt.output.stored(dump_entry(entry)) for entry in entries],
+        turn=len(before),
+        next=following.tasks,
         usage={name: n for name, n in turn.usage.model_dump().items() if n},
     )
 
@@ -231,7 +231,7 @@ async def _cut_short(attempt: Attempt, state: State, answer: Answer, model: Mode
     attempt.close()
     attempt.output.close_all()
     turn = answer.turn(model=model.name, reason="abort")
-    return Done(await _turn_work(attempt, state, turn, []))
+    return Done(await _turn_work(attempt, state, turn, Following()))
 
 
 async def _failed(

@@ -10,6 +10,7 @@ from evented_agent.chunks import ErrorInfo, encode
 from evented_agent.errors import TooLarge
 from evented_agent.execution.answer import clean
 from evented_agent.execution.attempt import Again, Attempt, Done, Pause, backoff
+from evented_agent.execution.background import place, tell
 from evented_agent.isolated import run_isolated
 from evented_agent.ledger.records import Fenced, Work
 from evented_agent.loop import Result, Turn, dump_entry, edited_arguments, load_entry
@@ -47,6 +48,16 @@ async def run_tool(attempt: Attempt) -> Done | Again | Pause:
         tool, arguments = _prepare(attempt, call)
     except (ToolNotFound, InvalidArguments) as error:
         return await _result(attempt, call, error=error)
+    async with place(attempt, attempt.agent.background_of(tool), call) as again:
+        return again or await _run(attempt, call, tool, arguments)
+
+
+async def _run(
+    attempt: Attempt, call: ToolCall, tool: Tool, arguments: dict[str, Any]
+) -> Done | Again | Pause:
+    if attempt.task.background is not None:
+        was_resumed = attempt.task.given or attempt.task.approval
+        tell(attempt, "resumed" if was_resumed else "running", call)
     context = _context(attempt, call)
     await attempt.check_lease()
     try:
@@ -75,7 +86,7 @@ async def _cancelled(attempt: Attempt, call: ToolCall) -> Done:
 
 async def _failed(attempt: Attempt, call: ToolCall, tool: Tool, error: Exception) -> Done | Again:
     tries = attempt.task.tries
-    if tries >= tool.retries:
+    if tries >= attempt.task.most_retries:
         return await _result(attempt, call, error=error)
     delay = backoff(tries, first=FIRST_WAIT, most=MOST_WAIT)
     told = f"{type(error).__name__}: {_text_of(error)}"
@@ -132,6 +143,9 @@ def _context(attempt: Attempt, call: ToolCall) -> ToolContext:
     loop = asyncio.get_running_loop()
 
     def put(data: Any) -> None:
+        if attempt.task.background is not None:
+            tell(attempt, "output", call, output=data)
+            return
         payload = {"toolCallId": call.id, "toolName": call.name, "output": data}
         attempt.output.put("tool-output", payload)
 
@@ -169,13 +183,14 @@ async def _put_and_wait(attempt: Attempt, put: Any, data: Any) -> None:
 async def _invoke(
     attempt: Attempt, tool: Tool, arguments: dict[str, Any], context: ToolContext
 ) -> Any:
-    limit = asyncio.timeout(tool.timeout)
+    timeout_ms = attempt.task.timeout_ms
+    limit = asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000)
     try:
         async with limit:
             return await _call(attempt, tool, arguments, context)
     except TimeoutError:
         if limit.expired():
-            raise ToolTimeout(f"No result within {tool.timeout:g} s.") from None
+            raise ToolTimeout(f"No result within {(timeout_ms or 0) / 1000:g} s.") from None
         raise
 
 
@@ -209,6 +224,8 @@ async def _pause(attempt: Attempt, call: ToolCall, suspend: Suspend) -> Done | P
     except ValueError as error:
         return await _result(attempt, call, error=error)
     attempt.close()
+    if attempt.task.background is not None:
+        tell(attempt, "suspended", call, suspendPayload=payload)
     asked = {"payload": payload, "resumeSchema": suspend.resume_schema}
     chunk = encode(
         "tool-call-suspended",
@@ -235,12 +252,22 @@ def _check_size(attempt: Attempt, value: Any) -> None:
         raise TooLarge("tool result", size, limit)
 
 
+def _tell_end(attempt: Attempt, call: ToolCall, value: Any, error: BaseException | None) -> None:
+    if error is None:
+        tell(attempt, "completed", call, result=value)
+    else:
+        told = {"name": type(error).__name__, "message": _text_of(error)[:MOST_TEXT]}
+        tell(attempt, "failed", call, error=told)
+
+
 async def _result(
     attempt: Attempt, call: ToolCall, value: Any = None, *, error: BaseException | None = None
 ) -> Done:
     attempt.close()
     info = None
     base = {"toolCallId": call.id, "toolName": call.name}
+    if attempt.task.background is not None:
+        _tell_end(attempt, call, value, error)
     if error is None:
         attempt.output.put("tool-result", {**base, "result": value})
     else:

@@ -19,9 +19,10 @@ class Script:
     sha: str
 
 
-#: Scripts that are not about one run: of the fleet, and of threads.
+#: Scripts that are not about one run: of the fleet, of threads, and of limits over all runs.
 FLEET_SCRIPTS = {"announce", "deployment", "forget", "list", "tick", "trim", "workers"}
 THREAD_SCRIPTS = {"drop", "enter", "leave_thread", "recall", "remember"}
+SLOT_SCRIPTS = {"give_slot", "slots", "take_slot"}
 
 
 @cache
@@ -29,7 +30,7 @@ def script(name: str) -> Script:
     """Load ``lua/<name>.lua``; scripts about a run get the shared part in front."""
     folder = files("evented_agent.ledger") / "lua"
     source = (folder / f"{name}.lua").read_text(encoding="utf-8")
-    if name not in FLEET_SCRIPTS | THREAD_SCRIPTS:
+    if name not in FLEET_SCRIPTS | THREAD_SCRIPTS | SLOT_SCRIPTS:
         source = (folder / "lib.lua").read_text(encoding="utf-8") + source
     return Script(name, source, hashlib.sha1(source.encode()).hexdigest())  # noqa: S324 - Redis's
 

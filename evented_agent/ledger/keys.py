@@ -92,6 +92,11 @@ class Keys:
         own = f"{self._tag(self.shard(name))}:thread:{digest}"
         return ThreadKeys(f"{own}:turns", own, f"{own}:places")
 
+    def slots(self, scope: str = "") -> str:
+        """Who holds places of a limit of background calls; without a scope, who waits for one."""
+        digest = f":{hashlib.sha256(scope.encode()).hexdigest()[:32]}" if scope else ""
+        return f"{self.prefix}:{{background}}{digest}"
+
     def alarms(self, shard: int) -> str:
         return f"{self._tag(shard)}:alarms"
 

@@ -133,6 +133,23 @@ def heartbeat(keys: Keys, run_id: str, task_key: str, *, token: str, lease_ms: i
     )
 
 
+def _more(work: Work) -> dict[str, Any]:
+    """What most commits do without."""
+    finish: dict[str, Any] | None = None
+    if work.finish is not None:
+        finish = {"status": work.finish.status, "reason": work.finish.reason}
+        if work.finish.error is not None:
+            finish |= {"error": dict(work.finish.error)}
+    more: dict[str, Any] = {
+        "usage": dict(work.usage) if any(work.usage.values()) else None,
+        "turn": work.turn or None,
+        "idle": work.idle_ms,
+        "journal": work.journal_length,
+        "finish": finish,
+    }
+    return {name: value for name, value in more.items() if value is not None}
+
+
 def commit(
     keys: Keys, task: Task, *, sent: int, work: Work, worker: Worker, end_token: str
 ) -> Call[Committed | Grew]:
@@ -151,14 +168,7 @@ def commit(
             "lease": worker.lease_ms,
         },
     }
-    if any(work.usage.values()):
-        spec["usage"] = dict(work.usage)
-    if work.journal_length is not None:
-        spec["journal"] = work.journal_length
-    if work.finish is not None:
-        spec["finish"] = {"status": work.finish.status, "reason": work.finish.reason}
-        if work.finish.error is not None:
-            spec["finish"]["error"] = dict(work.finish.error)
+    spec |= _more(work)
 
     def parse(reply: Any) -> Committed | Grew:
         status = text_of(reply[0])

@@ -89,3 +89,14 @@ def nudge(keys: Keys, run_id: str, task_key: str) -> Call[Sequence[Due]]:
         (run_id, task_key),
         lambda reply: sends_of(run_id, reply[1]) if reply[0] == b"ok" else (),
     )
+
+
+def cancel(keys: Keys, run_id: str, *, call: str, reason: str) -> Call[bool]:
+    """End a background call; durable on return.  False where it had ended, or there is none."""
+
+    def parse(reply: Any) -> bool:
+        check_exists(run_id, text_of(reply[0]))
+        return bool(reply[0] == b"ok")
+
+    args = (run_id, call, reason, secrets.token_hex(8))
+    return Call(script("cancel"), keys.of(run_id).all, args, parse)

@@ -56,6 +56,7 @@ class NewTask:
     expiry_ms: int = 0
     on_expiry: str = "decline"
     ask: str | None = None
+    background: str | None = None
 
     def json(self) -> dict[str, Any]:
         record: dict[str, Any] = {"key": self.key, "kind": self.kind, "step": self.step}
@@ -65,6 +66,8 @@ class NewTask:
             record |= {"expiry": self.expiry_ms, "on_expiry": self.on_expiry}
         if self.ask is not None:
             record["ask"] = self.ask
+        if self.background is not None:
+            record["bg"] = self.background
         if self.timeout_ms is not None:
             record["timeout"] = self.timeout_ms
         return record
@@ -113,6 +116,10 @@ class Task:
     waits_for: str | None = None
     waited: int = 0
     hook_tries: int = 0
+    background: str | None = None
+    timeout_ms: int | None = None
+    most_retries: int = 0
+    is_idle_over: bool = False
 
     @classmethod
     def parse(cls, run_id: str, key: str, stored: bytes) -> "Task":
@@ -142,6 +149,10 @@ class Task:
             waits_for=record.get("waits_for"),
             waited=int(record.get("waited", 0)),
             hook_tries=int(record.get("hook_tries", 0)),
+            background=record.get("bg"),
+            timeout_ms=record.get("timeout"),
+            most_retries=int(record.get("most_retries", 0)),
+            is_idle_over=bool(record.get("idle_over")),
         )
 
 
@@ -194,7 +205,9 @@ class Finish:
 class Work:
     """What a completed attempt leaves behind, all in one script.
 
-    *journal_length* is given for decisions: the commit is refused if the journal has grown.
+    *journal_length* is given for decisions: the commit is refused if the journal has grown. *turn*
+    says which of *entries* the next tasks belong to. With *idle_ms* the run has nothing to do but
+    wait for its deferred calls, for so long.
     """
 
     chunks: Sequence[str] = ()
@@ -203,6 +216,8 @@ class Work:
     usage: Mapping[str, int] = field(default_factory=dict)
     journal_length: int | None = None
     finish: Finish | None = None
+    turn: int = 0
+    idle_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

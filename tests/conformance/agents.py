@@ -1,5 +1,6 @@
 """The agents of the conformance suite: the same declarations on every engine."""
 
+import asyncio
 import json
 import os
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import pydantic
 from evented_agent import (
     Agent,
     ApprovalRequest,
+    Background,
     NextStep,
     RunEvent,
     StepChoice,
@@ -21,7 +23,7 @@ from evented_agent import (
     tool,
 )
 from evented_agent.errors import ModelError
-from evented_agent.messages import Message, ToolCall, ToolMessage, UserMessage
+from evented_agent.messages import Message, SystemMessage, ToolCall, ToolMessage, UserMessage
 from evented_agent.models.protocol import ModelRequest
 from evented_agent.testing import Say, ScriptedModel, tool_call
 from evented_agent.tools import Tool
@@ -49,6 +51,13 @@ def asked(request: ModelRequest) -> list[ToolCall]:
     """The calls that the user's message names, one a line, with their JSON arguments."""
     calls = [line.partition(" ") for line in last_user(request.messages).splitlines()]
     return [tool_call(name, **json.loads(arguments or "{}")) for name, _, arguments in calls]
+
+
+def follow_up(request: ModelRequest) -> str:
+    """Chat, or tell what has become of the work in the background."""
+    if isinstance(request.messages[-1], SystemMessage):
+        return f"News: {told(request)}."
+    return "It is being done."
 
 
 def told(request: ModelRequest) -> str:
@@ -94,12 +103,50 @@ def book(ctx: ToolContext, flight: str) -> str:
 @tool
 async def patient(ctx: ToolContext) -> str:
     """Work until the run is aborted."""
-    import asyncio
-
     mark("patient", "begun")
     while not ctx.aborted:
         await asyncio.sleep(0.01)
     return "stopped"
+
+
+async def opened(topic: str) -> None:
+    """Wait until a test lets the work on *topic* go on."""
+    while not marks(f"open-{topic}"):
+        await asyncio.sleep(0.02)
+
+
+@tool(background=True)
+async def compile_report(ctx: ToolContext, topic: str) -> str:
+    """Write a report about something, for as long as that takes."""
+    mark(f"compile-{topic}", str(ctx.attempt))
+    ctx.emit({"topic": topic})
+    await opened(topic)
+    if topic.startswith("bad"):
+        raise RuntimeError("no such topic")
+    return f"all about {topic}"
+
+
+@tool(background=True)
+async def ask_apart(ctx: ToolContext, topic: str) -> str:
+    """Ask a person, in the background."""
+    if ctx.resume_data is None:
+        ctx.suspend({"question": topic})
+    return f"they say {ctx.resume_data}"
+
+
+@tool(background=Background(disposition="awaited"))
+async def fetch(topic: str) -> str:
+    """Fetch something apart, and wait for it."""
+    return f"fetched {topic}"
+
+
+@tool(background=Background(key=lambda arguments: str(arguments["topic"])))
+async def one_at_a_time(ctx: ToolContext, topic: str) -> str:
+    """Work on a topic that nobody else works on."""
+    mark(f"alone-{topic}", "in")
+    await asyncio.sleep(0.1)
+    mark(f"alone-{topic}", "out")
+    return "done"
 
 
 class Seat(pydantic.BaseModel):
@@ -254,6 +301,11 @@ AGENTS = [
     Agent(id="judged", model=ScriptedModel([follow]), tools=[add], on_iteration_complete=judge),
     Agent(id="fails-once", model=ScriptedModel([fail_once])),
     Agent(id="fails-partly", model=Partly(), model_retries=0),
+    Agent(
+        id="writer",
+        model=ScriptedModel([asked, follow_up]),
+        tools=[compile_report, ask_apart, fetch, one_at_a_time, add],
+    ),
     Agent(
         id="fallback",
         model=[

@@ -51,6 +51,6 @@ if run.status == 'queued' then
   set_status('running')
   set('started', now)
 end
-set('step', task.step)
+set('step', math.max(run.step, task.step))
 save()
 return granted()

@@ -2,7 +2,8 @@
 -- one go; enqueueing follows outside, and the alarm set here repairs a crash in between.
 -- ARGV 2 task key, 3 token, 4 chunks sent before, 5 spec as JSON, then spec.chunks chunks, then
 -- spec.entries journal entries.
--- spec: chunks, entries, next (tasks), usage, journal (length a decision was folded from),
+-- spec: chunks, entries, turn (which entry the next tasks belong to), next (tasks), usage, journal
+-- (length a decision was folded from), idle (ms that deferred calls may take from now on),
 -- claim {token, worker, owner, lease} for the end task, finish {status, reason, error}
 local key, token = ARGV[2], ARGV[3]
 local spec = cjson.decode(ARGV[5])
@@ -19,7 +20,7 @@ local function claimed_end(end_key)
 end
 
 if task and task.state == 'done' and task.token == token then
-  return {'already', cjson.encode(task.sends or {}), claimed_end(int(task.step) .. ':end')}
+  return {'already', cjson.encode(task.sends or {}), claimed_end(task.ends)}
 end
 if not owns(task, token) then return {'fenced'} end
 if task.sent ~= tonumber(ARGV[4]) then return {'gap'} end
@@ -27,8 +28,7 @@ if spec.journal and redis.call('LLEN', JOURNAL) ~= spec.journal then
   return {'grew', redis.call('LLEN', JOURNAL), redis.call('LRANGE', JOURNAL, 0, -1)}
 end
 
--- A turn is the last of what its task journals.
-local turn = redis.call('LLEN', JOURNAL) + math.max(spec.entries, 1) - 1
+local turn = redis.call('LLEN', JOURNAL) + (spec.turn or 0)
 local began = run.seq + 1
 for i = 1, spec.chunks do emit(ARGV[5 + i]) end
 for i = 1, spec.entries do redis.call('RPUSH', JOURNAL, ARGV[5 + spec.chunks + i]) end
@@ -69,6 +69,9 @@ for _, next_task in ipairs(spec.next or {}) do
   new_task(next_key, next_task)
   if ask then
     suspend_task(next_key, next_task, 'approval', ask)
+  elseif is_deferred(next_task) then
+    queue_task(next_key, next_task)
+    sends[#sends + 1] = due_message(next_key, next_task)
   elseif next_task.kind == 'tool' and calls >= run.tool_limit then
     next_task.state = 'waiting'
     put_task(next_key, next_task)
@@ -80,15 +83,19 @@ for _, next_task in ipairs(spec.next or {}) do
 end
 drop_live(key)
 if task.kind == 'tool' then wake_waiting(sends) end
-finish_task(key, task, sends)
 
 -- Whoever commits last in a step goes on with its end task at once, without a message.
-local end_key = nil
-if #run.live == 0 and not ENDED[run.status] then
-  end_key = int(task.step) .. ':end'
-  local end_task = new_task(end_key, {kind = 'end', step = task.step})
+local ends = nil
+if spec.idle then
+  set('idle', now + spec.idle)
+  set('idle_for', spec.idle)
+elseif awaited() == 0 and task.kind ~= 'end' and not ENDED[run.status] then
+  set('idle', 0)
+  ends = end_key()
+  local end_task = new_task(ends, {kind = 'end', step = run.step})
   start_task(end_task, spec.claim.token, spec.claim.worker, spec.claim.owner, spec.claim.lease)
-  put_task(end_key, end_task)
+  put_task(ends, end_task)
 end
+finish_task(key, task, sends, ends)
 save()
-return {'ok', cjson.encode(sends), claimed_end(end_key)}
+return {'ok', cjson.encode(sends), claimed_end(ends)}

@@ -16,10 +16,10 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 local FIELDS = {'v', 'status', 'agent', 'seq', 'live', 'abort_at', 'abort_reason',
   'queue', 'tool_limit', 'created', 'ttl_topic', 'ttl_record', 'abort_grace', 'deleted', 'deleted_by', 'digest', 'step', 'abort_by',
-  'deadline', 'deadline_in', 'tells', 'revived_by'}
+  'deadline', 'deadline_in', 'tells', 'revived_by', 'idle', 'idle_for'}
 local NUMBERS = {v = true, seq = true, abort_at = true, tool_limit = true,
   created = true, ttl_topic = true, ttl_record = true, abort_grace = true, step = true,
-  deadline = true, deadline_in = true}
+  deadline = true, deadline_in = true, idle = true, idle_for = true}
 local run = {}
 local changed = {}
 
@@ -73,6 +73,18 @@ end
 
 -- An ended run may have one task left, which tells people so; nothing aborts that.
 local function is_aborting() return run.abort_at and not ENDED[run.status] end
+
+-- A deferred call is under way beside the steps of its run: none of them waits for it.
+local function is_deferred(task) return task.bg == 'deferred' end
+
+-- What the step that is under way still waits for.
+local function awaited()
+  local count = 0
+  for _, key in ipairs(run.live) do
+    if not is_deferred(get_task(key)) then count = count + 1 end
+  end
+  return count
+end
 
 local function add_live(key)
   run.live[#run.live + 1] = key
@@ -150,6 +162,10 @@ local function rearm()
       alarm = math.min(alarm or at, at)
     end
   end
+  -- The run is idle: only deferred calls are left of it, for so long at most.
+  if (run.idle or 0) > 0 and not ENDED[run.status] and run.status ~= 'suspended' then
+    alarm = math.min(alarm or run.idle, run.idle)
+  end
   arm(ALARMS, alarm)
   arm(BELLS, bell)
 end
@@ -217,9 +233,9 @@ local function start_task(task, token, worker, owner, lease_ms)
 end
 
 -- The short record that stays: a commit whose reply was lost asks again with the same token.
-local function finish_task(key, task, sends)
+local function finish_task(key, task, sends, ends)
   put_task(key, {state = 'done', kind = task.kind, step = task.step, gen = task.gen,
-    token = task.token, sends = sends})
+    token = task.token, sends = sends, ends = ends})
   drop_live(key)
 end
 
@@ -240,7 +256,7 @@ local function wake_waiting(sends)
   local busy, first_waiting, waiting_task = 0, nil, nil
   for _, key in ipairs(run.live) do
     local task = get_task(key)
-    if task.kind == 'tool' then
+    if task.kind == 'tool' and not is_deferred(task) then
       if task.state == 'queued' or task.state == 'running' then busy = busy + 1 end
       if task.state == 'waiting' and not first_waiting then
         first_waiting, waiting_task = key, task
@@ -260,10 +276,22 @@ local function new_task(key, task)
 end
 
 -- Whoever ends the last task of a step without going on with its end task queues that.
-local function queue_end(sends)
-  if #run.live > 0 or ENDED[run.status] then return end
+local function end_key()
   local key = int(run.step) .. ':end'
-  local task = new_task(key, {kind = 'end', step = run.step})
+  -- One end task of a step is enough, unless deferred calls go on after it.
+  if redis.call('HEXISTS', TASKS, key) == 0 then return key end
+  return key .. ':' .. int(redis.call('LLEN', JOURNAL))
+end
+
+-- Whether a call came to its end in this script without a commit of its own.
+local settled = false
+
+local function queue_end(sends, is_over)
+  if awaited() > 0 or ENDED[run.status] then return end
+  if (run.idle or 0) > 0 and not settled and not is_over then return end
+  set('idle', 0)
+  local key = end_key()
+  local task = new_task(key, {kind = 'end', step = run.step, idle_over = is_over})
   queue_task(key, task)
   sends[#sends + 1] = due_message(key, task)
 end
@@ -272,6 +300,7 @@ end
 local function settle_call(key, task, outcome, sends)
   outcome.k, outcome.step, outcome.call, outcome.name = 'result', task.step, task.call, task.tool
   redis.call('RPUSH', JOURNAL, cjson.encode(outcome))
+  settled = true
   finish_task(key, task, {})
   wake_waiting(sends)
 end
@@ -280,6 +309,10 @@ end
 local function give_up(key, task, name, message, sends)
   local failure = {name = name, message = message}
   close_parts(task)
+  if task.bg then
+    emit_new('background-task-failed', key, {taskId = run_id .. ':' .. task.call,
+      toolCallId = task.call, toolName = task.tool, error = failure})
+  end
   emit_new('tool-error', key, {toolCallId = task.call, toolName = task.tool, error = failure})
   settle_call(key, task, {error = failure}, sends)
 end

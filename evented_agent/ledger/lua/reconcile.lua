@@ -39,6 +39,7 @@ local function crashed(key, task)
     end
   elseif task.crashes >= MAX_CRASHES and (task.kind == 'after' or task.kind == 'hook') then
     -- What it should have told is lost; the run is not.
+    settled = true
     return finish_task(key, task, sends)
   elseif task.crashes >= MAX_CRASHES then
     return fail_run(key, 'Poisoned', 'The worker that ran this ' .. task.kind .. ' task stopped '
@@ -107,7 +108,8 @@ for _, key in ipairs(keys) do
     end
   end
 end
-queue_end(sends)
+local is_over = (run.idle or 0) > 0 and now >= run.idle and run.status ~= 'suspended'
+queue_end(sends, is_over)
 if is_aborting() and not has_running() then
   abort_run()
   sends = {}

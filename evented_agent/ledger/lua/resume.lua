@@ -34,6 +34,7 @@ task.suspended = nil
 if what == 'settle' then
   emit(ARGV[9])
   redis.call('RPUSH', JOURNAL, ARGV[10])
+  settled = true
   finish_task(key, task, {})
   wake_waiting(sends)
   queue_end(sends)
@@ -43,10 +44,17 @@ else
     task.given = task.given or {}
     task.given[#task.given + 1] = ARGV[8]
   end
-  -- Behind those that wait for a place already; a free place is taken at once.
-  task.state = 'waiting'
-  put_task(key, task)
-  wake_waiting(sends)
+  if is_deferred(task) then
+    queue_task(key, task)
+    sends[1] = due_message(key, task)
+    -- Waiting for people is not being idle.
+    if (run.idle or 0) > 0 then set('idle', now + run.idle_for) end
+  else
+    -- Behind those that wait for a place already; a free place is taken at once.
+    task.state = 'waiting'
+    put_task(key, task)
+    wake_waiting(sends)
+  end
 end
 if ARGV[6] ~= '1' then
   -- Nobody rings now: the next look of a watchdog does.

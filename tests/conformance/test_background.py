@@ -1,0 +1,176 @@
+"""What every engine does with calls that run beside the steps of their run."""
+
+import json
+import uuid
+
+import pytest
+
+from evented_agent import RunAborted, RunStream
+from tests.conformance.agents import mark, marks
+from tests.conformance.conftest import Engine
+from tests.workers import wait_until
+
+
+@pytest.fixture
+def topic() -> str:
+    return f"topic-{uuid.uuid4().hex[:8]}"
+
+
+def call(tool: str, /, **arguments: object) -> str:
+    return f"{tool} {json.dumps(arguments)}"
+
+
+def let_go(topic: str) -> None:
+    mark(f"open-{topic}", "yes")
+
+
+def idle(run: RunStream) -> list[str]:
+    """Read until the first turn has ended and only background calls are under way."""
+    seen: list[str] = []
+    for chunk in run:
+        seen.append(chunk.type)
+        if chunk.type == "background-task-progress":
+            break
+    return seen
+
+
+def test_a_deferred_call_lets_the_chat_go_on_and_a_turn_follows_it(
+    engine: Engine, topic: str
+) -> None:
+    run = engine["writer"].stream(call("compile_report", topic=topic), until_idle=True)
+    first = idle(run)
+    let_go(topic)
+    rest = [chunk.type for chunk in run]
+
+    assert {"background-task-started", "background-task-running", "text-delta"} <= set(first)
+    assert {"background-task-completed", "text-delta"} <= set(rest)
+    assert (first + rest).count("finish") == 1
+    assert run.result(timeout=20).text == f"It is being done.\n\nNews: all about {topic}."
+
+
+def test_each_chunk_names_its_background_task(engine: Engine, topic: str) -> None:
+    let_go(topic)
+    run = engine["writer"].stream(call("compile_report", topic=topic), until_idle=True)
+    ids = {
+        chunk.payload.task_id
+        for chunk in run
+        if chunk.type.startswith("background-task-") and hasattr(chunk.payload, "task_id")
+    }
+    assert ids == {f"{run.run_id}:call_1_0"}
+
+
+def test_a_background_task_can_be_looked_at(engine: Engine, topic: str) -> None:
+    run = engine["writer"].stream(call("compile_report", topic=topic), until_idle=True)
+    idle(run)
+    [task] = engine["writer"].background_tasks(run.run_id)
+    assert (task.tool_name, task.args) == ("compile_report", {"topic": topic})
+    assert task.status in ("pending", "running")
+    let_go(topic)
+    run.result(timeout=20)
+    [task] = engine["writer"].background_tasks(run.run_id)
+    assert (task.status, task.result) == ("completed", f"all about {topic}")
+
+
+def test_the_result_takes_the_place_of_the_placeholder_in_the_thread(
+    engine: Engine, topic: str
+) -> None:
+    run = engine["writer"].stream(
+        call("compile_report", topic=topic), until_idle=True, thread_id=topic
+    )
+    idle(run)
+    let_go(topic)
+    run.result(timeout=20)
+    said = engine["writer"].thread(topic)
+    assert [message.role for message in said] == [
+        *("user", "assistant", "tool", "assistant", "assistant")
+    ]
+    assert "all about" in str(said[2])
+
+
+def test_a_reader_that_joins_again_has_the_same_text(engine: Engine, topic: str) -> None:
+    run = engine["writer"].stream(call("compile_report", topic=topic), until_idle=True)
+    idle(run)
+    joined = engine["writer"].observe(run.run_id)
+    let_go(topic)
+    *_, last = joined.text_parts()
+    assert last.snapshot == run.result(timeout=20).text
+
+
+def test_completions_at_the_same_time_are_followed_once_each_at_most(
+    engine: Engine, topic: str
+) -> None:
+    topics = [f"{topic}-{n}" for n in range(3)]
+    asked = "\n".join(call("compile_report", topic=each) for each in topics)
+    run = engine["writer"].stream(asked, until_idle=True)
+    idle(run)
+    for each in topics:
+        let_go(each)
+    result = run.result(timeout=20)
+    assert result.answer == f"News: {'; '.join(f'all about {each}' for each in topics)}."
+    assert 3 <= len(result.steps) <= 5
+
+
+def test_a_background_call_that_fails_is_told(engine: Engine, topic: str) -> None:
+    let_go(f"bad-{topic}")
+    run = engine["writer"].stream(call("compile_report", topic=f"bad-{topic}"), until_idle=True)
+    assert "background-task-failed" in [chunk.type for chunk in run]
+    assert "no such topic" in run.result(timeout=20).steps[0].results["call_1_0"].error.message  # type: ignore[union-attr]
+
+
+def test_a_background_call_is_cancelled(engine: Engine, topic: str) -> None:
+    run = engine["writer"].stream(call("compile_report", topic=topic), until_idle=True)
+    idle(run)
+    task_id = f"{run.run_id}:call_1_0"
+    assert engine["writer"].cancel(task_id, reason="no longer needed")
+    assert "background-task-cancelled" in [chunk.type for chunk in run]
+    assert "no longer needed" in run.result(timeout=20).answer
+    assert not engine["writer"].cancel(task_id)
+
+
+def test_a_background_call_waits_for_a_person(engine: Engine, topic: str) -> None:
+    run = engine["writer"].stream(call("ask_apart", topic=topic), until_idle=True)
+    wait_until(lambda: run.status == "suspended", "it waits")
+    [task] = engine["writer"].background_tasks(run.run_id)
+    assert task.status == "suspended"
+    engine["writer"].resume(run.run_id, "yes")
+    types = [chunk.type for chunk in engine["writer"].observe(run.run_id)]
+    assert {"background-task-suspended", "background-task-resumed"} <= set(types)
+    assert "they say yes" in run.result(timeout=20).answer
+
+
+def test_a_run_ends_when_its_idle_time_is_over(engine: Engine, topic: str) -> None:
+    run = engine["writer"].stream(call("compile_report", topic=topic), until_idle=0.5)
+    assert [chunk.type for chunk in run][-2:] == ["background-task-cancelled", "finish"]
+    error = run.result(timeout=20).steps[0].results["call_1_0"].error
+    assert error is not None
+    assert error.name == "Dropped"
+
+
+def test_an_abort_ends_all_of_it(engine: Engine, topic: str) -> None:
+    run = engine["writer"].stream(call("compile_report", topic=topic), until_idle=True)
+    idle(run)
+    run.abort()
+    with pytest.raises(RunAborted):
+        run.result(timeout=20)
+    let_go(topic)
+    types = [chunk.type for chunk in engine["writer"].observe(run.run_id)]
+    assert types[-1] == "abort"
+    assert "background-task-completed" not in types
+
+
+def test_an_awaited_call_holds_its_step(engine: Engine, topic: str) -> None:
+    run = engine["writer"].stream(call("fetch", topic=topic))
+    types = [chunk.type for chunk in run]
+    assert types.index("background-task-completed") < types.index("step-finish")
+
+
+def test_a_foreground_call_is_no_background_task(engine: Engine) -> None:
+    run = engine["writer"].stream(call("add", a=1, b=2), until_idle=True)
+    assert not [chunk for chunk in run if chunk.type.startswith("background-task-")]
+
+
+def test_calls_with_the_same_key_run_one_at_a_time(engine: Engine, topic: str) -> None:
+    asked = "\n".join(call("one_at_a_time", topic=topic) for _ in range(3))
+    result = engine["writer"].stream(asked, until_idle=True).result(timeout=30)
+    assert [each.result for each in result.steps[0].results.values()] == ["done"] * 3
+    assert marks(f"alone-{topic}") == ["in", "out"] * 3
