@@ -1,10 +1,11 @@
-"""The demo's agent: a librarian with four real tools on one folder.  Knows no run and no server.
+"""The demo's agent: a librarian with five real tools on one folder.  Knows no run and no server.
 
 The folder comes with each run, as ``context={"directory": …, "calls": …}``; ``calls`` is the file
 in which every execution of a tool leaves a line.
 """
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,16 @@ Before each round of tool calls say in one short sentence what you are about to 
 2. Move every file into a folder of its kind, such as invoices, recipes, letters or notes. Make
    all moves in one turn.
 3. Then report to the owner in flowing prose of about 250 words, without lists or headings: what
-   was there, where it is now, what the open invoices add up to, and what you would do next."""
+   was there, where it is now, what the open invoices add up to, and what you would do next.
+   In the same turn call write_index once. It works in the background: when you are told that it
+   has completed, say in one sentence what came of it."""
 
 REQUEST = "Please tidy my folder, and tell me what you found."
 
 #: The most that one result may bring into the conversation.
 MOST_CHARACTERS, MOST_MATCHES = 20_000, 100
+#: Seconds that the index takes for each file.
+SCAN = 0.1
 
 
 def make_librarian(model: str) -> Agent:
@@ -32,7 +37,7 @@ def make_librarian(model: str) -> Agent:
         id="librarian",
         instructions=INSTRUCTIONS,
         model=model,
-        tools=[list_files, search_text, read_file, move_file],
+        tools=[list_files, search_text, read_file, move_file, write_index],
         max_steps=15,
     )
 
@@ -81,6 +86,25 @@ def move_file(ctx: ToolContext, path: str, folder: str) -> str:
     target.parent.mkdir(parents=True, exist_ok=True)
     source.rename(target)
     return _name(root, target)
+
+
+@tool(background=True)
+def write_index(ctx: ToolContext) -> int:
+    """Write an index of all files beside the folder, which takes a while; returns how many."""
+    root = _root(ctx)
+    rows = []
+    for file in _files(root):
+        rows.append(f"{_name(root, file)}: {len(file.read_text('utf-8', 'replace').split())} words")
+        # As slow as a scan would be.
+        time.sleep(SCAN)
+    index_of(ctx.context["calls"]).write_text("\n".join(rows))
+    _note(ctx)
+    return len(rows)
+
+
+def index_of(calls: str) -> Path:
+    """Where the index is: beside the file of calls."""
+    return Path(calls).with_name("index.txt")
 
 
 def _root(ctx: ToolContext) -> Path:

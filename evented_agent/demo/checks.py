@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evented_agent import EventedAgent, RunResult
+from evented_agent.demo.agent import index_of
 from evented_agent.demo.folder import contents
 from evented_agent.demo.follow import Story
 from evented_agent.loop import Result
@@ -57,6 +58,24 @@ def check_files(result: RunResult, before: Mapping[str, str], directory: Path) -
     if after != expected:
         return Check(False, f"the folder holds {sorted(after)} instead of {sorted(expected)}")
     return Check(moved > 0, f"{moved} of {len(before)} files moved, none lost or changed")
+
+
+def check_index(result: RunResult, calls: Path) -> Check:
+    """What was done in the background was told in a turn of its own."""
+    indexes = [
+        (step, answer)
+        for step in result.steps
+        for answer in step.results.values()
+        if answer.name == "write_index"
+    ]
+    if not indexes:
+        return Check(True, "the model asked for no index")
+    step, answer = indexes[-1]
+    index = index_of(str(calls))
+    written = len(index.read_text().splitlines()) if index.exists() else 0
+    is_told = result.steps[-1].number > step.number
+    says = f"an index of {written} files was written in the background, and told of afterwards"
+    return Check(written == answer.result and is_told, says)
 
 
 def check_recovery(story: Story) -> Check:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from evented_agent import Chunk, EventedAgent
 from evented_agent.chunks import (
+    BackgroundTaskOutput,
+    BackgroundTaskStarted,
     StepReset,
     TextDelta,
     TextStart,
@@ -79,9 +81,20 @@ class Follower:
                 self._begin()
             case TextDelta():
                 self._say(chunk)
+            case StepReset():
+                self._withdraw(chunk)
+            case _:
+                self._show_call(chunk)
+
+    def _show_call(self, chunk: Chunk) -> None:
+        match chunk:
             case ToolCallRequested(payload=call):
                 arguments = ", ".join(f"{k}={json.dumps(v)}" for k, v in call.args.items())
                 self.screen.short(f"  → {call.tool_name}({arguments})", "cyan")
+            case BackgroundTaskStarted(payload=started):
+                self.screen.short(f"  ⧗ {started.tool_name} runs in the background", "cyan")
+            case BackgroundTaskOutput(payload=told):
+                self._pids[told.tool_call_id] = told.output["pid"]
             case ToolOutput(payload=output):
                 self._pids[output.tool_call_id] = output.output["pid"]
             case ToolResult(payload=done):
@@ -90,8 +103,6 @@ class Follower:
             case ToolError(payload=failed):
                 error = failed.error
                 self.screen.short(f"  ← {failed.tool_name}: {error.name}: {error.message}", "red")
-            case StepReset():
-                self._withdraw(chunk)
 
     def _begin(self) -> None:
         pid = self._speaker()
@@ -136,7 +147,8 @@ class Follower:
         gone = [d for d in self._deltas if d[0] == chunk.task and d[1] >= payload.from_seq]
         self._deltas = [delta for delta in self._deltas if delta not in gone]
         text = f"  ↺ attempt {payload.attempt} withdrawn ({payload.reason}): {len(gone)} tokens"
-        if self.story.killed is not None and self.story.withdrawn_at is None:
+        is_answer = payload.tool_call_id is None
+        if is_answer and self.story.killed is not None and self.story.withdrawn_at is None:
             self.story.withdrawn_at = time.monotonic()
             self.story.withdrawn = len(gone)
             self._late = ""

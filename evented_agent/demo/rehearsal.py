@@ -34,6 +34,7 @@ class Known:
     found: dict[str, dict[str, str]] = field(default_factory=dict)
     read: dict[str, str] = field(default_factory=dict)
     moved: list[str] = field(default_factory=list)
+    indexed: str = ""
 
     def paths(self, kind: str) -> list[str]:
         return [path for path in self.files if self.kind(path) == kind]
@@ -50,7 +51,9 @@ def reply_to(messages: Sequence[Mapping[str, Any]]) -> Reply:
     """Return the next turn of a conversation in the form of the Chat Completions API."""
     turn = sum(message.get("role") == "assistant" for message in messages)
     known = _known(messages)
-    return (_look, _read, _move, _report)[min(turn, 3)](known)
+    if turn and messages[-1].get("role") == "system":
+        return Reply(f"The index is written, too: it has {known.indexed} files.")
+    return (_look, _read, _move, _report, _meanwhile)[min(turn, 4)](known)
 
 
 def _look(_: Known) -> Reply:
@@ -93,7 +96,11 @@ def _report(known: Known) -> Reply:
         letters=_named(known.paths("letters")),
         notes=_named(known.paths("notes")),
     )
-    return Reply(text)
+    return Reply(text, [("write_index", {})])
+
+
+def _meanwhile(_: Known) -> Reply:
+    return Reply("An index is being written; ask me anything meanwhile.")
 
 
 REPORT = """\
@@ -145,6 +152,8 @@ def _learn(known: Known, call: Call, content: str) -> None:
             known.read[arguments["path"]] = content
         case "move_file" if not content.startswith('{"error"'):
             known.moved.append(content)
+        case "write_index":
+            known.indexed = content
 
 
 def _rows(content: str) -> list[dict[str, Any]]:

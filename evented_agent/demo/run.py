@@ -12,7 +12,14 @@ from typing import NoReturn
 from evented_agent import EventedAgent, EventedAgentError, create_evented_agent
 from evented_agent.celery.simple import simple_app
 from evented_agent.demo.agent import REQUEST, make_librarian
-from evented_agent.demo.checks import Check, check_calls, check_files, check_recovery, check_text
+from evented_agent.demo.checks import (
+    Check,
+    check_calls,
+    check_files,
+    check_index,
+    check_recovery,
+    check_text,
+)
 from evented_agent.demo.folder import lay_out
 from evented_agent.demo.follow import Follower, Story
 from evented_agent.demo.processes import (
@@ -160,7 +167,9 @@ def _demo(stage: Stage, screen: Screen, *, kill: bool) -> int:
     screen.line()
     screen.line(f"  you: {REQUEST}", "bold")
     run = stage.librarian.stream(
-        REQUEST, context={"directory": str(stage.directory), "calls": str(stage.calls)}
+        REQUEST,
+        context={"directory": str(stage.directory), "calls": str(stage.calls)},
+        until_idle=60,
     )
     follower = Follower(stage.librarian, stage.workers, screen, kill=kill)
     try:
@@ -181,6 +190,7 @@ def _checks(stage: Stage, story: Story, run_id: str, *, kill: bool) -> list[Chec
         check_text(story, stage.librarian, result),
         check_calls(result, stage.calls),
         check_files(result, stage.before, stage.directory),
+        check_index(result, stage.calls),
     ]
     return [*checks, check_recovery(story)] if kill else checks
 
