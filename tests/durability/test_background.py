@@ -3,6 +3,8 @@
 import json
 import threading
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -152,3 +154,23 @@ def most_at_once(calls: list[str]) -> int:
         count += 1 if line.startswith("in") else -1
         most = max(most, count)
     return most
+
+
+def text_of(run_id: str) -> str:
+    """What a process of its own reads."""
+    from tests.app import evented
+
+    *_, last = evented["writer"].observe(run_id).text_parts()
+    return last.snapshot
+
+
+def test_a_third_process_joins_in_the_middle_and_has_the_same_text(
+    agents: Agents, start_worker: StartWorker, marks: Path
+) -> None:
+    start_worker()
+    run = agents["writer"].stream('report {"seconds": 6}', until_idle=True)
+    wait_until(lambda: lines(marks, "report"), "the report has begun")
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
+        theirs = processes.submit(text_of, run.run_id)
+        ours = [part.snapshot for part in run.text_parts()][-1]
+        assert theirs.result(timeout=60) == ours == TEXT.format(attempt=1)
