@@ -483,26 +483,24 @@ class LedgerMachine(RuleBasedStateMachine):
         }
 
 
-def play(server: RedisServer, shards: int) -> None:
+def play(machine: type[LedgerMachine], server: RedisServer, keys: Keys) -> None:
+    """Let Hypothesis play a machine against a server."""
     ledger = Ledger(server.url)
-
-    class Machine(LedgerMachine):
-        driver = Driver(ledger, Keys("machine", shards))
-
+    playing = type("Machine", (machine,), {"driver": Driver(ledger, keys)})
     how = settings(
         max_examples=60,
         stateful_step_count=40,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(Machine, settings=how)
+    run_state_machine_as_test(playing, settings=how)
     ledger.close()
 
 
 def test_no_order_of_operations_breaks_an_invariant(redis_server: RedisServer) -> None:
-    play(redis_server, 1)
+    play(LedgerMachine, redis_server, Keys("machine", 1))
 
 
 def test_no_order_of_operations_breaks_an_invariant_in_a_cluster(tmp_path: Path) -> None:
     with cluster_server(tmp_path) as server:
-        play(server, 3)
+        play(LedgerMachine, server, Keys("machine", 3))

@@ -3,19 +3,17 @@
 import json
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule
 
 from evented_agent.chunks import encode
 from evented_agent.errors import NotSuspended, RunConflict, SuspensionExpired
 from evented_agent.ledger import people
-from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Decision, Fenced, NewTask, Work
-from tests.driver import Driver, cluster_server
+from tests.driver import cluster_server
 from tests.servers import RedisServer
-from tests.test_ledger_machine import CALLS, Attempt, LedgerMachine, numbers
+from tests.test_ledger_machine import CALLS, Attempt, LedgerMachine, numbers, play
 
 #: Waits for approval before it runs; another one may suspend itself.
 APPROVED = "a"
@@ -180,26 +178,10 @@ class PeopleMachine(LedgerMachine):
                 self.decide(call, "x", settles=True)
 
 
-def play(server: RedisServer, shards: int) -> None:
-    ledger = Ledger(server.url)
-
-    class Machine(PeopleMachine):
-        driver = Driver(ledger, Keys("people-machine", shards))
-
-    how = settings(
-        max_examples=60,
-        stateful_step_count=40,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    run_state_machine_as_test(Machine, settings=how)
-    ledger.close()
-
-
 def test_no_order_of_decisions_breaks_an_invariant(redis_server: RedisServer) -> None:
-    play(redis_server, 1)
+    play(PeopleMachine, redis_server, Keys("people-machine", 1))
 
 
 def test_no_order_of_decisions_breaks_an_invariant_in_a_cluster(tmp_path: Path) -> None:
     with cluster_server(tmp_path) as server:
-        play(server, 3)
+        play(PeopleMachine, server, Keys("people-machine", 3))
