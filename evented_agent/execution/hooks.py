@@ -38,6 +38,7 @@ async def tell(
         context=attempt.options.context,
         **what,
     )
+    await attempt.check_lease()
     try:
         await attempt.ask(hook, event)
     except Exception as error:

@@ -44,6 +44,8 @@ async def wait_for_turn(attempt: Attempt) -> Again | None:
             holder = await _enter(attempt)
             continue
         if policy == "interrupt":
+            # A worker that was frozen must not abort a run that came after its own.
+            await attempt.check_lease()
             abort = operations.abort(attempt.process.keys, holder, reason=INTERRUPTION)
             await attempt.process.ledger.asend(abort, patience=PATIENCE)
         return _wait(attempt, thread, holder)
@@ -68,6 +70,7 @@ async def save_thread(attempt: Attempt, state: State) -> None:
     """Add what the run said to its thread; again, it takes its own place."""
     if attempt.claim.thread is None:
         return
+    await attempt.check_lease()
     given = load_messages(pydantic_core.from_json(attempt.claim.messages))
     messages = [*given, *state.closed_messages()]
     run_id = attempt.task.run_id
