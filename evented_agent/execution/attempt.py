@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
@@ -13,7 +13,7 @@ from evented_agent.execution.output import PATIENCE, Output
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.operations import Worker, heartbeat
-from evented_agent.ledger.records import Claim, Due, Fenced, Task, Work
+from evented_agent.ledger.records import Claim, Due, Fenced, Grew, Task, Work
 from evented_agent.options import RunOptions
 from evented_agent.outputs import OutputType
 from evented_agent.policies import is_async
@@ -98,13 +98,22 @@ class Attempt:
             since=since,
             on_stop=current.cancel,
         )
-        self.output = Output(
-            process.keys,
-            process.ledger,
+        self.output = self._new_output()
+
+    def _new_output(self) -> Output:
+        return Output(
+            self.process.keys,
+            self.process.ledger,
             self.lease,
-            max_bytes=process.settings.max_bytes,
+            max_bytes=self.process.settings.max_bytes,
             on_abort=lambda: self.lease.stop("aborted"),
         )
+
+    def decide_again(self, grew: Grew) -> None:
+        """Somebody else's result came before the commit: go on from the journal with it."""
+        self.claim = replace(self.claim, entries=grew.entries, journal_length=grew.journal_length)
+        self.lease.unseal()
+        self.output = self._new_output()
 
     @cached_property
     def options(self) -> RunOptions:

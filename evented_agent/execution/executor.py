@@ -1,7 +1,6 @@
 """Runs attempts: claim, work, commit, and on to the end task that a commit claimed."""
 
 import asyncio
-import dataclasses
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
@@ -61,6 +60,14 @@ class Outcome:
     failure: BaseException | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A claim, and when it was asked for: its lease began then, not when the reply was read."""
+
+    claim: Claim
+    since: float
+
+
 class Executor:
     """Executes tasks on one event loop."""
 
@@ -78,10 +85,9 @@ class Executor:
         if isinstance(claim, Refused):
             outcome.handed_back = claim.reason
             return outcome
-        following: Claim | None = claim
-        while following is not None:
-            following = await self._attempt(following, in_thread, since, outcome)
-            since = boottime()
+        held: _Held | None = _Held(claim, since)
+        while held is not None:
+            held = await self._attempt(held, in_thread, outcome)
         return outcome
 
     def release_all(self) -> Sequence[Task]:
@@ -103,11 +109,10 @@ class Executor:
         )
         return await self._process.ledger.asend(call, patience=PATIENCE)
 
-    async def _attempt(
-        self, claim: Claim, in_thread: InThread, since: float, outcome: Outcome
-    ) -> Claim | None:
+    async def _attempt(self, held: _Held, in_thread: InThread, outcome: Outcome) -> _Held | None:
         """Work on one claim; returns the end task's claim where the commit made it."""
-        attempt = Attempt(self._process, claim, in_thread, since)
+        claim = held.claim
+        attempt = Attempt(self._process, claim, in_thread, held.since)
         self.heartbeats.add(attempt.lease)
         try:
             if claim.aborted:
@@ -126,19 +131,14 @@ class Executor:
             self.heartbeats.remove(attempt.lease)
         return None
 
-    async def _work_and_commit(self, attempt: Attempt, outcome: Outcome) -> Claim | None:
+    async def _work_and_commit(self, attempt: Attempt, outcome: Outcome) -> _Held | None:
         while True:
             result = await self._work(attempt)
+            since = boottime()
             committed = await self._record(attempt, result)
             if isinstance(committed, Committed):
                 break
-            # Somebody else's result arrived meanwhile: decide again, with it.
-            claim = dataclasses.replace(
-                attempt.claim,
-                entries=committed.entries,
-                journal_length=committed.journal_length,
-            )
-            attempt = Attempt(self._process, claim, attempt.in_thread, boottime())
+            attempt.decide_again(committed)
         outcome.sends.extend([*committed.sends, *attempt.sends])
         if _is_last(attempt.task, result):
             outcome.sends.extend(await leave_thread(self._process, attempt.claim))
@@ -146,7 +146,7 @@ class Executor:
             outcome.retried = result.reason
         elif isinstance(result, Done) and result.failure is not None:
             outcome.failure = result.failure
-        return committed.end
+        return None if committed.end is None else _Held(committed.end, since)
 
     async def _work(self, attempt: Attempt) -> Done | Again | Pause:
         try:

@@ -70,6 +70,10 @@ class Lease:
         """
         self._is_sealed = True
 
+    def unseal(self) -> None:
+        """The commit was refused, and the work goes on; the next heartbeat tells what it missed."""
+        self._is_sealed = False
+
     def stop(self, reason: Stop) -> None:
         """Stop the attempt.  Call it on the attempt's event loop."""
         if self.stopped == "fenced" or (self._is_sealed and reason != "released"):

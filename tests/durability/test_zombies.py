@@ -9,7 +9,7 @@ import pytest
 
 from evented_agent import EventedAgent, Runs
 from tests.durability.conftest import Start
-from tests.durability.outcomes import Told, consume, told
+from tests.durability.outcomes import HOOKS, Told, consume, thread_of, told
 from tests.proxy import Moment, Proxy, Write
 from tests.servers import RedisServer
 from tests.workers import WorkerProcess, wait_until
@@ -42,7 +42,8 @@ class Stage:
         self.proxy.watch = watch
 
     def start(self, agent: str, given: str) -> None:
-        self.agents[agent].stream(given, run_id=self.zombie.name, queue=self.zombie.name)
+        name = self.zombie.name
+        self.agents[agent].stream(given, run_id=name, queue=name, thread_id=thread_of(name))
 
     def freeze(self) -> None:
         self.zombie.pause()
@@ -150,13 +151,38 @@ def test_frozen_with_the_claim_of_the_next_step_it_decides_nothing(
     assert len(lines(marks, "careful")) == 4
 
 
-@pytest.mark.parametrize("script", ["append", "commit", "heartbeat", "retry"])
-def test_a_write_that_was_long_on_its_way_is_fenced(
-    script: str, stage: Callable[[str], Stage], marks: Path
+def test_frozen_with_the_claim_of_the_end_it_tells_no_hook(
+    stage: Callable[[str], Stage], marks: Path
 ) -> None:
-    name = f"z-{script}"
-    task = {"append": "2:model", "commit": "1:tool:call_1_0", "heartbeat": "1:tool:call_1_0"}
-    scene = stage(name)
-    scene.freeze_at(Write(script, name, task.get(script, "1:tool:call_1_1")), "before", hold=True)
+    scene = stage("z-hook")
+    scene.freeze_at(Write("commit", "z-hook", "2:model"), "after")
     scene.start("careful", "Explore.")
     scene.finish_elsewhere()
+
+    assert sorted(lines(marks, "careful-hooks")) == sorted(f"z-hook:{each}" for each in HOOKS)
+
+
+HELD = {
+    "enter": "",
+    "append": "2:model",
+    "commit": "1:tool:call_1_0",
+    "heartbeat": "1:tool:call_1_0",
+    "retry": "1:tool:call_1_1",
+    "remember": "",
+    "leave_thread": "",
+}
+
+
+@pytest.mark.parametrize("script", HELD)
+def test_a_write_that_was_long_on_its_way_changes_nothing(
+    script: str, stage: Callable[[str], Stage]
+) -> None:
+    name = f"z-{script}"
+    scene = stage(name)
+    scene.freeze_at(Write(script, name, HELD[script]), "before", hold=True)
+    scene.start("careful", "Explore.")
+    ours = scene.finish_elsewhere().remembered
+    scene.agents["hello"].generate("And then?", queue=name, thread_id=thread_of(name), timeout=20)
+
+    remembered = [str(message) for message in scene.runs.thread(thread_of(name))]
+    assert (remembered[:-2], len(ours)) == (ours, 6)
