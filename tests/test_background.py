@@ -11,6 +11,7 @@ from evented_agent import (
     Background,
     DurableAgent,
     RunAborted,
+    RunEvent,
     RunStream,
     ToolContext,
     create_durable_agent,
@@ -20,6 +21,7 @@ from evented_agent.messages import SystemMessage, ToolMessage
 from evented_agent.models.protocol import ModelRequest
 from evented_agent.testing import ScriptedModel, tool_call
 from tests.servers import RedisServer
+from tests.workers import wait_until
 
 GATES: dict[str, threading.Event] = {}
 
@@ -152,6 +154,23 @@ def test_an_idle_time_that_is_over_ends_the_run(serve: object) -> None:
     durable = serve(tool_call("report", topic="never"))  # type: ignore[operator]
     run = durable.stream("Go.", until_idle=0.5)
     assert [chunk.type for chunk in run][-1] == "finish"
+
+
+def test_nothing_overtakes_the_end_once_people_are_told_of_it(serve: object) -> None:
+    told: list[str] = []
+
+    def tell(event: RunEvent) -> None:
+        told.append(event.text)
+        gate("late").set()
+        wait_until(lambda: not is_under_way(event.run_id), "the call has come to something")
+
+    def is_under_way(run_id: str) -> bool:
+        [call] = durable.background_tasks(run_id)
+        return call.status in ("pending", "running")
+
+    durable = serve(tool_call("report", topic="late"), on_finish=tell)  # type: ignore[operator]
+    result = durable.stream("Go.", until_idle=0.5).result(20)
+    assert told == [result.text]
 
 
 def test_a_model_chooses_the_foreground(serve: object) -> None:

@@ -1,6 +1,5 @@
 """The end of a step: decide what follows, or finish the run."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,8 +41,6 @@ class _Plan:
     entry: Decided
     output: Any = None
     invalid: InvalidOutput | None = None
-    dropped: Sequence[Result] = ()
-    is_idle: bool = False
 
 
 async def run_end(attempt: Attempt) -> Done | Again:
@@ -58,8 +55,10 @@ async def run_end(attempt: Attempt) -> Done | Again:
         return again
     if plan.invalid is not None:
         return await failed_run(attempt, state, plan.invalid)
-    if plan.is_idle:
+    if plan.entry.follows == "idle":
         return Done(await _idle(attempt, state, plan))
+    if plan.entry.follows == "drop":
+        return Done(await _drop(attempt, state, plan))
     if isinstance(plan.decision, FinishRun):
         return await _finish(attempt, state, plan, plan.decision.reason)
     attempt.close()
@@ -74,18 +73,24 @@ async def _plan(attempt: Attempt, state: State) -> _Plan:
     if not isinstance(plan.decision, FinishRun):
         return plan
     step = attempt.task.step
-    if state.arrived:
+    if state.arrived and not _has_dropped(state):
         return _Plan(CallModel(step + 1), Decided(step, "follow-up", notice=notice_of(state)))
-    if state.outstanding and not attempt.task.is_idle_over:
-        return _Plan(plan.decision, Decided(step, "idle"), is_idle=True)
-    plan = replace(plan, dropped=[_dropped(result) for result in state.outstanding])
+    if state.outstanding:
+        follows = "drop" if attempt.task.is_idle_over else "idle"
+        return _Plan(plan.decision, Decided(step, follows))
     return _with_output(attempt, state, plan, _may_go_on(attempt, state))
 
 
 def _was_idle(state: State) -> bool:
     """Whether the turn had ended before: only deferred calls have gone on since."""
     decided = state.steps[-1].decided
-    return decided is not None and decided.follows == "idle"
+    return decided is not None and decided.follows in ("idle", "drop")
+
+
+def _has_dropped(state: State) -> bool:
+    """Whether the run ends without waiting for its deferred calls any longer."""
+    decided = state.steps[-1].decided
+    return decided is not None and decided.follows == "drop"
 
 
 def _may_go_on(attempt: Attempt, state: State) -> bool:
@@ -166,6 +171,19 @@ async def _idle(attempt: Attempt, state: State, plan: _Plan) -> Work:
     return replace(work, idle_ms=int(_most_idle(attempt, state) * 1000))
 
 
+async def _drop(attempt: Attempt, state: State, plan: _Plan) -> Work:
+    """Cancel what is not done; apart from the end, which nothing can overtake from here on."""
+    attempt.close()
+    dropped = [_dropped(result) for result in state.outstanding]
+    for result in dropped:
+        call = ToolCall(id=result.call, name=result.name)
+        tell_background(attempt, "cancelled", call, reason=result.error and result.error.message)
+    step = attempt.task.step
+    work = await _work(attempt, plan.entry, [NewTask(f"{step}:end:dropped", "end", step)])
+    entries = [*(dump_entry(result) for result in dropped), *work.entries]
+    return replace(work, entries=entries, drops_deferred=True)
+
+
 def _most_idle(attempt: Attempt, state: State) -> float:
     if attempt.options.until_idle is not None:
         return attempt.options.until_idle
@@ -221,9 +239,6 @@ def _finish_step(
 
 async def _finish(attempt: Attempt, state: State, plan: _Plan, reason: str) -> Done | Again:
     """Everything that a finished run promises, each of it idempotent; then the commit says so."""
-    entries = [dump_entry(result) for result in plan.dropped]
-    if plan.dropped:
-        state = fold([*await attempt.entries(), *entries])
     await save_thread(attempt, state)
     told = {"finish_reason": reason, "output": plan.output}
     if again := await tell(attempt, "finish", state, **told):
@@ -233,9 +248,6 @@ async def _finish(attempt: Attempt, state: State, plan: _Plan, reason: str) -> D
     if plan.output is not None:
         output["object"] = pydantic_core.to_jsonable_python(plan.output)
         attempt.output.put("object", {"object": output["object"]})
-    for result in plan.dropped:
-        call = ToolCall(id=result.call, name=result.name)
-        tell_background(attempt, "cancelled", call, reason=result.error and result.error.message)
     if not _was_idle(state):
         _finish_step(attempt, state.steps[-1], is_continued=False, reason=reason)
     payload = {"stepResult": {"reason": reason, "isContinued": False}, "output": output}
@@ -249,8 +261,7 @@ async def _finish(attempt: Attempt, state: State, plan: _Plan, reason: str) -> D
         usage=state.usage,
     )
     await attempt.in_thread(lambda: attempt.process.on_ending(ending))
-    work = await _work(attempt, plan.entry, [], Finish("finished", reason))
-    return Done(replace(work, entries=[*entries, *work.entries]))
+    return Done(await _work(attempt, plan.entry, [], Finish("finished", reason)))
 
 
 async def _work(

@@ -144,6 +144,7 @@ def _more(work: Work) -> dict[str, Any]:
         "usage": dict(work.usage) if any(work.usage.values()) else None,
         "turn": work.turn or None,
         "idle": work.idle_ms,
+        "drop": work.drops_deferred or None,
         "journal": work.journal_length,
         "finish": finish,
     }

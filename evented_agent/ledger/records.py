@@ -207,7 +207,7 @@ class Work:
 
     *journal_length* is given for decisions: the commit is refused if the journal has grown. *turn*
     says which of *entries* the next tasks belong to. With *idle_ms* the run has nothing to do but
-    wait for its deferred calls, for so long.
+    wait for its deferred calls, for so long; with *drops_deferred* it no longer waits for them.
     """
 
     chunks: Sequence[str] = ()
@@ -218,6 +218,7 @@ class Work:
     finish: Finish | None = None
     turn: int = 0
     idle_ms: int | None = None
+    drops_deferred: bool = False
 
 
 @dataclass(frozen=True, slots=True)

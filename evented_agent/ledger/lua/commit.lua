@@ -3,7 +3,8 @@
 -- ARGV 2 task key, 3 token, 4 chunks sent before, 5 spec as JSON, then spec.chunks chunks, then
 -- spec.entries journal entries.
 -- spec: chunks, entries, turn (which entry the next tasks belong to), next (tasks), usage, journal
--- (length a decision was folded from), idle (ms that deferred calls may take from now on),
+-- (length a decision was folded from), idle (ms that deferred calls may take from now on), drop
+-- (deferred calls are over; what they came to is among the entries),
 -- claim {token, worker, owner, lease} for the end task, finish {status, reason, error}
 local key, token = ARGV[2], ARGV[3]
 local spec = cjson.decode(ARGV[5])
@@ -59,6 +60,15 @@ if is_aborting() then
   return {'aborted'}
 end
 
+if spec.drop then
+  for _, live in ipairs(run.live) do
+    local call = get_task(live)
+    if is_deferred(call) then
+      close_parts(call)
+      finish_task(live, call, {})
+    end
+  end
+end
 local calls = 0
 for _, next_task in ipairs(spec.next or {}) do
   local next_key = next_task.key
