@@ -10,7 +10,6 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -110,9 +109,10 @@ def _socket_of(home: Path) -> Path:
     path = home / "server.sock"
     if len(str(path)) <= SOCKET_PATH:
         return path
-    # The socket's path is limited by the system, the directory's is not.
+    # The socket's path is limited by the system, the directory's is not. $TMPDIR may be as long,
+    # and differ between processes that have to find the same server.
     name = hashlib.sha256(str(home).encode()).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"evented-agent-{os.getuid()}"
+    folder = Path("/tmp") / f"evented-agent-{os.getuid()}"  # noqa: S108 - checked to be ours below
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
         raise ConfigurationError(f"{folder} is not private to this user. Set EVENTED_AGENT_HOME.")

@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,10 +68,14 @@ def test_nobody_else_can_reach_it(home: Path) -> None:
     assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
 
 
-def test_a_long_path_gets_a_short_socket(tmp_path: Path) -> None:
+def test_a_long_path_gets_a_short_socket_that_every_process_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / ("long" * 30)
     server = ensure_server(home)
     try:
+        monkeypatch.setattr(tempfile, "tempdir", str(home))
+        assert ensure_server(home).pid == server.pid
         with redis.Redis.from_url(server.url) as client:
             assert client.ping()
     finally:

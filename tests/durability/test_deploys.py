@@ -71,11 +71,12 @@ def test_the_next_version_of_an_agent_takes_over_runs_in_flight(
     agents: Agents, start_worker: StartWorker, marks: Path
 ) -> None:
     start_worker("old", env={"TEST_GRACE": "20"})
+    worker = start_worker("new", queue="later", env={"TEST_VERSION": " of version 2"})
     run = agents["careful"].stream("Explore.")
     wait_until((marks / "careful").exists, "its tools run")
-    old_messages = len(marks.joinpath("careful-model").read_text().splitlines())
-    worker = start_worker("new", env={"TEST_VERSION": " of version 2"})
     consume("agents", by="old", stop=True)
+    old_messages = len(marks.joinpath("careful-model").read_text().splitlines())
+    consume("agents", by="new")
     result = run.result(timeout=60)
 
     assert old_messages == 1
