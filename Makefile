@@ -1,6 +1,8 @@
 # Every target does its own set-up: Python 3.11 or later and make are all it takes.
 PYTHON ?= python3
 BIN := .venv/bin
+# Files tested at the same time: they mostly wait, for leases and for processes to start.
+JOBS ?= 3
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check worker bench chaos clean
 
@@ -13,7 +15,7 @@ demo: .venv/demo  ## watch an agent survive the death of its worker
 	$(BIN)/evented-agent demo
 
 test: .venv/dev  ## all tests, on servers and workers of their own
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 check: .venv/dev  ## format, lint, types, layers
 	$(BIN)/ruff format --check .

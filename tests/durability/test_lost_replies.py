@@ -11,7 +11,7 @@ from evented_agent import Agent, EventedAgent, RunDeleted, Runs, Settings, creat
 from evented_agent.testing import ScriptedModel
 from tests.conftest import StartWorker
 from tests.durability.conftest import Start
-from tests.durability.outcomes import Told, differences, thread_of
+from tests.durability.outcomes import Told, consume, differences, thread_of
 from tests.proxy import Moment, Proxy, Write
 from tests.servers import RedisServer
 from tests.words import TEXT
@@ -111,12 +111,13 @@ def test_a_lost_reply_of_a_watchdog_changes_nothing(
     lost = [cuts.add(Write(name, nth=2), "after") for name in ("tick", "announce")]
     lost.append(cuts.add(Write("reconcile", "watched"), "after"))
     with Proxy(redis_server.port) as plain, Proxy(redis_server.port, cuts) as proxy:
+        start("watcher", proxy)
         victim = start("watched", plain)
         run = agents["speaker"].stream("Talk.", run_id="watched", queue="watched")
         parts = run.text_parts()
         next(part for part in parts if part.snapshot.endswith("word10 "))
-        start("watcher", proxy, queue="watched")
         victim.kill()
+        consume("watched", by="watcher")
         text = list(parts)[-1].snapshot
 
     assert text == run.result().text == TEXT
