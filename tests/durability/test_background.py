@@ -37,7 +37,7 @@ def test_a_worker_killed_while_a_background_call_runs(
     agents: Agents, start_worker: StartWorker, marks: Path
 ) -> None:
     victim = start_worker("w1")
-    run = agents["writer"].stream(REPORT, until_idle=True)
+    run = agents["writer"].stream('report {"seconds": 4}', until_idle=True)
     wait_until(lambda: lines(marks, "report"), "the report has begun")
     wait_until(lambda: "It is being written" in run_text(agents, run), "the chat went on")
     victim.kill()

@@ -56,9 +56,10 @@ def test_what_outlasts_the_grace_goes_on_elsewhere_at_once(
     slots, count = (20, 10) if pool == "threads" else (4, 3)
     start = {"pool": pool, "concurrency": slots}
     old = start_worker("old", **start, env={"TEST_GRACE": "0"})
+    start_worker("new", **start, queue="later")
     runs = [agents["speaker"].stream("Talk.") for _ in range(count)]
     all_speak(runs)
-    start_worker("new", **start)
+    consume("agents", by="new")
     old.terminate()
 
     for run in runs:

@@ -9,6 +9,7 @@ import pytest
 from evented_agent import EventedAgent, Runs, RunStream
 from evented_agent.chunks import StepReset
 from tests.conftest import StartWorker
+from tests.durability.outcomes import consume
 from tests.words import TEXT
 from tests.workers import WorkerProcess, wait_until
 
@@ -59,7 +60,7 @@ def test_a_tool_that_was_interrupted_runs_again_with_the_same_key(
     agents: Agents, runs: Runs, start_worker: StartWorker, marks: Path
 ) -> None:
     workers = [start_worker("w1"), start_worker("w2")]
-    run = agents["toolbox"].stream('wait {"seconds": 2}')
+    run = agents["toolbox"].stream('wait {"seconds": 3}')
     wait_until((marks / "wait").exists, "the tool runs")
     speaking(runs, run.run_id, workers).kill()
 
@@ -105,9 +106,10 @@ def test_a_deploy_hands_its_runs_to_the_next_worker(
     pool: str, agents: Agents, runs: Runs, start_worker: StartWorker
 ) -> None:
     old = start_worker("old", pool=pool, concurrency=2, env={"TEST_GRACE": "0"})
+    start_worker("new", pool=pool, concurrency=2, queue="later")
     run = agents["speaker"].stream("Talk.")
     read_up_to(run, "word10 ")
-    start_worker("new", pool=pool, concurrency=2)
+    consume("agents", by="new")
     old.terminate()
 
     assert run.result(timeout=20).text == TEXT
@@ -120,9 +122,10 @@ def test_a_step_shorter_than_the_grace_is_not_repeated(
     agents: Agents, start_worker: StartWorker, runs: Runs
 ) -> None:
     old = start_worker("old", env={"TEST_GRACE": "20"})
+    start_worker("new", queue="later")
     run = agents["speaker"].stream("Talk.")
     read_up_to(run, "word10 ")
-    start_worker("new")
+    consume("agents", by="new")
     old.terminate()
 
     assert run.result(timeout=20).text == TEXT

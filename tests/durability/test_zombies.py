@@ -109,7 +109,7 @@ def test_frozen_in_a_tool_its_result_is_not_recorded(
     stage: Callable[[str], Stage], marks: Path
 ) -> None:
     scene = stage("z-tool")
-    scene.start("toolbox", 'wait {"seconds": 1}')
+    scene.start("toolbox", 'wait {"seconds": 2}')
     wait_until((marks / "wait").exists, "the tool runs")
     scene.freeze()
 
@@ -120,7 +120,7 @@ def test_frozen_in_a_tool_of_a_thread_its_result_is_not_recorded(
     stage: Callable[[str], Stage], marks: Path
 ) -> None:
     scene = stage("z-block")
-    scene.start("toolbox", 'block {"seconds": 1}')
+    scene.start("toolbox", 'block {"seconds": 2}')
     wait_until((marks / "block").exists, "the tool runs")
     scene.freeze()
 
