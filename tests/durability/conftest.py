@@ -1,7 +1,9 @@
 """Workers behind proxies, and the undisturbed run that disturbed ones are compared with."""
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from celery import Celery
@@ -14,6 +16,7 @@ from tests.workers import WorkerProcess, wait_until
 
 Agents = dict[str, EventedAgent]
 Start = Callable[..., WorkerProcess]
+Doom = Callable[[str, Callable[[Write], bool], Moment], AbstractContextManager[threading.Event]]
 
 
 def agents_on(redis_url: str, broker_url: str) -> Agents:
@@ -57,6 +60,30 @@ def start(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
     yield start_one
     for worker in started:
         worker.__exit__()
+
+
+@pytest.fixture
+def doom(start: Start, redis_server: RedisServer) -> Doom:
+    """Start a worker that is killed right before or after a write; the event says that it was."""
+
+    @contextmanager
+    def doomed(
+        name: str, is_it: Callable[[Write], bool], when: Moment
+    ) -> Iterator[threading.Event]:
+        victims: list[WorkerProcess] = []
+        killed = threading.Event()
+
+        def watch(write: Write, moment: Moment) -> bool:
+            if moment == when and is_it(write) and not killed.is_set():
+                victims[0].kill()
+                killed.set()
+            return not killed.is_set()
+
+        with Proxy(redis_server.port, watch) as proxy:
+            victims.append(start(name, proxy))
+            yield killed
+
+    return doomed
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Background calls and the turns that follow them, when workers and Redis die at the wrong time."""
 
 import json
-import threading
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -11,11 +10,11 @@ import pytest
 
 from evented_agent import EventedAgent, RunAborted, Runs, RunStream
 from tests.conftest import StartWorker
-from tests.durability.conftest import Start, agents_on
+from tests.durability.conftest import Doom, agents_on
 from tests.durability.outcomes import consume
-from tests.proxy import Moment, Proxy, Write
+from tests.proxy import Moment, Write
 from tests.servers import RedisServer
-from tests.workers import WorkerProcess, wait_until
+from tests.workers import wait_until
 
 Agents = dict[str, EventedAgent]
 REPORT = 'report {"seconds": 2}'
@@ -67,25 +66,17 @@ def test_a_worker_killed_between_a_completion_and_the_end_of_its_follow_up(
     script: str,
     task: str,
     when: Moment,
-    start: Start,
+    doom: Doom,
     start_worker: StartWorker,
     agents: Agents,
-    redis_server: RedisServer,
     marks: Path,
 ) -> None:
     name = f"follow-{script}-{task.replace(':', '-')}-{when}"
-    victims: list[WorkerProcess] = []
-    killed = threading.Event()
 
-    def watch(write: Write, moment: Moment) -> bool:
-        is_it = (write.script, write.run_id, write.task, moment) == (script, name, task, when)
-        if is_it and not killed.is_set():
-            victims[0].kill()
-            killed.set()
-        return not killed.is_set()
+    def is_it(write: Write) -> bool:
+        return (write.script, write.run_id, write.task) == (script, name, task)
 
-    with Proxy(redis_server.port, watch) as proxy:
-        victims.append(start(name, proxy))
+    with doom(name, is_it, when) as killed:
         run = agents["writer"].stream(REPORT, run_id=name, queue=name, until_idle=True)
         assert killed.wait(30)
     start_worker("survivor")
@@ -99,6 +90,31 @@ def test_a_worker_killed_between_a_completion_and_the_end_of_its_follow_up(
     chunks = list(run)
     assert [chunk.seq for chunk in chunks] == list(range(1, len(chunks) + 1))
     assert Counter(chunk.type for chunk in chunks)["finish"] == 1
+
+
+@pytest.mark.parametrize("script", ["claim", "commit"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_worker_killed_after_it_dropped_a_call_drops_it_once(
+    script: str, when: Moment, doom: Doom, start_worker: StartWorker, agents: Agents
+) -> None:
+    name = f"dropped-{script}-{when}"
+
+    def is_it(write: Write) -> bool:
+        return (write.script, write.run_id, write.task) == (script, name, "2:end:dropped")
+
+    with doom(name, is_it, when) as killed:
+        run = agents["writer"].stream(
+            'report {"seconds": 60}', run_id=name, queue=name, until_idle=0.5
+        )
+        assert killed.wait(30)
+    start_worker("survivor")
+    consume(name, by="survivor")
+
+    result = run.result(timeout=60)
+    assert result.text == "It is being written."
+    assert result.steps[0].results["call_1_0"].error.name == "Dropped"  # type: ignore[union-attr]
+    told = kinds(run)
+    assert (told["background-task-cancelled"], told["finish"]) == (1, 1)
 
 
 def test_a_completion_after_an_abort_changes_nothing(

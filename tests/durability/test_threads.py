@@ -1,18 +1,16 @@
 """Whose turn it is in a thread, and what it remembers, when workers die at the wrong moments."""
 
-import threading
 from pathlib import Path
 
 import pytest
 
 from evented_agent import EventedAgent, Runs
 from tests.conftest import StartWorker
-from tests.durability.conftest import Start
+from tests.durability.conftest import Doom
 from tests.durability.outcomes import consume
-from tests.proxy import Moment, Proxy, Write
-from tests.servers import RedisServer
+from tests.proxy import Moment, Write
 from tests.words import TEXT
-from tests.workers import WorkerProcess, wait_until
+from tests.workers import wait_until
 
 Agents = dict[str, EventedAgent]
 
@@ -22,25 +20,17 @@ Agents = dict[str, EventedAgent]
 def test_the_next_run_gets_its_turn_when_the_worker_dies_at_the_end_of_the_first(
     script: str,
     when: Moment,
-    start: Start,
+    doom: Doom,
     start_worker: StartWorker,
     agents: Agents,
     runs: Runs,
-    redis_server: RedisServer,
 ) -> None:
     name = f"turn-{script}-{when}"
-    victims: list[WorkerProcess] = []
-    killed = threading.Event()
 
-    def watch(write: Write, moment: Moment) -> bool:
-        is_it = (write.script, write.run_id, write.nth, moment) == (script, name, 1, when)
-        if is_it and not killed.is_set():
-            victims[0].kill()
-            killed.set()
-        return not killed.is_set()
+    def is_it(write: Write) -> bool:
+        return (write.script, write.run_id, write.nth) == (script, name, 1)
 
-    with Proxy(redis_server.port, watch) as proxy:
-        victims.append(start(name, proxy))
+    with doom(name, is_it, when) as killed:
         first = agents["hello"].stream("One.", run_id=name, thread_id=name, queue=name)
         second = agents["hello"].stream("Two.", thread_id=name, queue=name)
         assert killed.wait(20)
