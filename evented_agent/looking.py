@@ -137,6 +137,17 @@ class Looking(Connected):
         record, entries = await self._ajournal(run_id)
         return background_of(record, entries)
 
+    def background_task(self, task_id: str) -> BackgroundTask | None:
+        """One background call, ``<run id>:<tool call id>``; None where the run has no such call.
+
+        Raises `RunNotFound`, `RunDeleted`.
+        """
+        return _with_id(task_id, self.background_tasks(run_of(task_id)))
+
+    async def abackground_task(self, task_id: str) -> BackgroundTask | None:
+        """`background_task` for the running event loop."""
+        return _with_id(task_id, await self.abackground_tasks(run_of(task_id)))
+
     def thread(self, thread_id: str, *, resource_id: str | None = None) -> list[Message]:
         """The conversation that runs with this *thread_id* and *resource_id* have had so far.
 
@@ -155,6 +166,15 @@ class Looking(Connected):
         """The workers that were heard of in the last 10 s."""
         self._may_block("workers")
         return self.ledger.send(fleet.workers(self.keys))
+
+
+def run_of(task_id: str) -> str:
+    """The run of a background call."""
+    return task_id.partition(":")[0]
+
+
+def _with_id(task_id: str, found: list[BackgroundTask]) -> BackgroundTask | None:
+    return next((task for task in found if task.task_id == task_id), None)
 
 
 def _checked(chosen: dict[str, Any]) -> dict[str, Any]:

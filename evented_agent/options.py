@@ -1,12 +1,66 @@
 """What a caller may choose for one run.  JSON only: code lives in the agent, on both sides."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from datetime import timedelta
+from typing import Any, Literal, TypedDict
 
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evented_agent.errors import DeclarationError
+
+
+class StreamOptions(TypedDict, total=False):
+    """What one call of `stream` may choose beside its input; all of it JSON.
+
+    Attributes:
+        run_id: Makes the call idempotent: the same id and input is the same run.
+        thread_id: The conversation that the run belongs to: the model sees what was said before,
+            and what this run adds is kept. Within one resource.
+        resource_id: Whose run it is.
+        when_busy: What to do while another run has its turn in the thread: "queue" for it, "reject"
+            this call with `ThreadBusy`, "interrupt" the other, or run in "parallel".
+        until_idle: Stay with the run's deferred calls, and the turns that follow them, until there
+            are none: True, or for how long at most they may take between two turns (seconds or a
+            timedelta; 5 minutes). Without it the end waits as their tools' ``wait_timeout`` says.
+        deadline: Seconds, or a timedelta, after which the run is aborted, wherever it is.
+        queue: The Celery queue, by default that of the settings. Name another one in
+            ``app.conf.evented_agent_queues``, so that its workers know that they serve agents.
+        max_steps: At most so many model calls, instead of the agent's number.
+        tool_choice: "auto", "none", "required" or {"tool": name}, instead of the agent's.
+        active_tools: The names of the tools on offer, instead of the agent's.
+        instructions: Instead of the agent's.
+        model_settings: Over the agent's.
+        tool_call_concurrency: At most so many tool calls of the run at the same time.
+        require_tool_approval: Whether calls wait for approval, or the name of one of the agent's
+            policies, instead of the agent's; what tools require of themselves still counts.
+        stop_when: Names of the agent's policies that may end the run, beside its ``stop_when``.
+        prepare_step: The name of one of the agent's policies, instead of its ``prepare_step``.
+        output_type: One of the agent's output types, or its name, instead of the default.
+        close_on_suspend: Whether the stream ends where the run waits for people alone; else it
+            stays open, and goes on with the run.
+        context: For the tools, as ``ctx.context``, and for the agent's instructions.
+    """
+
+    run_id: str
+    thread_id: str
+    resource_id: str
+    queue: str
+    max_steps: int
+    tool_choice: Any
+    active_tools: list[str]
+    instructions: str
+    model_settings: dict[str, Any]
+    tool_call_concurrency: int
+    require_tool_approval: bool | str
+    when_busy: Literal["queue", "reject", "interrupt", "parallel"]
+    until_idle: bool | float | timedelta
+    deadline: float | timedelta
+    stop_when: str | list[str]
+    prepare_step: str
+    output_type: Any
+    close_on_suspend: bool
+    context: Any
 
 
 class RunOptions(BaseModel):

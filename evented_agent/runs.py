@@ -7,13 +7,10 @@ an alarm.
 import weakref
 from typing import Any, ClassVar
 
-from evented_agent.agents import Agent
 from evented_agent.connected import Bell as Bell
 from evented_agent.deciding import Deciding
 from evented_agent.errors import ConfigurationError
 from evented_agent.ledger import operations
-from evented_agent.ledger.records import FORMAT
-from evented_agent.settings import Settings, milliseconds
 from evented_agent.stream import AsyncRunStream, RunStream
 from evented_agent.topic import Cursor, check_readable
 
@@ -80,20 +77,3 @@ class Runs(Deciding):
         return AsyncRunStream(
             self, run_id, after=after, timeout=timeout, close_on_suspend=close_on_suspend
         )
-
-
-def record_fields(
-    settings: Settings, agent: Agent, *, messages: str, options: str, queue: str
-) -> dict[str, str | int]:
-    """The fields of a new run's record."""
-    return {
-        "v": FORMAT,
-        "agent": agent.id,
-        "agent_version": agent.version,
-        "messages": messages,
-        "options": options,
-        "queue": queue,
-        "ttl_topic": milliseconds(settings.topic_ttl),
-        "ttl_record": milliseconds(settings.record_ttl),
-        "abort_grace": milliseconds(settings.abort_grace),
-    }

@@ -68,8 +68,10 @@ def test_a_background_task_can_be_looked_at(engine: Engine, topic: str) -> None:
     assert task.status in ("pending", "running")
     let_go(topic)
     run.result(timeout=20)
-    [task] = engine["writer"].background_tasks(run.run_id)
-    assert (task.status, task.result) == ("completed", f"all about {topic}")
+    done = engine["writer"].background_task(task.task_id)
+    assert done is not None
+    assert (done.status, done.result) == ("completed", f"all about {topic}")
+    assert engine["writer"].background_task(f"{run.run_id}:another") is None
 
 
 def test_the_result_takes_the_place_of_the_placeholder_in_the_thread(
