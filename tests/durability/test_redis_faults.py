@@ -58,14 +58,14 @@ def text_of(chunks: list[Chunk]) -> str:
 def start_runs(
     agents: Agents, count: int, readers: ThreadPoolExecutor, agent: str = "speaker"
 ) -> dict[str, "Future[list[Chunk]]"]:
-    """Start runs and follow each; all of them speak when this returns."""
+    """Start runs and follow each; all of them have begun to speak when this returns."""
     runs = [agents[agent].stream("Talk.") for _ in range(count)]
     stayed = {}
     for run in runs:
         followed = agents[agent].observe(run.run_id, timeout=80)
         stayed[run.run_id] = readers.submit(chunks_of, followed)
     for run in runs:
-        wait_until(lambda run=run: run.status == "running", "all speak", 30)  # type: ignore[misc]
+        wait_until(lambda run=run: run.status != "queued", "all speak", 30)  # type: ignore[misc]
     return stayed
 
 
