@@ -8,6 +8,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from evented_agent.chunks import (
+    BackgroundTaskProgress,
     Chunk,
     ToolCallApproval,
     ToolCallSuspended,
@@ -25,8 +26,9 @@ _START = "0-0"
 #: The largest second half of an entry id: "after that number, whoever wrote it".
 _ANY_LIFE = f"-{2**64 - 1}"
 _ENDED = {"finished", "failed", "aborted"}
-#: After one of these a run may be suspended, with nothing more to come.
-_MAY_BE_LAST = (ToolCallApproval, ToolCallSuspended, ToolResult, ToolError, ToolOutputDenied)
+#: These ask people; after one of the others, too, such a run may wait with nothing more to come.
+_ASKS = (ToolCallApproval, ToolCallSuspended)
+_MAY_BE_LAST = (*_ASKS, ToolResult, ToolError, ToolOutputDenied, BackgroundTaskProgress)
 
 Cursor = str | int
 Entry = tuple[str, bytes]
@@ -120,6 +122,8 @@ class _Place:
         self._run_id = run_id
         self._close_on_suspend = close_on_suspend
         self._trusted = _incarnation(position)
+        # Somebody may have been asked before what this reader is told.
+        self._may_wait = position != _START
 
     def lost(self) -> None:
         """The connection broke: the server behind the next one may know less."""
@@ -155,7 +159,8 @@ class _Place:
             if chunk.ends_topic:
                 return True
             # The run may wait for people now, which no chunk says.
-            self.is_idle = not isinstance(chunk, _MAY_BE_LAST)
+            self._may_wait = self._may_wait or isinstance(chunk, _ASKS)
+            self.is_idle = not (self._may_wait and isinstance(chunk, _MAY_BE_LAST))
         self._trusted = _incarnation(self.position)
         return False
 

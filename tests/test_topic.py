@@ -169,6 +169,35 @@ def test_an_unanswered_question_is_asked_again() -> None:
     assert isinstance(steps.send(Lost()), Read)
 
 
+RESULT = encode("tool-result", "1:tool:c1", {"toolCallId": "c1", "toolName": "t", "result": 1})
+QUESTION = encode(
+    "tool-call-approval", "1:model", {"toolCallId": "c2", "toolName": "t", "args": {}}
+)
+
+
+def asked_about(topic: Topic, after: str | int = 0) -> bool:
+    """Whether a reader asks for the record before it waits for what comes after all this."""
+    steps = follow("r", after)
+    step = next(steps)
+    while not (isinstance(step, Read) and step.position == topic.entries[-1][0]):
+        step = next(steps) if isinstance(step, Chunk) else steps.send(topic.answer(step))
+    return not step.block
+
+
+def test_the_record_is_asked_for_only_where_the_run_may_wait_for_people() -> None:
+    working, waiting = Topic("a"), Topic("a")
+    waiting.write(QUESTION)
+    assert asked_about(waiting)
+    for topic in (working, waiting):
+        topic.write(RESULT)
+
+    assert not asked_about(working)
+    assert asked_about(waiting)
+    assert asked_about(waiting, after=3), "it was asked before this reader came"
+    waiting.say("b")
+    assert not asked_about(waiting)
+
+
 @pytest.mark.parametrize("bad", ["x", "-1", "1-", "1-x", "", "1.5", -1])
 def test_a_bad_cursor_is_refused(bad: str | int) -> None:
     with pytest.raises(ValueError, match="is no cursor"):
