@@ -15,7 +15,7 @@ demo: .venv/demo  ## watch an agent survive the death of its worker
 	$(BIN)/evented-agent demo
 
 test: .venv/dev  ## all tests, on servers and workers of their own
-	$(BIN)/pytest -n $(JOBS) --dist loadfile
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: .venv/dev  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
