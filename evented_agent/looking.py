@@ -142,11 +142,11 @@ class Looking(Connected):
 
         Raises `RunNotFound`, `RunDeleted`.
         """
-        return _with_id(task_id, self.background_tasks(run_of(task_id)))
+        return _with_id(task_id, self.background_tasks(_run_of(task_id)))
 
     async def abackground_task(self, task_id: str) -> BackgroundTask | None:
         """`background_task` for the running event loop."""
-        return _with_id(task_id, await self.abackground_tasks(run_of(task_id)))
+        return _with_id(task_id, await self.abackground_tasks(_run_of(task_id)))
 
     def thread(self, thread_id: str, *, resource_id: str | None = None) -> list[Message]:
         """The conversation that runs with this *thread_id* and *resource_id* have had so far.
@@ -168,7 +168,7 @@ class Looking(Connected):
         return self.ledger.send(fleet.workers(self.keys))
 
 
-def run_of(task_id: str) -> str:
+def _run_of(task_id: str) -> str:
     """The run of a background call."""
     return task_id.partition(":")[0]
 

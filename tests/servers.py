@@ -78,6 +78,7 @@ class RedisServer:
                         return
             except OSError:
                 pass
+            # Between two looks: the loop has a bound.
             time.sleep(0.01)
         raise AssertionError(f"No answer: {(self.directory / 'server.log').read_text()[-500:]}")
 
@@ -130,6 +131,7 @@ class RabbitServer:
                     if connection.recv(8):
                         return self
             except OSError:
+                # Between two looks: the loop has a bound.
                 time.sleep(0.1)
         raise AssertionError(f"No answer: {(self.directory / 'server.log').read_text()[-500:]}")
 

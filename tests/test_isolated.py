@@ -65,6 +65,7 @@ def fail(how: str) -> object:
     if how == "fork" and os.fork():
         os._exit(4)
     if how == "fork":
+        # The child that is left behind: it has to outlive the tool's process.
         time.sleep(1000)
     if how == "nan":
         return float("nan")

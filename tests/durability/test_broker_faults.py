@@ -118,6 +118,7 @@ def test_the_broker_fails_in_the_middle_of_runs(
 @pytest.fixture(scope="module")
 def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
     if not RABBITMQ.exists():
+        # A contributor may lack it; CI installs it.
         pytest.skip("RabbitMQ is not installed: apt install rabbitmq-server")
     with RabbitServer(tmp_path_factory.mktemp("rabbit")) as server:
         yield server

@@ -73,6 +73,7 @@ def _llmock_process() -> Iterator[MockServer]:
         while not server.is_up():
             assert process.poll() is None, "llmock ended at once"
             assert time.monotonic() < deadline, "llmock did not answer within 30 s"
+            # Between two looks: the loop has a bound.
             time.sleep(0.1)
         yield server
         process.terminate()
