@@ -2,7 +2,7 @@
 
 import os
 
-from evented_agent.embedded import ensure_server
+from evented_agent.ledger.embedded_server import ensure_server
 
 #: The broker; without one, the embedded server, so that there is nothing to set up.
 broker_url = (

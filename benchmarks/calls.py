@@ -12,7 +12,7 @@ from celery import Celery
 from benchmarks.figures import ms
 from benchmarks.harness import Bench, free_port
 from evented_agent import Agent, create_evented_agent
-from evented_agent.celery import EventedAgent
+from evented_agent.engines.celery import EventedAgent
 from evented_agent.testing import ScriptedModel
 
 WANTED = "at most 1.5 s"
@@ -21,7 +21,7 @@ WANTED = "at most 1.5 s"
 def stream_call(bench: Bench) -> None:
     """The call with a broker that works, refuses, hangs, is away, or is frozen."""
     # Each call without a broker is logged, as it should be.
-    logging.getLogger("evented_agent.celery.bell").setLevel(logging.ERROR)
+    logging.getLogger("evented_agent.engines.celery.notifier").setLevel(logging.ERROR)
     answer = bench.agents["answer"]
     answer.stream("Go.")
     bench.report.samples(

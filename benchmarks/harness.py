@@ -19,8 +19,8 @@ import redis
 
 from benchmarks.figures import Report
 from benchmarks.mock import Counts
-from evented_agent.celery import EventedAgent
-from evented_agent.embedded import find_binary
+from evented_agent.engines.celery import EventedAgent
+from evented_agent.ledger.embedded_server import find_binary
 
 ROOT = Path(__file__).parent.parent
 POOLS = ("threads", "prefork")

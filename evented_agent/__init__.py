@@ -1,10 +1,19 @@
 """Durable LLM agents on Celery and Redis Streams: nothing that was said or done is lost."""
 
-from evented_agent.agents import Agent
-from evented_agent.background import Background
-from evented_agent.celery import EventedAgent, create_evented_agent
+from evented_agent.agents.agent import Agent
+from evented_agent.agents.callbacks import NextStep, RunEvent, StepChoice, StepInfo, Verdict
+from evented_agent.agents.memory import Memory, Thread, Window
+from evented_agent.agents.tools.approvals import ApprovalRequest, Pending
+from evented_agent.agents.tools.background import Background
+from evented_agent.agents.tools.context import ToolContext
+from evented_agent.agents.tools.tool import tool
 from evented_agent.chunks import Chunk, Usage
-from evented_agent.durable import DurableAgent
+from evented_agent.client.durable_agent import DurableAgent
+from evented_agent.client.listing import RunPage
+from evented_agent.client.run_stream import AsyncRunStream, RunStream
+from evented_agent.client.runs import Runs
+from evented_agent.engines.celery import EventedAgent, create_evented_agent
+from evented_agent.engines.in_process import create_durable_agent
 from evented_agent.errors import (
     BlockingCall,
     ConfigurationError,
@@ -27,22 +36,9 @@ from evented_agent.errors import (
     TooLarge,
     UnknownAgent,
 )
-from evented_agent.listing import RunPage
-from evented_agent.local import create_durable_agent
-from evented_agent.memory import Memory, Thread, Window
-from evented_agent.policies import (
-    NextStep,
-    Pending,
-    RunEvent,
-    StepChoice,
-    StepInfo,
-    Verdict,
-)
-from evented_agent.results import BackgroundTask, RunInfo, RunResult
-from evented_agent.runs import Runs
-from evented_agent.settings import Settings
-from evented_agent.stream import AsyncRunStream, RunStream
-from evented_agent.tools import ApprovalRequest, ToolContext, tool
+from evented_agent.ledger.settings import Settings
+from evented_agent.state.run_info import RunInfo
+from evented_agent.state.run_result import BackgroundTask, RunResult
 
 __all__ = [
     "Agent",

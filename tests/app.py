@@ -13,9 +13,9 @@ from typing import Any
 from celery import Celery
 
 from evented_agent import Agent, RunEvent, Settings, ToolContext, tool
-from evented_agent.celery import create_evented_agent
+from evented_agent.engines.celery import create_evented_agent
 from evented_agent.errors import ModelError
-from evented_agent.messages import SystemMessage, ToolCall, ToolMessage
+from evented_agent.models.messages import SystemMessage, ToolCall, ToolMessage
 from evented_agent.models.protocol import ModelRequest
 from evented_agent.testing import Say, ScriptedModel, tool_call
 from tests.words import TEXT

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from evented_agent.chunks import encode
-from evented_agent.ledger import operations as ops
+from evented_agent.chunks.codec import encode
+from evented_agent.client.reader import Reader
+from evented_agent.ledger import attempts, runs, watch
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
@@ -18,11 +19,10 @@ from evented_agent.ledger.records import (
     Task,
     Work,
 )
-from evented_agent.readers import Reader
 from tests.servers import RedisServer, free_port
 from tests.workers import wait_until
 
-WORKER = ops.Worker("w1", "w1/1", 3000)
+WORKER = attempts.Worker("w1", "w1/1", 3000)
 FIELDS: dict[str, str | int] = {
     "v": 1,
     "agent": "a",
@@ -45,7 +45,7 @@ class Driver:
 
     def create(self, run_id: str, *, digest: str = "d", **fields: str | int) -> bool:
         return self.ledger.send(
-            ops.create(
+            runs.create(
                 self.keys,
                 run_id,
                 digest=digest,
@@ -58,7 +58,9 @@ class Driver:
 
     def claim(self, run_id: str, key: str = "1:model", token: str = "t") -> Claim | Refused:
         return self.ledger.send(
-            ops.claim(self.keys, run_id, key, token=token, worker=WORKER, newest=1, agents=["a"])
+            attempts.claim(
+                self.keys, run_id, key, token=token, worker=WORKER, newest=1, agents=["a"]
+            )
         )
 
     def granted(self, run_id: str, key: str = "1:model", token: str = "t") -> Task:
@@ -69,7 +71,7 @@ class Driver:
     def say(self, task: Task, text: str, sent: int) -> bool:
         part = f"txt-1.{task.generation}"
         return self.ledger.send(
-            ops.append(
+            attempts.append(
                 self.keys,
                 task.run_id,
                 task.key,
@@ -85,7 +87,7 @@ class Driver:
 
     def commit(self, task: Task, sent: int = 0, **work: object) -> Committed | Grew:
         return self.ledger.send(
-            ops.commit(
+            attempts.commit(
                 self.keys,
                 task,
                 sent=sent,
@@ -102,13 +104,15 @@ class Driver:
 
     def expire(self, task: Task) -> None:
         """Let the lease of an attempt run out."""
-        call = ops.heartbeat(self.keys, task.run_id, task.key, token=task.token, lease_ms=-1000)
+        call = attempts.heartbeat(
+            self.keys, task.run_id, task.key, token=task.token, lease_ms=-1000
+        )
         self.ledger.send(call)
 
-    def reconcile(self, run_id: str, *, may_send: bool = True, grace: int = 0) -> ops.Reconciled:
-        now = self.ledger.send(ops.read(self.keys, run_id)).now
-        look = ops.Tick(is_watching=True, now=now, grace_until=grace and now + grace)
-        call = ops.reconcile(self.keys, run_id, look=look, may_send=may_send, jitter=0)
+    def reconcile(self, run_id: str, *, may_send: bool = True, grace: int = 0) -> watch.Reconciled:
+        now = self.ledger.send(runs.read(self.keys, run_id)).now
+        look = watch.Tick(is_watching=True, now=now, grace_until=grace and now + grace)
+        call = watch.reconcile(self.keys, run_id, look=look, may_send=may_send, jitter=0)
         return self.ledger.send(call)
 
     def types(self, run_id: str) -> list[str]:

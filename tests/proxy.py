@@ -4,14 +4,17 @@ It understands the protocol, not the scripts: tests decide at each write what ha
 """
 
 import contextlib
+import hashlib
 import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Literal, Self
 
-from evented_agent.ledger.call import FLEET_SCRIPTS, script
+import evented_agent
+from evented_agent.ledger.script import script
 
 #: Scripts whose second argument is a task's key.
 ABOUT_TASKS = {"claim", "append", "heartbeat", "commit", "retry", "blob", "suspend", "nudge"}
@@ -19,6 +22,8 @@ ABOUT_RUNS = {
     *("create", "release", "abort", "reconcile", "delete", "read", "resume", "revive"),
     *("enter", "leave_thread", "remember"),
 }
+#: Scripts of the deployment.
+ABOUT_NONE = {"announce", "deployment", "forget", "list", "tick", "trim", "workers"}
 #: Scripts that change nothing.
 READING = {"read", "list", "workers"}
 
@@ -55,7 +60,9 @@ class Proxy:
         self.doubled: set[bytes] = set()
         self._upstream = port
         self._known = {
-            script(name).sha.encode(): name for name in (*ABOUT_TASKS, *ABOUT_RUNS, *FLEET_SCRIPTS)
+            script(f"{path.parent.name}/{path.stem}").sha.encode(): path.stem
+            for path in (Path(evented_agent.__file__).parent / "ledger/lua").glob("*/*.lua")
+            if path.stem in ABOUT_TASKS | ABOUT_RUNS | ABOUT_NONE
         }
         self._seen: Counter[Write] = Counter()
         self._lock = threading.Lock()
@@ -149,11 +156,11 @@ class Proxy:
     def _write(self, words: list[bytes]) -> Write | None:
         if words[0].upper() not in (b"EVALSHA", b"EVAL"):
             return None
-        name = self._known.get(words[1]) or self._name_of(words[1])
+        name = self._known.get(words[1]) or self._known.get(_sha(words[1]))
         if name is None or name in READING:
             return None
         arguments = [word.decode() for word in words[3 + int(words[2]) :][:2]]
-        run_id = arguments[0] if name not in FLEET_SCRIPTS else ""
+        run_id = arguments[0] if name not in ABOUT_NONE else ""
         task = arguments[1] if name in ABOUT_TASKS else ""
         about = Write(name, run_id, task)
         with self._lock:
@@ -165,9 +172,9 @@ class Proxy:
         with self._lock:
             self._seen[Write(write.script, write.run_id, write.task)] -= 1
 
-    def _name_of(self, source: bytes) -> str | None:
-        names = (name for name in self._known.values() if script(name).source.encode() == source)
-        return next(names, None)
+
+def _sha(source: bytes) -> bytes:
+    return hashlib.sha1(source).hexdigest().encode()
 
 
 def _line(stream: BinaryIO) -> bytes:

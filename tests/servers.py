@@ -11,7 +11,7 @@ from typing import Self
 
 import redis
 
-from evented_agent.embedded import find_binary
+from evented_agent.ledger.embedded_server import find_binary
 
 
 def free_port() -> int:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from evented_agent.agents import Agent
+from evented_agent.agents.agent import Agent
+from evented_agent.agents.callbacks import StepInfo
+from evented_agent.agents.tools.tool import tool
 from evented_agent.chunks import Usage
 from evented_agent.errors import DeclarationError
 from evented_agent.models.protocol import AnswerEnded, ModelEvent, ModelRequest
-from evented_agent.policies import StepInfo
-from evented_agent.tools import tool
 
 
 class Silent:
@@ -210,8 +210,8 @@ def test_the_version_follows_what_the_model_is_told_and_may_call() -> None:
 
 
 DECLARE = """
-from evented_agent.agents import Agent
-from evented_agent.tools import tool
+from evented_agent import Agent
+from evented_agent import tool
 
 @tool
 def pick(words: set[str]) -> None:

@@ -9,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evented_agent import EventedAgentError, LedgerUnavailable, RunNotFound, Runs, tool
-from evented_agent.chunks import Chunk, decode
+from evented_agent.agents.run_options import RunOptions
+from evented_agent.agents.tools.tool import InvalidArguments
+from evented_agent.chunks import Chunk
+from evented_agent.chunks.codec import decode
+from evented_agent.client.follow import start_of
 from evented_agent.ledger.keys import is_run_id
-from evented_agent.loop import fold, load_entry
-from evented_agent.messages import Message, UserMessage, parse_messages
-from evented_agent.options import RunOptions
-from evented_agent.tools import InvalidArguments
-from evented_agent.topic import start_of
+from evented_agent.models.messages import Message, UserMessage, parse_messages
+from evented_agent.state.fold import fold
+from evented_agent.state.journal import load_entry
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),

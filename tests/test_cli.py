@@ -14,11 +14,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from evented_agent import RunDeleted, RunFailed, Runs, Settings
+from evented_agent.chunks import TextPart
 from evented_agent.cli import main
 from evented_agent.cli.follow import Typewriter
-from evented_agent.ledger import fleet
+from evented_agent.ledger import workers
 from evented_agent.ledger.records import FORMAT
-from evented_agent.transcript import TextPart
 from tests.servers import RedisServer
 from tests.words import TEXT
 from tests.workers import ROOT, WorkerProcess, wait_until
@@ -313,10 +313,10 @@ def test_a_doctor_finds_what_is_wrong_with_an_app_and_its_workers(
     (tmp_path / "shop.py").write_text(SHOP.format(url=redis_server.url))
     runs = Runs(redis_server.url, settings=Settings(prefix="shop", shards=3))
     runs.check()
-    old = fleet.LiveWorker(
+    old = workers.LiveWorker(
         "old/1", "old@host", ["agents"], ["cook"], "threads", 1, format=FORMAT - 1
     )
-    runs.ledger.send(fleet.announce(runs.keys, old))
+    runs.ledger.send(workers.announce(runs.keys, old))
 
     done = command(env, "doctor", "-A", "shop", cwd=tmp_path)
 

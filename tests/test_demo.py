@@ -16,15 +16,21 @@ from typing import Any
 import pytest
 
 from evented_agent import ModelError, ToolContext
-from evented_agent.demo import run_demo
-from evented_agent.demo.agent import list_files, make_librarian, move_file, read_file, search_text
-from evented_agent.demo.folder import FILES, contents, lay_out
-from evented_agent.demo.rehearsal import Reply, reply_to
-from evented_agent.demo.rehearsed import serve
-from evented_agent.demo.screen import Screen
-from evented_agent.messages import UserMessage
+from evented_agent.cli.demo import run_demo
+from evented_agent.cli.demo.agent import (
+    list_files,
+    make_librarian,
+    move_file,
+    read_file,
+    search_text,
+)
+from evented_agent.cli.demo.folder import FILES, contents, lay_out
+from evented_agent.cli.demo.rehearsal import Reply, reply_to
+from evented_agent.cli.demo.rehearsed import serve
+from evented_agent.cli.demo.screen import Screen
 from evented_agent.models import AnswerEnded, ModelRequest, TextPiece
-from evented_agent.models.openai_chat import OpenAIChat
+from evented_agent.models.messages import UserMessage
+from evented_agent.models.openai.chat import OpenAIChat
 from tests.workers import ROOT, wait_until
 
 
@@ -63,7 +69,7 @@ def test_ctrl_c_stops_the_demo_and_all_that_it_started(temporary: Path) -> None:
     output = temporary / "output"
     with output.open("wb") as file:
         demo = subprocess.Popen(
-            [sys.executable, "-m", "evented_agent.demo"], cwd=ROOT, stdout=file, stderr=file
+            [sys.executable, "-m", "evented_agent.cli.demo"], cwd=ROOT, stdout=file, stderr=file
         )
     try:
         wait_until(lambda: "you:" in output.read_text(), "the run was started", 60)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from evented_agent import embedded
-from evented_agent.embedded import ensure_server, find_server, stop_server
 from evented_agent.errors import ConfigurationError
+from evented_agent.ledger import embedded_server
+from evented_agent.ledger.embedded_server import ensure_server, find_server, stop_server
 from tests.workers import ROOT, wait_until
 
 
@@ -27,7 +27,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 def test_processes_that_race_get_one_server(home: Path) -> None:
     code = (
-        "from pathlib import Path; from evented_agent.embedded import ensure_server; "
+        "from pathlib import Path; from evented_agent.ledger.embedded_server import ensure_server; "
         f"print(ensure_server(Path({str(home)!r})).pid)"
     )
     racers = [
@@ -95,7 +95,7 @@ def test_without_a_binary_the_error_says_what_to_install(
 def test_a_server_that_cannot_start_shows_its_log(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "find_binary", lambda: "/bin/false")
+    monkeypatch.setattr(embedded_server, "find_binary", lambda: "/bin/false")
 
     with pytest.raises(ConfigurationError, match="did not start"):
         ensure_server(home)

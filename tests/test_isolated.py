@@ -14,16 +14,17 @@ from typing import Any
 
 import pytest
 
+from evented_agent.agents.tools.context import ToolContext
+from evented_agent.agents.tools.tool import Tool, tool
 from evented_agent.errors import DeclarationError
-from evented_agent.isolated import IsolatedCrash, IsolatedFailure, run_isolated
-from evented_agent.tools import Tool, ToolContext, tool
+from evented_agent.execution.isolated_tool import IsolatedCrash, IsolatedFailure, run_isolated
 
 pytestmark = pytest.mark.timeout(60)
 
 # A module of its own: a child process imports it by name, from the parent's sys.path.
 MODULE = '''
 import ctypes, datetime, fcntl, os, re, subprocess, sys, threading, time
-from evented_agent.tools import ToolContext, tool
+from evented_agent import ToolContext, tool
 
 
 @tool(isolate=True)
@@ -100,8 +101,8 @@ PARENT = """
 import asyncio, sys
 sys.path[:] = {path!r}
 import isolated_tools
-from evented_agent.isolated import run_isolated
-from evented_agent.tools import ToolContext
+from evented_agent.execution.isolated_tool import run_isolated
+from evented_agent import ToolContext
 
 context = ToolContext("r", "c", "hang", emit=lambda data: print(data, flush=True))
 asyncio.run(run_isolated(isolated_tools.hang, {{"lock": {lock!r}}}, context))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evented_agent.errors import RunConflict, RunDeleted, RunNotFound
-from evented_agent.ledger import operations as ops
+from evented_agent.ledger import attempts, runs
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
@@ -136,7 +136,7 @@ def test_a_decision_from_an_old_journal_is_refused(driver: Driver) -> None:
     assert isinstance(refused, Grew)
     assert refused.journal_length == 1
     driver.committed(end.task, finish=finish, journal_length=1)
-    assert driver.ledger.send(ops.read(driver.keys, "r")).fields["status"] == "finished"
+    assert driver.ledger.send(runs.read(driver.keys, "r")).fields["status"] == "finished"
 
 
 def test_a_lease_that_ran_out_withdraws_what_was_said(driver: Driver) -> None:
@@ -174,7 +174,7 @@ def test_a_run_that_kills_its_worker_each_time_ends(driver: Driver) -> None:
         driver.expire(driver.granted("r", token=f"t{n}"))
         driver.reconcile("r")
 
-    record = driver.ledger.send(ops.read(driver.keys, "r"))
+    record = driver.ledger.send(runs.read(driver.keys, "r"))
     assert record.fields["status"] == "failed"
     assert "stopped 5 times" in record.fields["error"]
     assert driver.types("r")[-1] == "error"
@@ -219,14 +219,14 @@ def test_an_abort_ends_a_queued_run_at_once_and_a_running_one_after_it_saw_it(
     task = driver.granted("running")
     driver.say(task, "half", sent=0)
     for run_id in ("queued", "running"):
-        assert driver.ledger.send(ops.abort(driver.keys, run_id, reason="why"))
+        assert driver.ledger.send(runs.abort(driver.keys, run_id, reason="why"))
 
     assert driver.types("queued")[-1] == "abort"
     assert driver.say(task, "", sent=2) is True
     driver.committed(task, sent=4, entries=["{}"])
     assert driver.types("running")[-1] == "abort"
     assert "step-reset" not in driver.types("running")
-    assert not driver.ledger.send(ops.abort(driver.keys, "running", reason=None))
+    assert not driver.ledger.send(runs.abort(driver.keys, "running", reason=None))
 
 
 def test_a_released_attempt_counts_as_no_crash(driver: Driver) -> None:
@@ -234,7 +234,7 @@ def test_a_released_attempt_counts_as_no_crash(driver: Driver) -> None:
     task = driver.granted("r")
     driver.say(task, "half", sent=0)
 
-    dues = driver.ledger.send(ops.release(driver.keys, "r", worker="w1", reason="shutdown"))
+    dues = driver.ledger.send(attempts.release(driver.keys, "r", worker="w1", reason="shutdown"))
 
     assert [due.generation for due in dues] == [2]
     assert driver.granted("r", token="t2").crashes == 0
@@ -246,7 +246,7 @@ def test_a_retry_waits_and_withdraws(driver: Driver) -> None:
     driver.create("r")
     task = driver.granted("r")
     driver.say(task, "half", sent=0)
-    call = ops.retry(driver.keys, task, delay_ms=60_000, reason="429", change={"tries": 1})
+    call = attempts.retry(driver.keys, task, delay_ms=60_000, reason="429", change={"tries": 1})
     driver.ledger.send(call)
     driver.ledger.send(call)
 
@@ -269,16 +269,16 @@ def test_every_live_run_has_an_alarm_and_no_ended_one(driver: Driver) -> None:
 def test_a_deletion_leaves_a_tombstone_and_fences(driver: Driver) -> None:
     driver.create("r")
     task = driver.granted("r")
-    driver.ledger.send(ops.delete(driver.keys, "r", indexes=[("all", "")], tombstone_ms=9000))
+    driver.ledger.send(runs.delete(driver.keys, "r", indexes=[("all", "")], tombstone_ms=9000))
 
     with pytest.raises(Fenced, match="deleted"):
         driver.say(task, "a", sent=0)
     with pytest.raises(RunDeleted):
         driver.create("r")
     with pytest.raises(RunDeleted):
-        driver.ledger.send(ops.read(driver.keys, "r"))
+        driver.ledger.send(runs.read(driver.keys, "r"))
     with pytest.raises(RunNotFound):
-        driver.ledger.send(ops.read(driver.keys, "nobody"))
+        driver.ledger.send(runs.read(driver.keys, "nobody"))
     assert len(driver.ledger.client().keys(f"{driver.keys.prefix}:*r:*")) == 1
 
 
@@ -291,5 +291,5 @@ def test_the_scripts_declare_every_key(tmp_path: Path) -> None:
             end = cluster.committed(cluster.granted(run_id), entries=["{}"]).end
             assert end is not None
             cluster.committed(end.task, finish=Finish("finished", "stop"))
-            assert ledger.send(ops.read(cluster.keys, run_id)).fields["status"] == "finished"
+            assert ledger.send(runs.read(cluster.keys, run_id)).fields["status"] == "finished"
         ledger.close()

@@ -22,8 +22,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from evented_agent.chunks import Chunk, decode, encode
-from evented_agent.ledger import operations as ops
+from evented_agent.chunks import Chunk, Transcript
+from evented_agent.chunks.codec import decode, encode
+from evented_agent.ledger import attempts, runs
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
@@ -37,7 +38,6 @@ from evented_agent.ledger.records import (
     Task,
     Work,
 )
-from evented_agent.transcript import Transcript
 from tests.driver import WORKER, Driver, cluster_server
 from tests.servers import RedisServer
 
@@ -202,7 +202,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def retry(self, at: int) -> None:
         attempt = self.attempt(at)
         before, was_owner = self.everything(), self.owns(attempt)
-        call = ops.retry(
+        call = attempts.retry(
             self.driver.keys, attempt.task, delay_ms=0, reason="failed", change={"tries": 1}
         )
         try:
@@ -234,7 +234,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(at=numbers)
     def release(self, at: int) -> None:
         attempt = self.attempt(at)
-        call = ops.release(
+        call = attempts.release(
             self.driver.keys, self.run_id, token=attempt.task.token, reason="shutdown"
         )
         before, was_owner = self.everything(), self.owns(attempt)
@@ -271,7 +271,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def abort(self) -> None:
-        self.driver.ledger.send(ops.abort(self.driver.keys, self.run_id, reason=None))
+        self.driver.ledger.send(runs.abort(self.driver.keys, self.run_id, reason=None))
         self.see_whether_it_is_over()
 
     # What must always hold ----------------------------------------------------------------------
@@ -388,7 +388,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self, attempt: Attempt, *, sent: int | None = None, journal_length: int | None = None
     ) -> Committed | Grew:
         attempt.work = work = self.work(attempt, journal_length)
-        call = ops.commit(
+        call = attempts.commit(
             self.driver.keys,
             attempt.task,
             sent=attempt.sent if sent is None else sent,
@@ -427,7 +427,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def append(self, attempt: Attempt, sent: int, chunks: list[str]) -> None:
         closing = encode("text-end", attempt.task.key, {"id": self.part(attempt)})
-        call = ops.append(
+        call = attempts.append(
             self.driver.keys,
             self.run_id,
             attempt.task.key,
@@ -440,7 +440,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def heartbeat(self, attempt: Attempt, lease_ms: int) -> None:
         task = attempt.task
-        call = ops.heartbeat(
+        call = attempts.heartbeat(
             self.driver.keys, self.run_id, task.key, token=task.token, lease_ms=lease_ms
         )
         self.driver.ledger.send(call)
@@ -453,7 +453,7 @@ class LedgerMachine(RuleBasedStateMachine):
     # What Redis holds ---------------------------------------------------------------------------
 
     def record(self) -> Any:
-        return self.driver.ledger.send(ops.read(self.driver.keys, self.run_id, journal=True))
+        return self.driver.ledger.send(runs.read(self.driver.keys, self.run_id, journal=True))
 
     def stored_journal(self) -> list[str]:
         return [entry.decode() for entry in self.record().entries]

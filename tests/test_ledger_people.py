@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from evented_agent.chunks import encode
+from evented_agent.chunks.codec import encode
 from evented_agent.errors import NotFailed, NotSuspended, RunConflict, SuspensionExpired
-from evented_agent.ledger import operations as ops
-from evented_agent.ledger import people, threads
+from evented_agent.ledger import attempts, runs, threads, watch
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
@@ -61,7 +60,7 @@ def asked(driver: Driver, run_id: str = "r", *new: NewTask, **fields: Any) -> No
 
 
 def read(driver: Driver, run_id: str = "r") -> Record:
-    return driver.ledger.send(ops.read(driver.keys, run_id, journal=True))
+    return driver.ledger.send(runs.read(driver.keys, run_id, journal=True))
 
 
 def states(driver: Driver, run_id: str = "r") -> dict[str, str]:
@@ -73,7 +72,7 @@ def resume(
 ) -> None:
     decision = Decision(digest, follows, '{"k":"resumed"}', data='{"approved":true}')  # type: ignore[arg-type]
     driver.ledger.send(
-        people.resume(driver.keys, "r", call="a", number=number, decision=decision, rings=True)
+        runs.resume(driver.keys, "r", call="a", number=number, decision=decision, rings=True)
     )
 
 
@@ -108,7 +107,7 @@ def test_a_suspension_frees_a_place_and_is_repeated_to_its_token(driver: Driver)
     asked(driver, "r", tool("a"), tool("b"), tool("c"))
     assert states(driver)["1:tool:c"] == "waiting"
     task = driver.granted("r", "1:tool:a", "ta")
-    call = people.suspend(driver.keys, task, sent=0, chunks=[], ask=ASK, asked="{}")
+    call = attempts.suspend(driver.keys, task, sent=0, chunks=[], ask=ASK, asked="{}")
     first = driver.ledger.send(call)
     driver.ledger.send(call)
     assert [due.key for due in first.sends] == ["1:tool:c"]
@@ -158,7 +157,7 @@ def test_a_deadline_aborts_a_run_wherever_it_is(driver: Driver) -> None:
 
 def test_somebody_is_told_of_an_ended_run(driver: Driver) -> None:
     asked(driver, "r", tells="aborted")
-    driver.ledger.send(ops.abort(driver.keys, "r", reason=None))
+    driver.ledger.send(runs.abort(driver.keys, "r", reason=None))
     assert states(driver) == {"after": "queued"}
     [due] = driver.reconcile("r").sends
     task = driver.granted("r", due.key, "after")
@@ -193,7 +192,7 @@ def failed(driver: Driver) -> Task:
 
 def test_a_failed_run_goes_on_where_it_failed(driver: Driver) -> None:
     failed(driver)
-    call = people.revive(driver.keys, "r", rings=True)
+    call = runs.revive(driver.keys, "r", rings=True)
     sends: Sequence[Due] = driver.ledger.send(call)
     [due] = sends
     assert driver.ledger.send(call) == sends
@@ -210,13 +209,13 @@ def test_a_failed_run_goes_on_where_it_failed(driver: Driver) -> None:
 def test_only_a_failed_run_is_tried_again(driver: Driver) -> None:
     driver.create("r")
     with pytest.raises(NotFailed, match="queued"):
-        driver.ledger.send(people.revive(driver.keys, "r", rings=True))
+        driver.ledger.send(runs.revive(driver.keys, "r", rings=True))
 
 
 def test_a_run_fails_and_goes_on_many_times(driver: Driver) -> None:
     failed(driver)
     for n in range(5):
-        driver.ledger.send(people.revive(driver.keys, "r", rings=True))
+        driver.ledger.send(runs.revive(driver.keys, "r", rings=True))
         task = driver.granted("r", "1:model", f"t{n}")
         error = {"name": "ModelError", "message": "away"}
         chunks = [encode("error", "1:model", {"error": error})]
@@ -228,11 +227,13 @@ def test_a_run_fails_and_goes_on_many_times(driver: Driver) -> None:
 def test_a_nudge_ends_a_wait_once(driver: Driver) -> None:
     driver.create("r")
     task = driver.granted("r")
-    retry = ops.retry(driver.keys, task, delay_ms=60_000, reason="", change={"waits_for": "a turn"})
+    retry = attempts.retry(
+        driver.keys, task, delay_ms=60_000, reason="", change={"waits_for": "a turn"}
+    )
     driver.ledger.send(retry)
     assert read(driver).fields["status"] == "queued"
     assert driver.claim("r", token="u").reason == "early"  # type: ignore[union-attr]
-    nudge = people.nudge(driver.keys, "r", "1:model")
+    nudge = watch.nudge(driver.keys, "r", "1:model")
     assert [due.key for due in driver.ledger.send(nudge)] == ["1:model"]
     assert driver.ledger.send(nudge) == []
     assert driver.granted("r", token="u").waits_for is None

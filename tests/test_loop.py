@@ -7,21 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evented_agent.chunks import ErrorInfo, Usage
-from evented_agent.loop import (
-    CallModel,
-    CallTools,
-    Decided,
-    Entry,
-    FinishRun,
-    Result,
-    State,
-    Turn,
-    decide,
-    dump_entry,
-    fold,
-    load_entry,
-)
-from evented_agent.messages import AssistantMessage, ToolCall, ToolMessage
+from evented_agent.models.messages import AssistantMessage, ToolCall, ToolMessage
+from evented_agent.state.decide import CallModel, CallTools, FinishRun, decide
+from evented_agent.state.fold import State, fold
+from evented_agent.state.journal import Decided, Entry, Result, Turn, dump_entry, load_entry
 
 #: What the strategies below make.
 Told = Turn | Result | Decided

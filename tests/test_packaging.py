@@ -23,7 +23,7 @@ def test_the_wheel_ships_the_library_and_nothing_else(tmp_path: Path) -> None:
     top = {name.partition("/")[0] for name in names}
     assert top == {"evented_agent", "evented_agent-0.1.0.dist-info"}
     assert "evented_agent/py.typed" in names
-    scripts = {path.name for path in (ROOT / "evented_agent/ledger/lua").glob("*.lua")}
+    scripts = {path.name for path in (ROOT / "evented_agent/ledger/lua").glob("*/*.lua")}
     assert {Path(name).name for name in names if name.endswith(".lua")} == scripts
 
 

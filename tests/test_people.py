@@ -20,7 +20,7 @@ from evented_agent import (
     create_durable_agent,
     tool,
 )
-from evented_agent.messages import ToolCall, ToolMessage
+from evented_agent.models.messages import ToolCall, ToolMessage
 from evented_agent.models.protocol import ModelRequest
 from evented_agent.testing import ScriptedModel, tool_call
 from tests.servers import RedisServer

@@ -6,9 +6,9 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from evented_agent.chunks import encode
+from evented_agent.chunks.codec import encode
 from evented_agent.errors import NotSuspended, RunConflict, SuspensionExpired
-from evented_agent.ledger import people
+from evented_agent.ledger import attempts, runs
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Decision, Fenced, NewTask, Work
 from tests.driver import cluster_server
@@ -44,7 +44,7 @@ class PeopleMachine(LedgerMachine):
         call = attempt.task.call or ""
         before, was_owner = self.everything(), self.owns(attempt)
         closing = [encode("text-end", attempt.task.key, {"id": self.part(attempt)})]
-        operation = people.suspend(
+        operation = attempts.suspend(
             self.driver.keys,
             attempt.task,
             sent=attempt.sent,
@@ -113,7 +113,7 @@ class PeopleMachine(LedgerMachine):
             if settles
             else Decision(digest, "approved", entry, data='{"approved":true}')
         )
-        operation = people.resume(
+        operation = runs.resume(
             self.driver.keys, self.run_id, call=call, number=number, decision=decision, rings=True
         )
         self.driver.ledger.send(operation)

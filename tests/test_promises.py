@@ -20,9 +20,9 @@ from evented_agent import (
     tool,
 )
 from evented_agent.errors import ModelError
-from evented_agent.ledger.operations import read
 from evented_agent.ledger.records import Task
-from evented_agent.messages import Message, UserMessage
+from evented_agent.ledger.runs import read
+from evented_agent.models.messages import Message, UserMessage
 from evented_agent.models.protocol import ModelRequest
 from evented_agent.testing import ScriptedModel, tool_call
 from evented_agent.testing.scripted import Scripted

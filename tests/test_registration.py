@@ -4,7 +4,7 @@ import pytest
 from celery import Celery
 
 from evented_agent import Agent, ConfigurationError, Runs, Settings, create_evented_agent
-from evented_agent.celery.urls import from_broker, redis_url_of
+from evented_agent.engines.celery.redis_url import from_broker, redis_url_of
 from evented_agent.testing import ScriptedModel
 
 TASKS = {"evented_agent.model", "evented_agent.tool", "evented_agent.end"}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from evented_agent import Agent, RunFailed, tool
-from evented_agent.local import InProcessAgent
+from evented_agent.engines.in_process import InProcessAgent
 from evented_agent.testing import Say, ScriptedModel, block_real_models, tool_call
 from evented_agent.testing.fixtures import embedded_redis_url, serve
 

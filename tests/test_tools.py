@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, Optional
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from evented_agent.agents.tools.context import ToolContext
+from evented_agent.agents.tools.tool import InvalidArguments, dump_result, tool
 from evented_agent.errors import DeclarationError
-from evented_agent.tools import InvalidArguments, ToolContext, dump_result, tool
 
 
 class Colour(enum.Enum):

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evented_agent.chunks import Chunk, encode
+from evented_agent.chunks import Chunk, Transcript
+from evented_agent.chunks.codec import encode
+from evented_agent.client.follow import Ask, Look, Lost, Read, Reply, follow, start_of
 from evented_agent.errors import RunExpired
 from evented_agent.ledger.records import Record
-from evented_agent.topic import Ask, Look, Lost, Read, Reply, follow, start_of
-from evented_agent.transcript import Transcript
 
 Entries = list[tuple[str, bytes]]
 

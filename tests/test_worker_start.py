@@ -9,9 +9,9 @@ import pytest
 from celery import Celery
 
 from evented_agent import Agent, ConfigurationError, EventedAgent, Runs, create_evented_agent
-from evented_agent.celery.bell import CeleryBell
-from evented_agent.celery.bridge import Bridge
-from evented_agent.celery.worker import AgentWorker
+from evented_agent.engines.celery.loop_bridge import Bridge
+from evented_agent.engines.celery.notifier import CeleryBell
+from evented_agent.engines.celery.worker import AgentWorker
 from evented_agent.testing import ScriptedModel
 from tests.conftest import StartWorker
 from tests.servers import RedisServer

@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 import click
 
-from evented_agent.celery.apps import load_app, load_modules
 from evented_agent.cli.output import Output
-from evented_agent.connected import REDIS_URL_VARIABLE
+from evented_agent.client.deployment import REDIS_URL_VARIABLE
+from evented_agent.client.runs import Runs
+from evented_agent.engines.celery.app_checks import load_app, load_modules
 from evented_agent.errors import ConfigurationError, LedgerUnavailable
 from evented_agent.ledger.connection import TRANSIENT, safe_url
-from evented_agent.runs import Runs
-from evented_agent.settings import Settings
+from evented_agent.ledger.settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")

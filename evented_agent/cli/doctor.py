@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
-from evented_agent.celery.apps import Problem, problems_of
 from evented_agent.cli.choices import Choices, shared, stored_shards
 from evented_agent.cli.output import ago
+from evented_agent.client.runs import Runs
+from evented_agent.engines.celery.app_checks import Problem, problems_of
 from evented_agent.errors import LedgerUnavailable
 from evented_agent.ledger.connection import safe_url
-from evented_agent.ledger.fleet import LiveWorker
 from evented_agent.ledger.records import FORMAT
-from evented_agent.results import RunInfo
-from evented_agent.runs import Runs
+from evented_agent.ledger.workers import LiveWorker
+from evented_agent.state.run_info import RunInfo
 
 #: The oldest server that Celery's broker and the scripts work on.
 OLDEST_REDIS = (6, 2)

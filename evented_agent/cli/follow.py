@@ -13,19 +13,20 @@ import click
 from evented_agent.chunks import (
     Chunk,
     StepReset,
+    TextPart,
     ToolCallRequested,
     ToolError,
     ToolOutput,
     ToolResult,
     TopicReset,
+    Transcript,
 )
 from evented_agent.cli.choices import Choices
 from evented_agent.cli.output import Output, call_line, clean, short
+from evented_agent.client.follow import Cursor
+from evented_agent.client.runs import Runs
 from evented_agent.errors import LedgerUnavailable
-from evented_agent.results import RunInfo
-from evented_agent.runs import Runs
-from evented_agent.topic import Cursor
-from evented_agent.transcript import TextPart, Transcript
+from evented_agent.state.run_info import RunInfo
 
 #: Seconds of silence after which to look what the run waits for.
 SILENCE = 3.0

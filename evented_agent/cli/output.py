@@ -14,7 +14,7 @@ import click
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
-from evented_agent.chunks import payload_json
+from evented_agent.chunks.base import payload_json
 
 #: The longest argument, result or error in a line for people.
 SHORT = 200

@@ -6,9 +6,9 @@ from typing import Any
 import click
 import pydantic_core
 
+from evented_agent.agents.tools.approvals import Pending
 from evented_agent.cli.choices import Choices, shared
 from evented_agent.cli.output import ago, call_line, short, to_json
-from evented_agent.policies import Pending
 
 
 def _json(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:

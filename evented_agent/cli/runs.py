@@ -9,10 +9,10 @@ import click
 from evented_agent.cli.choices import Choices, shared
 from evented_agent.cli.follow import Follower, judge
 from evented_agent.cli.output import Output, ago, call_line, clean, short, to_json
+from evented_agent.client.follow import start_of
 from evented_agent.ledger.connection import safe_url
-from evented_agent.messages import AssistantMessage, Message, ToolMessage, dump_messages
-from evented_agent.results import RunInfo, Status
-from evented_agent.topic import start_of
+from evented_agent.models.messages import AssistantMessage, Message, ToolMessage, dump_messages
+from evented_agent.state.run_info import RunInfo, Status
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 

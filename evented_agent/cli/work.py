@@ -7,12 +7,12 @@ import uuid
 
 import click
 
-from evented_agent.celery import create_evented_agent
 from evented_agent.cli.choices import Choices, shared
 from evented_agent.cli.follow import Follower, judge
 from evented_agent.cli.output import to_json
+from evented_agent.client.runs import Runs
+from evented_agent.engines.celery import create_evented_agent
 from evented_agent.errors import UnknownAgent
-from evented_agent.runs import Runs
 
 #: Attempts wait for models, not for processors.
 SLOTS = 100
@@ -107,7 +107,7 @@ def workers(choices: Choices) -> None:
 @shared
 def demo(_choices: Choices, kill: bool) -> None:
     """Watch an agent survive the death of its worker."""
-    from evented_agent.demo import run_demo
+    from evented_agent.cli.demo import run_demo
 
     raise click.exceptions.Exit(run_demo(kill=kill))
 

@@ -6,18 +6,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
-from evented_agent.agents import Agent
+from evented_agent.agents.agent import Agent
+from evented_agent.agents.callbacks import is_async
+from evented_agent.agents.output_types import OutputType
+from evented_agent.agents.run_options import RunOptions
 from evented_agent.chunks import Usage
+from evented_agent.execution.chunk_writer import PATIENCE, Output
 from evented_agent.execution.lease import Lease, boottime
-from evented_agent.execution.output import PATIENCE, Output
+from evented_agent.ledger.attempts import Worker, heartbeat
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.operations import Worker, heartbeat
-from evented_agent.ledger.records import Claim, Due, Fenced, Grew, Task, Work
-from evented_agent.options import RunOptions
-from evented_agent.outputs import OutputType
-from evented_agent.policies import is_async
-from evented_agent.settings import Settings
+from evented_agent.ledger.records import Claim, Due, Fenced, Finish, Grew, Task, Work
+from evented_agent.ledger.settings import Settings
+from evented_agent.state.fold import State
 
 T = TypeVar("T")
 
@@ -185,3 +186,23 @@ async def resolve_entries(
 def backoff(tries: int, *, first: float, most: float) -> float:
     """Seconds to wait before try number *tries* + 1: doubling, at most *most*."""
     return float(min(first * 2**tries, most))
+
+
+async def failed_run(attempt: Attempt, state: State, error: BaseException) -> Done:
+    """End the run with *error*; its partial text stays."""
+    attempt.close()
+    info = {"name": type(error).__name__, "message": str(error)}
+    attempt.output.close_all()
+    attempt.output.put("error", {"error": info})
+    ending = Ending(
+        run_id=attempt.task.run_id,
+        agent=attempt.agent.id,
+        status="failed",
+        text=state.text,
+        reason="error",
+        usage=state.usage,
+        error=info,
+    )
+    await attempt.in_thread(lambda: attempt.process.on_ending(ending))
+    finish = Finish("failed", "error", info)
+    return Done(Work(chunks=await attempt.output.rest(), finish=finish), failure=error)

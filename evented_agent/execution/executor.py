@@ -7,16 +7,24 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from evented_agent.errors import EventedAgentError, LedgerUnavailable
-from evented_agent.execution.after_task import run_after, run_hook
-from evented_agent.execution.attempt import Again, Attempt, Done, InThread, Pause, Process, backoff
-from evented_agent.execution.end_task import run_end
-from evented_agent.execution.failure import failed_run
+from evented_agent.execution.attempt import (
+    Again,
+    Attempt,
+    Done,
+    InThread,
+    Pause,
+    Process,
+    backoff,
+    failed_run,
+)
+from evented_agent.execution.chunk_writer import PATIENCE
 from evented_agent.execution.lease import Heartbeats, boottime
-from evented_agent.execution.model_task import run_model
-from evented_agent.execution.output import PATIENCE
-from evented_agent.execution.threads import leave_thread
-from evented_agent.execution.tool_task import run_tool
-from evented_agent.ledger import operations, people
+from evented_agent.execution.tasks.after import run_after, run_hook
+from evented_agent.execution.tasks.end import run_end
+from evented_agent.execution.tasks.model import run_model
+from evented_agent.execution.tasks.thread import leave_thread
+from evented_agent.execution.tasks.tool import run_tool
+from evented_agent.ledger import attempts
 from evented_agent.ledger.records import (
     FORMAT,
     Claim,
@@ -28,7 +36,7 @@ from evented_agent.ledger.records import (
     Task,
     Work,
 )
-from evented_agent.loop import State
+from evented_agent.state.fold import State
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +106,7 @@ class Executor:
         return [lease.task for lease in leases]
 
     async def _claim(self, run_id: str, task_key: str) -> Claim | Refused:
-        call = operations.claim(
+        call = attempts.claim(
             self._process.keys,
             run_id,
             task_key,
@@ -164,7 +172,7 @@ class Executor:
         process = self._process
         attempt.lease.seal()
         if isinstance(result, Again):
-            call = operations.retry(
+            call = attempts.retry(
                 process.keys,
                 attempt.task,
                 delay_ms=int(result.delay * 1000),
@@ -173,7 +181,7 @@ class Executor:
             )
             return await process.ledger.asend(call, patience=PATIENCE)
         if isinstance(result, Pause):
-            pause = people.suspend(
+            pause = attempts.suspend(
                 process.keys,
                 attempt.task,
                 sent=attempt.output.sent,
@@ -182,7 +190,7 @@ class Executor:
                 asked=result.asked,
             )
             return await process.ledger.asend(pause, patience=PATIENCE)
-        commit = operations.commit(
+        commit = attempts.commit(
             process.keys,
             attempt.task,
             sent=attempt.output.sent,
@@ -200,7 +208,7 @@ class Executor:
         if stopped in ("fenced", "released"):
             current.uncancel()
             return True
-        release = operations.release(
+        release = attempts.release(
             self._process.keys,
             attempt.task.run_id,
             token=attempt.task.token,

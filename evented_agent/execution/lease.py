@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Literal
 
 from evented_agent.errors import LedgerUnavailable
+from evented_agent.ledger.attempts import heartbeat
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.operations import heartbeat
 from evented_agent.ledger.records import Fenced, Task
 
 logger = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from evented_agent.errors import LedgerUnavailable
-from evented_agent.ledger.call import Call
+from evented_agent.ledger.script import Call
 
 T = TypeVar("T")
 

@@ -280,3 +280,8 @@ class Record:
             for task in self.tasks
             if task.state == "queued" and task.not_before is None
         ]
+
+
+def is_done(record: Record) -> bool:
+    """Whether the run has ended, and everybody has been told."""
+    return record.fields["status"] in ("finished", "failed", "aborted") and not record.tasks

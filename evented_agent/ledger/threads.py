@@ -6,15 +6,15 @@ A thread may live in another cluster slot than its runs; no script touches both.
 from collections.abc import Sequence
 from typing import Any
 
-from evented_agent.ledger.call import Call, script
 from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.script import Call, script
 
 
 def enter(keys: Keys, thread: str, run_id: str, *, ttl_ms: int) -> Call[str]:
     """Queue for a turn in a thread, once; the run whose turn it is."""
     where = keys.thread(thread)
     return Call(
-        script("enter"), (where.turns,), (run_id, ttl_ms), lambda reply: str(reply.decode())
+        script("threads/enter"), (where.turns,), (run_id, ttl_ms), lambda reply: str(reply.decode())
     )
 
 
@@ -22,7 +22,10 @@ def leave(keys: Keys, thread: str, run_id: str) -> Call[str | None]:
     """End a run's turn, or its wait for one; the run whose turn it is now."""
     where = keys.thread(thread)
     return Call(
-        script("leave_thread"), (where.turns,), (run_id,), lambda reply: reply.decode() or None
+        script("threads/leave_thread"),
+        (where.turns,),
+        (run_id,),
+        lambda reply: reply.decode() or None,
     )
 
 
@@ -32,7 +35,7 @@ def remember(
     """Keep what a run added to a thread; False where that is known from a longer journal."""
     where = keys.thread(thread)
     args = (run_id, journal_length, entry, ttl_ms)
-    return Call(script("remember"), (where.log, where.places), args, bool)
+    return Call(script("threads/remember"), (where.log, where.places), args, bool)
 
 
 def recall(keys: Keys, thread: str, *, most: int) -> Call[Sequence[bytes]]:
@@ -41,10 +44,10 @@ def recall(keys: Keys, thread: str, *, most: int) -> Call[Sequence[bytes]]:
     def parse(reply: Any) -> Sequence[bytes]:
         return list(reply)
 
-    return Call(script("recall"), (keys.thread(thread).log,), (most,), parse)
+    return Call(script("threads/recall"), (keys.thread(thread).log,), (most,), parse)
 
 
 def drop(keys: Keys, thread: str) -> Call[None]:
     """Forget a conversation; whose turn it is stays known."""
     where = keys.thread(thread)
-    return Call(script("drop"), (where.log, where.places), (), lambda _: None)
+    return Call(script("threads/drop"), (where.log, where.places), (), lambda _: None)

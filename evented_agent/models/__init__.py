@@ -1,7 +1,7 @@
 """Models: the protocol the engine needs, and the providers behind it."""
 
-from evented_agent.models.openai_chat import OpenAIChat
-from evented_agent.models.openai_responses import OpenAIResponses
+from evented_agent.models.openai.chat import OpenAIChat
+from evented_agent.models.openai.responses import OpenAIResponses
 from evented_agent.models.protocol import (
     AnswerEnded,
     CallPiece,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from evented_agent.chunks import Usage
-from evented_agent.messages import Message
+from evented_agent.models.messages import Message
 
 FinishReason = Literal["stop", "tool-calls", "length", "content-filter", "error", "other"]
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 
 from evented_agent.errors import DeclarationError
-from evented_agent.models.openai_chat import OpenAIChat
-from evented_agent.models.openai_responses import OpenAIResponses
+from evented_agent.models.openai.chat import OpenAIChat
+from evented_agent.models.openai.responses import OpenAIResponses
 from evented_agent.models.protocol import Model
 
 _PROVIDERS: Mapping[str, Callable[[str], Model]] = {

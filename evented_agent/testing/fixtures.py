@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from evented_agent.agents import Agent
-from evented_agent.embedded import ensure_server, stop_server
-from evented_agent.local import InProcessAgent, create_durable_agent
+from evented_agent.agents.agent import Agent
+from evented_agent.engines.in_process import InProcessAgent, create_durable_agent
+from evented_agent.ledger.embedded_server import ensure_server, stop_server
 from evented_agent.testing.scripted import block_real_models
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evented_agent.chunks import Usage
-from evented_agent.messages import AssistantMessage, ToolCall, UserMessage
 from evented_agent.models.guard import blocked
+from evented_agent.models.messages import AssistantMessage, ToolCall, UserMessage
 from evented_agent.models.protocol import (
     AnswerEnded,
     CallPiece,

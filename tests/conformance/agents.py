@@ -22,11 +22,11 @@ from evented_agent import (
     Window,
     tool,
 )
+from evented_agent.agents.tools.tool import Tool
 from evented_agent.errors import ModelError
-from evented_agent.messages import Message, SystemMessage, ToolCall, ToolMessage, UserMessage
+from evented_agent.models.messages import Message, SystemMessage, ToolCall, ToolMessage, UserMessage
 from evented_agent.models.protocol import ModelRequest
 from evented_agent.testing import Say, ScriptedModel, tool_call
-from evented_agent.tools import Tool
 
 MARKS = Path(os.environ.get("TEST_MARKS", "/nonexistent"))
 LONG = " ".join(f"word{n}" for n in range(120))

@@ -5,7 +5,7 @@ import os
 from celery import Celery
 
 from evented_agent import Settings
-from evented_agent.celery import create_evented_agent
+from evented_agent.engines.celery import create_evented_agent
 from tests.conformance.agents import AGENTS
 
 BROKER = os.environ.get("CONFORMANCE_BROKER", "redis://127.0.0.1:1/0")

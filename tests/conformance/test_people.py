@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from evented_agent import InvalidDecision, NotSuspended, RunAborted, RunConflict, RunStream
-from evented_agent.messages import ToolCall
+from evented_agent.models.messages import ToolCall
 from tests.conformance.agents import marks
 from tests.conformance.conftest import Engine
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evented_agent import Runs
 from evented_agent.chunks import StepReset
-from evented_agent.ledger import operations as ops
+from evented_agent.ledger import runs as scripts
 from tests.proxy import Write
 from tests.workers import wait_until
 
@@ -30,7 +30,7 @@ class Told:
 
 
 def told(runs: Runs, run_id: str) -> Told:
-    record = runs.ledger.send(ops.read(runs.keys, run_id, journal=True))
+    record = runs.ledger.send(scripts.read(runs.keys, run_id, journal=True))
     result = runs.result(run_id)
     results = {
         call: str(message.result) for step in result.steps for call, message in step.results.items()

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from evented_agent import EventedAgent, LedgerUnavailable, RunStream
-from evented_agent.chunks import Chunk, StepReset, TopicReset
-from evented_agent.transcript import Transcript
+from evented_agent.chunks import Chunk, StepReset, TopicReset, Transcript
 from tests.conftest import StartWorker
 from tests.durability.conftest import agents_on
 from tests.durability.outcomes import last

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from evented_agent.errors import ModelError
-from evented_agent.messages import UserMessage
 from evented_agent.models import Model, ModelEvent, ModelRequest
+from evented_agent.models.messages import UserMessage
 
 Step = bytes | Callable[[socket.socket], None]
 

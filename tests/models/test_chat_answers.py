@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from evented_agent.chunks import Usage
-from evented_agent.messages import UserMessage
 from evented_agent.models import (
     AnswerEnded,
     CallPiece,
@@ -16,6 +15,7 @@ from evented_agent.models import (
     ReasoningPiece,
     TextPiece,
 )
+from evented_agent.models.messages import UserMessage
 from tests.models.conftest import KEY
 from tests.models.peer import END, STREAM, Peer, answer, ask, drop, events, failure
 

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from evented_agent.messages import (
+from evented_agent.models import ModelRequest, ToolChoice, ToolSpec
+from evented_agent.models.messages import (
     AssistantMessage,
     ImagePart,
     SystemMessage,
@@ -12,8 +13,7 @@ from evented_agent.messages import (
     ToolMessage,
     UserMessage,
 )
-from evented_agent.models import ModelRequest, ToolChoice, ToolSpec
-from evented_agent.models.openai_chat import chat_body, chat_messages
+from evented_agent.models.openai.chat import chat_body, chat_messages
 
 OPENAI = "api.openai.com"
 LOCAL = "127.0.0.1:8000"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from evented_agent.messages import UserMessage
 from evented_agent.models import AnswerEnded, ModelRequest, OpenAIChat, TextPiece, guard
-from evented_agent.models.clients import client_for
+from evented_agent.models.messages import UserMessage
+from evented_agent.models.openai.clients import client_for
 from tests.models.conftest import KEY
 from tests.models.peer import STREAM, Peer, answer, ask, collect, events, failure
 
@@ -87,7 +87,7 @@ def test_the_client_of_a_loop_that_was_only_closed_is_forgotten() -> None:
 
 FORK = """
 import asyncio, os, sys
-from evented_agent.messages import UserMessage
+from evented_agent.models.messages import UserMessage
 from evented_agent.models import ModelRequest, OpenAIChat
 
 async def call():

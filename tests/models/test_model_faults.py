@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from evented_agent.messages import UserMessage
 from evented_agent.models import (
     AnswerEnded,
     CallStarted,
@@ -19,8 +18,9 @@ from evented_agent.models import (
     OpenAIResponses,
     TextPiece,
     ToolSpec,
-    openai_stream,
 )
+from evented_agent.models.messages import UserMessage
+from evented_agent.models.openai import stream
 from tests.models.conftest import KEY, MockServer
 from tests.models.peer import STREAM, Peer, ask, chunk, events, failure, refusal
 
@@ -232,7 +232,7 @@ def test_a_server_that_is_not_there_is_worth_another_try() -> None:
 
 
 def test_a_server_too_busy_to_accept_is_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_stream, "_CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(stream, "_CONNECT_SECONDS", 0.2)
     with ExitStack() as sockets:
         # Linux leaves further connections unanswered while the queue to accept() is full.
         busy = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from evented_agent.chunks import Usage
-from evented_agent.messages import AssistantMessage, Message, ToolCall, ToolMessage, UserMessage
 from evented_agent.models import (
     AnswerEnded,
     CallPiece,
@@ -15,6 +14,13 @@ from evented_agent.models import (
     OpenAIResponses,
     ReasoningPiece,
     TextPiece,
+)
+from evented_agent.models.messages import (
+    AssistantMessage,
+    Message,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
 )
 from tests.models.peer import END, STREAM, Peer, answer, ask, events, failure
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from evented_agent.messages import (
+from evented_agent.models import ModelRequest, ToolSpec
+from evented_agent.models.messages import (
     AssistantMessage,
     ImagePart,
     Message,
@@ -14,8 +15,7 @@ from evented_agent.messages import (
     ToolMessage,
     UserMessage,
 )
-from evented_agent.models import ModelRequest, ToolSpec
-from evented_agent.models.openai_responses import responses_body, responses_input
+from evented_agent.models.openai.responses import responses_body, responses_input
 
 ORIGIN = "gpt-5.5 at api.openai.com"
 SCHEMA = {"type": "object", "properties": {}}

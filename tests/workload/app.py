@@ -15,7 +15,7 @@ import redis
 from celery import Celery
 
 from evented_agent import Agent, ToolContext, create_evented_agent, tool
-from evented_agent.tools import Tool
+from evented_agent.agents.tools.tool import Tool
 from tests.workload.dialogs import Call, apply, dialogs, methods, simulators
 
 REDIS_URL = os.environ["WORKLOAD_REDIS_URL"]

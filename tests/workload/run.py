@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evented_agent import RunFailed, RunResult
-from evented_agent.chunks import StepReset
-from evented_agent.transcript import Transcript
+from evented_agent.chunks import StepReset, Transcript
 from tests.servers import RedisServer, free_port
 from tests.workers import ROOT, wait_until
 from tests.workload.chaos import Chaos

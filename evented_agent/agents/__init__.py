@@ -1,0 +1,1 @@
+"""What a user declares: agents, their tools, callbacks and output types."""

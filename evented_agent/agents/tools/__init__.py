@@ -1,0 +1,1 @@
+"""Tools: plain Python functions that a model may call."""

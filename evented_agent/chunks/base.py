@@ -1,0 +1,96 @@
+"""What all chunks share: their fields, the wire form, and the base of their payloads."""
+
+import json
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+dump_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+def payload_json(payload: Any) -> Any:
+    """Return the JSON form of *payload*: camelCase keys, nothing for None."""
+    if isinstance(payload, BaseModel):
+        return payload.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return payload
+
+
+class Chunk(BaseModel):
+    """One event of a run's stream.
+
+    *seq* numbers the chunks of a run 1, 2, 3 … without gaps; *cursor* is the point to read on
+    from (`observe(after=chunk.cursor)`), safe also after Redis lost its last second.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    ends_topic: ClassVar[bool] = False
+
+    type: str
+    seq: int
+    cursor: str
+    run_id: str
+    task: str | None = None
+    payload: Any
+
+    def wire(self) -> dict[str, Any]:
+        """Return the JSON object that web clients read."""
+        wire: dict[str, Any] = {
+            "seq": self.seq,
+            "type": self.type,
+            "runId": self.run_id,
+            "from": "AGENT",
+        }
+        if self.task is not None:
+            wire["task"] = self.task
+        wire["payload"] = payload_json(self.payload)
+        return wire
+
+    def json_line(self) -> str:
+        """Return the wire form as one line of JSON."""
+        return dump_json(self.wire())
+
+    def sse(self) -> str:
+        r"""Return the chunk as one Server-Sent Event, ``id``, ``event`` and ``data`` lines.
+
+        LF only and one data line, which every known client parses.  The id is the cursor, so a
+        browser's ``Last-Event-ID`` can be passed to `observe` as it is.
+        """
+        return f"id: {self.cursor}\nevent: {self.type}\ndata: {self.json_line()}\n\n"
+
+
+class Other(Chunk):
+    """A chunk of a type this version does not know (``data-*``, or written by a newer one)."""
+
+    payload: dict[str, Any]
+
+
+class Payload(BaseModel):
+    """Base of payloads: snake_case attributes here, camelCase keys on the wire."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="allow", frozen=True
+    )
+
+
+class Usage(Payload):
+    """Tokens, as the provider counted them; they add up over the steps of a run."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    reasoning_tokens: int = 0
+    cached_input_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            **{name: getattr(self, name) + getattr(other, name) for name in Usage.model_fields}
+        )
+
+
+class ErrorInfo(Payload):
+    """An error as data: the exception's class name and its text."""
+
+    name: str
+    message: str

@@ -1,0 +1,1 @@
+"""What a caller does: start runs, follow them, decide, list, delete."""

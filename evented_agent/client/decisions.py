@@ -1,0 +1,160 @@
+"""From what a person said to what the script stores.  Knows no I/O."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jsonschema
+
+from evented_agent.agents.tools.approvals import Pending
+from evented_agent.chunks import ErrorInfo
+from evented_agent.chunks.codec import encode
+from evented_agent.errors import InvalidDecision, NotSuspended, TooLarge
+from evented_agent.ledger.records import Decision, Record
+from evented_agent.state.journal import Denied, Result, Resumed, dump_entry
+from evented_agent.state.views import pending_of
+
+_dumps = json.JSONEncoder(
+    separators=(",", ":"), ensure_ascii=False, allow_nan=False, sort_keys=True
+).encode
+
+#: What a person can say of a call whose worker is gone.
+ACTIONS = (
+    "{'action': 'rerun'}, {'action': 'fail', 'reason': …} or {'action': 'result', 'result': …}"
+)
+
+
+def approval(args: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"approved": True} if args is None else {"approved": True, "args": dict(args)}
+
+
+def denial(reason: str | None) -> dict[str, Any]:
+    return {"approved": False} if reason is None else {"approved": False, "reason": reason}
+
+
+def chosen(record: Record, call: str | None, number: int | None) -> Pending | None:
+    """The suspension that is meant; None where it is no longer, or not yet, pending.
+
+    Raises `NotSuspended` where several are pending and nothing says which.
+    """
+    pending = pending_of(record)
+    meant = [
+        each
+        for each in pending
+        if call in (None, each.tool_call_id) and number in (None, each.number)
+    ]
+    if len(meant) > 1:
+        raise NotSuspended(record.run_id, pending=[each.tool_call_id for each in meant])
+    return meant[0] if meant else None
+
+
+def decide(
+    record: Record, pending: Pending | None, data: Any, *, by: str | None, most_bytes: int
+) -> Decision:
+    """Check *data* against what was asked, and say what follows.
+
+    Raises `InvalidDecision`, `TooLarge`.
+    """
+    try:
+        text = _dumps(data)
+        size = len(text.encode())
+    except (TypeError, ValueError) as error:
+        raise InvalidDecision(record.run_id, f"The decision is not JSON: {error}") from None
+    if size > most_bytes:
+        raise TooLarge("decision", size, most_bytes)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+    if pending is None:
+        # Only to compare with what was decided before.
+        return Decision(digest, "rerun", "")
+    maker = {"approval": _approval, "suspension": _answer, "crash": _after_crash}[pending.kind]
+    entry = Resumed(pending.tool_call_id, pending.number, pending.kind, data, by)
+    return maker(_Said(record, pending, data, text, by, digest, dump_entry(entry)))
+
+
+class _Said:
+    """One decision, with all that its parts are made from."""
+
+    def __init__(
+        self,
+        record: Record,
+        pending: Pending,
+        data: Any,
+        text: str,
+        by: str | None,
+        digest: str,
+        entry: str,
+    ) -> None:
+        self.data, self.text, self.by = data, text, by
+        self.pending, self.digest, self.entry = pending, digest, entry
+        [task] = [task for task in record.tasks if task.call == pending.tool_call_id]
+        self.key, self.step, self.run_id = task.key, task.step, record.run_id
+
+    def invalid(self, problem: str) -> InvalidDecision:
+        what = f"Call {self.pending.tool_call_id!r} ({self.pending.tool_name})"
+        return InvalidDecision(self.run_id, f"{what} {problem}")
+
+    def goes_on(self, follows: Any) -> Decision:
+        return Decision(self.digest, follows, self.entry, data=self.text)
+
+    def settles(self, type_: str, payload: Mapping[str, Any], **outcome: Any) -> Decision:
+        pending = self.pending
+        named = {"toolCallId": pending.tool_call_id, "toolName": pending.tool_name}
+        result = Result(self.step, pending.tool_call_id, pending.tool_name, **outcome)
+        return Decision(
+            self.digest,
+            "settle",
+            self.entry,
+            chunk=encode(type_, self.key, {**named, **payload}),
+            result=dump_entry(result),
+        )
+
+
+def _approval(said: _Said) -> Decision:
+    data = said.data
+    if not isinstance(data, dict) or not isinstance(data.get("approved"), bool):
+        raise said.invalid("waits for approval: pass {'approved': True} or {'approved': False}.")
+    if not isinstance(data.get("args", {}), dict):
+        raise said.invalid("waits for approval: args is a JSON object.")
+    if data["approved"]:
+        return said.goes_on("approved")
+    reason = _reason(said, data)
+    denial = {"approved": False, "reason": reason, "by": said.by}
+    shown = {name: value for name, value in denial.items() if value is not None}
+    return said.settles("tool-output-denied", {"approval": shown}, denied=Denied(reason, said.by))
+
+
+def _answer(said: _Said) -> Decision:
+    schema = said.pending.resume_schema
+    if schema is not None:
+        problems = _problems(schema, said.data)
+        if problems:
+            raise said.invalid(f"asks for something else: {'; '.join(problems)}.")
+    return said.goes_on("data")
+
+
+def _after_crash(said: _Said) -> Decision:
+    match said.data:
+        case {"action": "rerun"}:
+            return said.goes_on("rerun")
+        case {"action": "fail"}:
+            reason = _reason(said, said.data) or "A person ended the interrupted call."
+            error = ErrorInfo(name="ToolInterrupted", message=reason)
+            return said.settles("tool-error", {"error": error.model_dump()}, error=error)
+        case {"action": "result", "result": result}:
+            return said.settles("tool-result", {"result": result}, result=result)
+    raise said.invalid(f"lost its worker: pass {ACTIONS}.")
+
+
+def _reason(said: _Said, data: Mapping[str, Any]) -> str | None:
+    reason = data.get("reason")
+    if reason is not None and not isinstance(reason, str):
+        raise said.invalid("has a reason that is no text.")
+    return reason
+
+
+def _problems(schema: Mapping[str, Any], data: Any) -> Sequence[str]:
+    validator = jsonschema.Draft202012Validator(schema)
+    found = sorted(validator.iter_errors(data), key=lambda error: list(map(str, error.path)))
+    places = [("/".join(map(str, error.path)) or "the answer") for error in found[:5]]
+    return [f"{where}: {error.message[:200]}" for where, error in zip(places, found, strict=False)]

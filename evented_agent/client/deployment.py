@@ -1,0 +1,134 @@
+"""What every door to runs needs: the connection, the settings, the agents served here."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from evented_agent.agents.agent import Agent
+from evented_agent.errors import BlockingCall, ConfigurationError
+from evented_agent.ledger import workers
+from evented_agent.ledger.connection import Ledger, safe_url
+from evented_agent.ledger.embedded_server import ensure_server
+from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.records import Due
+from evented_agent.ledger.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+REDIS_URL_VARIABLE = "EVENTED_AGENT_REDIS_URL"
+
+
+class Bell(Protocol):
+    """Tells workers that tasks are due.  May fail: an alarm rings again."""
+
+    def ring(self, dues: Sequence[Due], /) -> bool:
+        """Send one message for each; False if that was not possible.  Never raises."""
+        ...
+
+
+class NoBell:
+    """Where nobody can be told: a watchdog sends what was committed."""
+
+    def ring(self, _dues: Sequence[Due], /) -> bool:
+        return False
+
+
+class Connected:
+    """One deployment's Redis, settings and agents.  Connects at first use."""
+
+    def __init__(
+        self,
+        redis_url: str | Callable[[], str] | None = None,
+        *,
+        settings: Settings | None = None,
+        allow_blocking: bool = False,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.keys = Keys(self.settings.prefix, self.settings.shards)
+        self.agents: dict[str, Agent] = {}
+        self.bell: Bell = NoBell()
+        self.allow_blocking = allow_blocking
+        self._given_url = redis_url
+        self._ledger: Ledger | None = None
+        self._is_agreed = False
+
+    @property
+    def ledger(self) -> Ledger:
+        if self._ledger is None:
+            self._ledger = Ledger(self.redis_url)
+        return self._ledger
+
+    @property
+    def redis_url(self) -> str:
+        given = self._given_url
+        if callable(given):
+            return given()
+        return given or os.environ.get(REDIS_URL_VARIABLE) or ensure_server().url
+
+    def add(self, agent: Agent) -> None:
+        """Serve *agent* here; raises `ConfigurationError` where its id is another agent's."""
+        known = self.agents.setdefault(agent.id, agent)
+        if known is not agent:
+            raise ConfigurationError(
+                f"Two agents have the id {agent.id!r}. Ids are stored with runs: give one of them "
+                "another."
+            )
+
+    def check(self) -> workers.Deployment:
+        """Compare with what other processes of this deployment stored; refuse what loses runs.
+
+        Raises `ConfigurationError` with the line to change.
+        """
+        found = self.ledger.send(workers.deployment(self.keys))
+        self._compare(found)
+        where = safe_url(self.redis_url)
+        if found.eviction not in ("", "noeviction") and not self.settings.allow_eviction:
+            raise ConfigurationError(
+                f"Redis at {where} has maxmemory-policy {found.eviction!r} and may drop runs. Set "
+                "'maxmemory-policy noeviction' there, or insist with Settings(allow_eviction=True)."
+            )
+        if not found.has_aof:
+            logger.warning(
+                "Redis at %s has no append-only file: a restart loses all runs. Set "
+                "'appendonly yes' there.",
+                where,
+            )
+        return found
+
+    def agree(self) -> None:
+        """Refuse, once per process, to create runs where other processes would not find them.
+
+        Raises `ConfigurationError`.
+        """
+        if not self._is_agreed:
+            self._compare(self.ledger.send(workers.deployment(self.keys)))
+
+    async def aagree(self) -> None:
+        """`agree` for the running event loop."""
+        if not self._is_agreed:
+            self._compare(await self.ledger.asend(workers.deployment(self.keys)))
+
+    def _compare(self, found: workers.Deployment) -> None:
+        if found.shards != self.settings.shards:
+            raise ConfigurationError(
+                f"Settings(shards={self.settings.shards}) does not match "
+                f"{safe_url(self.redis_url)}, where runs are spread over {found.shards}. Set "
+                f"shards={found.shards} in every process."
+            )
+        self._is_agreed = True
+
+    def _may_block(self, method: str) -> None:
+        refuse_on_loop(method, f"a{method}", allowed=self.allow_blocking)
+
+
+def refuse_on_loop(method: str, twin: str, *, allowed: bool) -> None:
+    """Raise `BlockingCall` on the thread of a running event loop, unless *allowed*."""
+    if allowed:
+        return
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise BlockingCall(method, twin)

@@ -1,0 +1,232 @@
+"""What starts a run: the options as JSON, the record, the first message, a place in its thread.
+
+Without I/O: it makes calls of the ledger, which `durable` sends, blocking or not.
+"""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from evented_agent.agents.agent import Agent
+from evented_agent.agents.run_options import RunOptions, StreamOptions
+from evented_agent.chunks.codec import encode
+from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound, ThreadBusy, TooLarge
+from evented_agent.ledger import runs, threads
+from evented_agent.ledger.indexes import indexes
+from evented_agent.ledger.keys import Keys, is_run_id, thread_name
+from evented_agent.ledger.records import FORMAT, Due, NewTask, Record, is_done
+from evented_agent.ledger.script import Call
+from evented_agent.ledger.settings import Settings, milliseconds
+from evented_agent.models.messages import Input, dump_messages, parse_messages
+
+#: Ids of the caller that runs are found by, and the most characters of one.
+LABELS, MOST_LABEL = ("thread_id", "resource_id"), 256
+
+#: Seconds that deferred calls may take between two turns with ``until_idle=True``.
+UNTIL_IDLE = 300.0
+
+_dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """What starts a run: the script, the first message, and a place in its thread."""
+
+    run_id: str
+    call: Call[bool]
+    due: Due
+    thread: str | None = None
+    thread_id: str = ""
+    is_rejecting: bool = False
+
+
+def prepare(
+    agent: Agent, keys: Keys, settings: Settings, given: Input, chosen: StreamOptions
+) -> Creation:
+    """Check what `stream` was given, and say what starts the run.
+
+    Raises `DeclarationError` and `TooLarge`.
+    """
+    rest = _plain(agent, chosen)
+    run_id = _name(rest.pop("run_id", None) or uuid.uuid4().hex, "run_id")
+    thread, resource = (_label(rest.pop(name, None), name) for name in LABELS)
+    queue = rest.pop("queue", None) or settings.queue
+    options = RunOptions.parse(rest)
+    _check_tools(agent, options)
+    _check_policies(agent, options)
+    messages = _dumps(dump_messages(parse_messages(given)))
+    stored_options = options.json()
+    size = _size(messages) + _size(stored_options)
+    if size > settings.max_bytes:
+        raise TooLarge("input", size, settings.max_bytes)
+    fields = _record_fields(settings, agent, messages=messages, options=stored_options, queue=queue)
+    limit = options.tool_call_concurrency or agent.tool_call_concurrency
+    fields |= {"tool_limit": limit, **_present({"thread": thread, "resource": resource})}
+    fields |= _more_fields(agent, options, thread)
+    call = runs.create(
+        keys,
+        run_id,
+        digest=_digest(agent.id, messages, stored_options, thread, resource, queue),
+        fields=fields,
+        indexes=indexes(agent.id, thread, resource),
+        first=NewTask("1:model", "model", 1),
+        chunks=[
+            encode("start", None, {"id": agent.id}),
+            encode("step-start", None, {"step": 1}),
+        ],
+    )
+    due = Due(run_id, "1:model", 1, "model", None, queue, agent.id)
+    if thread is None or options.when_busy == "parallel":
+        return Creation(run_id, call, due)
+    name = thread_name(thread, resource)
+    return Creation(run_id, call, due, name, thread, options.when_busy == "reject")
+
+
+def _plain(agent: Agent, chosen: StreamOptions) -> dict[str, Any]:
+    """The options as JSON."""
+    plain: dict[str, Any] = dict(chosen)
+    plain.pop("close_on_suspend", None)
+    if isinstance(plain.get("stop_when"), str):
+        plain["stop_when"] = [plain["stop_when"]]
+    for name in ("deadline", "until_idle"):
+        if isinstance(plain.get(name), timedelta):
+            plain[name] = plain[name].total_seconds()
+    if plain.get("until_idle") is True:
+        plain["until_idle"] = UNTIL_IDLE
+    elif plain.get("until_idle") is False:
+        del plain["until_idle"]
+    wanted = plain.get("output_type")
+    if wanted is not None:
+        plain["output_type"] = _output_name(agent, wanted)
+    return plain
+
+
+def _output_name(agent: Agent, wanted: Any) -> str:
+    for name, each in agent.output_types.items():
+        if wanted == name or wanted is each.declared:
+            return name
+    known = ", ".join(agent.output_types) or "none"
+    raise DeclarationError(
+        f"Agent {agent.id!r} has no output type {wanted!r} (it has: {known}). Declare it "
+        "with Agent(output_types=[…])."
+    )
+
+
+def _more_fields(agent: Agent, options: RunOptions, thread: str | None) -> dict[str, str | int]:
+    """What scripts have to know of the agent's declaration and the run's options."""
+    hooks = agent.hooks
+    told = {
+        "suspended": "on_suspended" in hooks,
+        "failed": thread is not None or "on_error" in hooks,
+        "aborted": thread is not None or "on_abort" in hooks,
+    }
+    default = agent.output_type
+    output = options.output_type or (default.name if default else None)
+    return {
+        **_present({"tells": " ".join(what for what, is_told in told.items() if is_told)}),
+        **_present({"output_type": output}),
+        **({"deadline_in": int(options.deadline * 1000)} if options.deadline else {}),
+    }
+
+
+def _check_policies(agent: Agent, options: RunOptions) -> None:
+    names = [*options.stop_when, options.prepare_step, options.require_tool_approval]
+    for name in names:
+        if isinstance(name, str) and name not in agent.policies:
+            known = ", ".join(agent.policies) or "none"
+            raise DeclarationError(
+                f"Agent {agent.id!r} has no policy {name!r} (it has: {known}). Declare "
+                "it with Agent(policies={…})."
+            )
+
+
+def _check_tools(agent: Agent, options: RunOptions) -> None:
+    names = list(options.active_tools or ())
+    if isinstance(options.tool_choice, Mapping):
+        names.append(options.tool_choice["tool"])
+    for name in names:
+        if agent.tool_named(name) is None:
+            known = ", ".join(tool.name for tool in agent.tools) or "none"
+            raise DeclarationError(f"Agent {agent.id!r} has no tool {name!r} (it has: {known}).")
+
+
+def _record_fields(
+    settings: Settings, agent: Agent, *, messages: str, options: str, queue: str
+) -> dict[str, str | int]:
+    """The fields of a new run's record."""
+    return {
+        "v": FORMAT,
+        "agent": agent.id,
+        "agent_version": agent.version,
+        "messages": messages,
+        "options": options,
+        "queue": queue,
+        "ttl_topic": milliseconds(settings.topic_ttl),
+        "ttl_record": milliseconds(settings.record_ttl),
+        "abort_grace": milliseconds(settings.abort_grace),
+    }
+
+
+def take_place(keys: Keys, settings: Settings, new: Creation) -> Generator[Call[Any], Any, None]:
+    """Queue in the thread, in the order of the calls; raises `ThreadBusy` for who will not wait.
+
+    Without I/O: yields calls, and is sent what they return.
+    """
+    if new.thread is None:
+        return
+    ttl_ms = milliseconds(settings.thread_ttl)
+    enter = threads.enter(keys, new.thread, new.run_id, ttl_ms=ttl_ms)
+    holder = yield enter
+    while new.is_rejecting and holder != new.run_id:
+        record = yield runs.read(keys, holder)
+        is_gone = isinstance(record, RunNotFound | RunDeleted)
+        if not is_gone and not (isinstance(record, Record) and is_done(record)):
+            yield threads.leave(keys, new.thread, new.run_id)
+            raise ThreadBusy(holder, new.thread_id)
+        yield threads.leave(keys, new.thread, holder)
+        holder = yield enter
+
+
+def sent(steps: Generator[Call[Any], Any, None], found: Any) -> Call[Any] | None:
+    """Go on with what a call returned; the next call, if there is one."""
+    if isinstance(found, BaseException) and not isinstance(found, RunNotFound | RunDeleted):
+        raise found
+    try:
+        return steps.send(found)
+    except StopIteration:
+        return None
+
+
+def _name(value: object, what: str) -> str:
+    if not isinstance(value, str) or not is_run_id(value):
+        raise DeclarationError(f"{what}={value!r}: use 1 to 128 letters, digits, '.', '_' or '-'.")
+    return value
+
+
+def _label(value: object, what: str) -> str | None:
+    """A user's own id, of whatever characters."""
+    if value is None or (isinstance(value, str) and 0 < len(value) <= MOST_LABEL):
+        return value
+    raise DeclarationError(f"{what}={value!r}: use a text of 1 to {MOST_LABEL} characters.")
+
+
+def _size(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise DeclarationError(
+            f"The input has {text[error.start]!r} in it, which is no character. Decode it with "
+            "errors='replace' where it comes from."
+        ) from None
+
+
+def _present(fields: Mapping[str, str | None]) -> dict[str, str | int]:
+    return {name: value for name, value in fields.items() if value}
+
+
+def _digest(*parts: str | None) -> str:
+    return hashlib.sha256(_dumps(list(parts)).encode()).hexdigest()[:32]

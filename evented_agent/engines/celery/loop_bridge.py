@@ -1,0 +1,162 @@
+"""From Celery's thread to the event loop and back: one loop per process, made at first use."""
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from evented_agent.client.runs import Runs
+from evented_agent.execution.attempt import Ending, Process
+from evented_agent.execution.event_loop import run_loop
+from evented_agent.execution.executor import Executor, Outcome
+from evented_agent.ledger.attempts import Worker
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Bridge:
+    """The event loop of this process and the executor on it; made anew in a forked child."""
+
+    def __init__(self, runs: Runs, on_ending: Callable[[Ending], None]) -> None:
+        self._runs = runs
+        self._on_ending = on_ending
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._executor: Executor | None = None
+        self.worker_id = ""
+        self.node = ""
+        self.is_draining = False
+        #: Runs whose messages came after the worker was told to stop.
+        self.refused: set[str] = set()
+
+    def execute(self, run_id: str, task_key: str, send: Callable[[Outcome], None]) -> Outcome:
+        """Run a task's attempt on the loop; `def` tools run here, in the calling thread.
+
+        *send* is called once with the outcome, here, or in another thread while a tool that has
+        run out of time still holds this one.
+        """
+        if self.is_draining:
+            self.refused.add(run_id)
+            return Outcome(handed_back="draining")
+        loop, executor = self._running_loop()
+        visit = _Visit(loop, send)
+        future = asyncio.run_coroutine_threadsafe(
+            executor.execute(run_id, task_key, visit.in_thread), loop
+        )
+        future.add_done_callback(visit.done)
+        try:
+            visit.work()
+        except BaseException:
+            # A time limit or a revoke interrupts this thread: the attempt ends first, handing its
+            # task back, then the thread.
+            future.cancel()
+            visit.work()
+            raise
+        return future.result()
+
+    def release_all(self) -> None:
+        """Stop every attempt of this process."""
+        with self._lock:
+            loop, executor = self._loop, self._executor
+        if loop is not None and executor is not None and self._pid == os.getpid():
+            loop.call_soon_threadsafe(executor.release_all)
+
+    @property
+    def busy(self) -> int:
+        executor = self._executor
+        return len(executor.heartbeats.leases()) if executor is not None else 0
+
+    def _running_loop(self) -> tuple[asyncio.AbstractEventLoop, Executor]:
+        with self._lock:
+            if self._loop is None or self._executor is None or self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._loop = asyncio.new_event_loop()
+                self._executor = Executor(self._process(), self._loop)
+                threading.Thread(
+                    target=run_loop, args=(self._loop,), name="evented-agent-loop", daemon=True
+                ).start()
+            return self._loop, self._executor
+
+    def _process(self) -> Process:
+        runs = self._runs
+        if not self.worker_id:
+            logger.warning(
+                "This worker runs agents, but consumes no queue that it knows as theirs: it "
+                "watches no alarms and hands nothing back when it stops. Add its queue to "
+                "app.conf.evented_agent_queues."
+            )
+        return Process(
+            keys=runs.keys,
+            ledger=runs.ledger,
+            worker=Worker(
+                id=self.worker_id or f"unannounced/{os.getpid()}",
+                owner=f"{self.node or 'unannounced'}/{os.getpid()}",
+                lease_ms=runs.settings.lease_ms,
+            ),
+            settings=runs.settings,
+            agents=runs.agents,
+            on_ending=self._on_ending,
+        )
+
+
+class _Visit:
+    """One task's stay in its Celery thread, which waits and runs what the loop asks for."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, send: Callable[[Outcome], None]) -> None:
+        self._loop = loop
+        self._send = send
+        self._asked: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._is_busy = False
+
+    def in_thread(self, function: Callable[[], T]) -> Awaitable[T]:
+        future: asyncio.Future[T] = self._loop.create_future()
+
+        def run() -> None:
+            try:
+                value = function()
+            except BaseException as error:  # noqa: BLE001 - carried over to the loop
+                self._settle(future, error=error)
+            else:
+                self._settle(future, value)
+
+        self._asked.put(run)
+        return future
+
+    def work(self) -> None:
+        """Run what is asked for until the attempt is over."""
+        while (asked := self._asked.get()) is not None:
+            self._is_busy = True
+            try:
+                asked()
+            finally:
+                self._is_busy = False
+
+    def done(self, future: Any) -> None:
+        """The attempt is over; called on the loop's thread."""
+        if not future.cancelled() and future.exception() is None:
+            outcome: Outcome = future.result()
+            if self._is_busy:
+                # A tool that ignored its timeout holds the thread; the run must not wait for it.
+                threading.Thread(target=self._send, args=(outcome,), daemon=True).start()
+            else:
+                self._asked.put(lambda: self._send(outcome))
+        self._asked.put(None)
+
+    def _settle(
+        self, future: Any, value: Any = None, *, error: BaseException | None = None
+    ) -> None:
+        def settle() -> None:
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+
+        self._loop.call_soon_threadsafe(settle)

@@ -1,0 +1,92 @@
+"""The three tasks on the user's app.  Their bodies decode, execute and report; nothing more."""
+
+import logging
+from typing import NoReturn
+
+from celery import Celery, Task
+from celery.exceptions import Ignore, Retry
+
+from evented_agent.engines.celery.loop_bridge import Bridge
+from evented_agent.engines.celery.notifier import NAMES, CeleryBell
+from evented_agent.execution.attempt import Ending
+from evented_agent.execution.executor import Outcome
+
+logger = logging.getLogger(__name__)
+
+#: Seconds; a limit of its own per task, so that a global one does not apply. The engine has its
+#: own timeouts, which hand work on instead of killing it.
+NO_LIMIT = 365 * 24 * 3600
+
+
+class AgentTask(Task):  # type: ignore[type-arg]
+    """A task whose options no configuration changes: the ledger's promises rest on them."""
+
+    abstract = True
+    Request = "evented_agent.engines.celery.revoke:AgentRequest"
+    # Redelivery is the ledger's business: a message is a doorbell, and may be lost or doubled.
+    acks_late = False
+    acks_on_failure_or_timeout = True
+    reject_on_worker_lost = False
+    max_retries = 0
+    ignore_result = True
+    store_errors_even_if_ignored = False
+    serializer = "json"
+    # No limit; None would mean: as configured.
+    rate_limit = "0/s"
+    track_started = True
+    time_limit = NO_LIMIT
+    soft_time_limit = NO_LIMIT
+    expires = None
+    typing = False
+
+    @classmethod
+    def annotate(cls) -> None:
+        """Take no annotations from the configuration."""
+
+
+def add_tasks(app: Celery, bridge: Bridge, bell: CeleryBell) -> None:
+    """Register the tasks on *app*, and on no other."""
+
+    def execute(run_id: str, task_key: str) -> None:
+        def send(outcome: Outcome) -> None:
+            if outcome.sends:
+                bell.ring(outcome.sends)
+
+        _report(bridge.execute(str(run_id), str(task_key), send))
+
+    for name in NAMES.values():
+        app.task(name=name, base=AgentTask, shared=False)(execute)
+
+
+def _report(outcome: Outcome) -> None:
+    """Tell Celery, and so Flower and Sentry, what became of the attempt."""
+    if outcome.failure is not None:
+        raise outcome.failure
+    if outcome.retried is not None:
+        _retried(outcome.retried)
+    if outcome.handed_back is not None:
+        logger.debug("Handed back: %s", outcome.handed_back)
+        raise Ignore(outcome.handed_back)
+
+
+def _retried(reason: str) -> NoReturn:
+    raise Retry(reason, exc=RuntimeError(reason))
+
+
+def store_result(app: Celery, ending: Ending) -> None:
+    """Store the final result where ``AsyncResult(run_id).get()`` finds it, if there is a backend.
+
+    A courtesy copy: the record is the truth, so a backend that is down delays nothing.
+    """
+    backend = app.backend
+    if type(backend).__name__ == "DisabledBackend":
+        return
+    result = {"text": ending.text, "finish_reason": ending.reason, "status": ending.status}
+    try:
+        if ending.error is None:
+            backend.store_result(ending.run_id, result, "SUCCESS")
+        else:
+            error = RuntimeError(f"{ending.error['name']}: {ending.error['message']}")
+            backend.store_result(ending.run_id, error, "FAILURE")
+    except Exception:
+        logger.exception("The result of run %s could not be stored", ending.run_id)

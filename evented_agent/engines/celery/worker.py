@@ -1,0 +1,222 @@
+"""The worker's side: what is refused at start, the watchdog, and a stop that hands work back."""
+
+import atexit
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from celery import Celery, bootsteps, signals
+from celery.worker import state as worker_state
+
+from evented_agent.client.runs import Runs
+from evented_agent.engines.celery.loop_bridge import Bridge
+from evented_agent.engines.celery.notifier import NAMES, CeleryBell
+from evented_agent.errors import ConfigurationError, EventedAgentError
+from evented_agent.execution.watchdog import Watchdog
+from evented_agent.ledger.attempts import release
+from evented_agent.ledger.runs import read
+from evented_agent.ledger.workers import LiveWorker
+
+logger = logging.getLogger(__name__)
+
+#: Seconds after which a stopping worker announces again what it handed back.
+RING_AGAIN = 0.3
+#: Pools whose threads are greenlets: an event loop beside them would never run.
+GREEN_POOLS = ("gevent", "eventlet")
+
+
+class AgentWorker:
+    """One Celery worker that serves agents; lives in the worker's parent process."""
+
+    def __init__(self, app: Celery, runs: Runs, bridge: Bridge, bell: CeleryBell) -> None:
+        self._app = app
+        self._runs = runs
+        self._bridge = bridge
+        self._bell = bell
+        self._queues: Sequence[str] = ()
+        self._pool = ""
+        self._slots = 1
+        self._watchdog: Watchdog | None = None
+        self._stopping = threading.Event()
+        self._is_cold = False
+        self._handed_back: set[str] = set()
+
+    def prepare(self, worker: Any) -> None:
+        """Check the worker before its pool forks; exits with a sentence for what would break."""
+        self._queues = list(self._app.amqp.queues.consume_from)
+        if not self._serves():
+            return
+        try:
+            self._refuse(worker)
+            self._runs.check()
+        except EventedAgentError as error:
+            raise SystemExit(f"evented_agent: {error}") from None
+        if _pool_name(worker) == "threads":
+            # After a lost connection Celery restores the count from threads of the pool, over the
+            # channel that the main thread reads: with AMQP two readers tear each other's frames.
+            self._app.conf.worker_enable_prefetch_count_reduction = False
+        # Known before the fork, so that the parent can hand back what its children run.
+        self._bridge.node = worker.hostname
+        self._bridge.worker_id = f"{worker.hostname}/{secrets.token_hex(4)}"
+
+    def start(self, worker: Any) -> None:
+        """Start the watchdog once the pool is up."""
+        if not self._serves():
+            return
+        self._pool = _pool_name(worker)
+        self._slots = int(worker.concurrency or 1)
+        runs = self._runs
+        self._watchdog = Watchdog(
+            runs.keys,
+            runs.redis_url,
+            settings=runs.settings,
+            ring=self._bell.ring,
+            myself=self._myself,
+        )
+        self._watchdog.start()
+        drain = threading.Thread(target=self._drain, name="evented-agent-drain", daemon=True)
+        drain.start()
+        atexit.register(self._wait_for, drain)
+        signals.worker_shutting_down.connect(self._shutting_down, weak=False)
+
+    def _wait_for(self, drain: threading.Thread) -> None:
+        """Let what was begun on SIGTERM come to its end before the process does."""
+        if self._stopping.is_set():
+            drain.join(timeout=5)
+
+    def _serves(self) -> bool:
+        """Whether this worker consumes a queue of agents, rather than only the user's own."""
+        return self._runs.settings.queue in self._queues or bool(
+            self._app.conf.get("evented_agent_queues", ())
+            and set(self._app.conf["evented_agent_queues"]) & set(self._queues)
+        )
+
+    def _refuse(self, worker: Any) -> None:
+        pool = _pool_name(worker)
+        if pool in GREEN_POOLS:
+            raise ConfigurationError(
+                f"The {pool} pool cannot run agents. Start this worker with --pool threads, or "
+                f"without the queue {self._runs.settings.queue!r}."
+            )
+        accepted = self._app.conf.accept_content
+        if accepted and not {"json", "application/json"} & set(accepted):
+            raise ConfigurationError(
+                f"accept_content = {list(accepted)!r} refuses agent messages, which are JSON. Set "
+                "accept_content = ['json', …]."
+            )
+
+    def _myself(self) -> LiveWorker:
+        busy = len(_active())
+        return LiveWorker(
+            id=self._bridge.worker_id,
+            node=self._bridge.node,
+            queues=self._queues,
+            agents=sorted(self._runs.agents),
+            pool=self._pool,
+            slots=self._slots,
+            busy=min(busy, self._slots),
+        )
+
+    def _shutting_down(self, how: str = "", **_: object) -> None:
+        # A signal handler: only set flags, a thread does the work.
+        self._is_cold = how == "Cold"
+        self._stopping.set()
+
+    def _drain(self) -> None:
+        """Wait for SIGTERM, then for the grace; then hand back what still runs."""
+        self._stopping.wait()
+        assert self._watchdog is not None
+        self._bridge.is_draining = True
+        self._watchdog.leave()
+        grace = 0.0 if self._is_cold else self._runs.settings.shutdown_grace.total_seconds()
+        ends = time.monotonic() + grace
+        while time.monotonic() < ends and self._each_run(self._still_runs):
+            time.sleep(0.1)
+        self._each_run(self._hand_back)
+        self._bridge.release_all()
+        self._ring_again()
+
+    def _ring_again(self) -> None:
+        """Announce once more what nobody has taken.
+
+        A message may have gone to this very worker, whose last request for one is still open at
+        the broker when it stops; there is no other after that.
+        """
+        time.sleep(RING_AGAIN)
+        for run_id in self._handed_back | self._bridge.refused:
+            try:
+                record = self._runs.ledger.send(read(self._runs.keys, run_id), patience=0)
+            except EventedAgentError:
+                continue
+            if dues := record.queued():
+                self._bell.ring(dues)
+
+    def _each_run(self, act: Callable[[str], bool]) -> bool:
+        """Whether *act* is true of any run that this worker executes."""
+        run_ids = {request.id.partition(":")[0] for request in _active()}
+        done = [act(run_id) for run_id in run_ids]
+        return any(done)
+
+    def _still_runs(self, run_id: str) -> bool:
+        try:
+            record = self._runs.ledger.send(read(self._runs.keys, run_id), patience=0)
+        except EventedAgentError:
+            return False
+        owner = f"{self._bridge.node}/"
+        return any(
+            task.state == "running" and (task.owner or "").startswith(owner)
+            for task in record.tasks
+        )
+
+    def _hand_back(self, run_id: str) -> bool:
+        call = release(self._runs.keys, run_id, worker=self._bridge.worker_id, reason="shutdown")
+        try:
+            dues = self._runs.ledger.send(call, patience=1)
+        except EventedAgentError as error:
+            logger.warning("Run %s is left to its lease: %s", run_id, error)
+            return False
+        if dues:
+            logger.info("Handed back %s", ", ".join(due.task_id for due in dues))
+            self._handed_back.add(run_id)
+            self._bell.ring(dues)
+        return bool(dues)
+
+
+def add_worker_steps(app: Celery, agent_worker: AgentWorker) -> None:
+    """Hook into the life of workers of *app*: before the pool forks, and after it is up."""
+
+    class Prepare(bootsteps.Step):
+        """Before the pool: a refusal here starts nothing."""
+
+        name = "evented-agent-prepare"
+
+        def __init__(self, worker: Any, **_: Any) -> None:
+            agent_worker.prepare(worker)
+
+    class Watch(bootsteps.StartStopStep):
+        """After the pool."""
+
+        name = "evented-agent-watch"
+        requires = ("celery.worker.components:Pool",)
+
+        def start(self, parent: Any) -> None:
+            agent_worker.start(parent)
+
+    app.steps["worker"].add(Prepare)
+    app.steps["worker"].add(Watch)
+
+
+def _active() -> list[Any]:
+    """The requests for agent tasks that run in this worker, in whichever pool."""
+    names = NAMES.values()
+    # Not request.name, which is what Flower shows.
+    return [r for r in list(worker_state.active_requests) if r.task.name in names]
+
+
+def _pool_name(worker: Any) -> str:
+    module = getattr(worker.pool_cls, "__module__", str(worker.pool_cls))
+    name = module.rpartition(".")[2]
+    return "threads" if name == "thread" else name

@@ -1,0 +1,183 @@
+"""What an attempt says: its chunks, coalesced and appended under its token.
+
+The first chunk leaves at once.  While an append is in flight the following ones gather and go
+together, so a fast model never costs one round trip a token.
+"""
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from evented_agent.chunks import Payload
+from evented_agent.chunks.codec import encode
+from evented_agent.errors import TooLarge
+from evented_agent.execution.lease import Lease
+from evented_agent.ledger.attempts import append, store_blob
+from evented_agent.ledger.connection import Ledger
+from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.records import Fenced
+
+#: Bytes that may wait for an append before the speaker has to.
+BUFFER_BYTES = 1024 * 1024
+#: Payloads over this many bytes are stored once, beside the topic.
+BLOB_BYTES = 256 * 1024
+#: Most chunks of one append, so that no script holds Redis for long.
+BATCH = 512
+#: Seconds an attempt tries to reach Redis; reconcile has taken its task long before.
+PATIENCE = 30.0
+
+
+class Closing(NamedTuple):
+    """The chunk that ends a part."""
+
+    part: str
+    type: str
+    payload: dict[str, Any]
+
+
+class Output:
+    """Numbers and appends the chunks of one attempt.  Use it on the event loop only."""
+
+    def __init__(
+        self,
+        keys: Keys,
+        ledger: Ledger,
+        lease: Lease,
+        *,
+        max_bytes: int,
+        on_abort: Callable[[], None],
+    ) -> None:
+        self._keys = keys
+        self._ledger = ledger
+        self._lease = lease
+        self._max_bytes = max_bytes
+        self._on_abort = on_abort
+        self._buffer: list[str] = []
+        self._bytes = 0
+        self._put = 0
+        self._taken = 0
+        self._sent = 0
+        self._open: dict[str, str] = {}
+        # What would close the open parts, as it was after so many chunks.
+        self._marks: deque[tuple[int, list[str]]] = deque()
+        self._flight: asyncio.Task[None] | None = None
+        self._is_stopping = False
+        self._failure: BaseException | None = None
+
+    @property
+    def sent(self) -> int:
+        """How many chunks are in the topic."""
+        return self._sent
+
+    def put(
+        self,
+        type_: str,
+        payload: Payload | dict[str, Any],
+        *,
+        opens: Closing | None = None,
+        closes: str | None = None,
+    ) -> None:
+        """Add a chunk; `TooLarge` for one over the limit, `Fenced` once the task is lost.
+
+        *opens* tells how to close the part that begins here should this attempt die, *closes*
+        names the part that ends.
+        """
+        if self._failure is not None:
+            raise self._failure
+        chunk = encode(type_, self._lease.task.key, payload)
+        if len(chunk) > self._max_bytes:
+            raise TooLarge(f"{type_} chunk", len(chunk.encode()), self._max_bytes)
+        self._add(chunk)
+        if opens is not None:
+            self._open[opens.part] = encode(opens.type, self._lease.task.key, opens.payload)
+        if closes is not None:
+            self._open.pop(closes, None)
+        if opens is not None or closes is not None:
+            self._marks.append((self._put, list(self._open.values())))
+        if self._flight is None and not self._is_stopping:
+            self._flight = asyncio.create_task(self._fly())
+
+    def close_all(self) -> None:
+        """Close what is open, in order."""
+        for closing in self._open.values():
+            self._add(closing)
+        self._open.clear()
+
+    def _add(self, chunk: str) -> None:
+        self._buffer.append(chunk)
+        self._bytes += len(chunk)
+        self._put += 1
+
+    @property
+    def is_full(self) -> bool:
+        return self._bytes > BUFFER_BYTES
+
+    async def room(self) -> None:
+        """Wait until the buffer has room again; the speaker is held back meanwhile."""
+        while self.is_full and self._flight is not None:
+            await asyncio.wait([self._flight])
+        if self._failure is not None:
+            raise self._failure
+
+    def hold(self) -> None:
+        """Keep what comes from now on for the commit: it must not be read before that happened."""
+        self._is_stopping = True
+
+    async def rest(self) -> list[str]:
+        """Wait for the append in flight; the chunks that have not left, for the commit to carry."""
+        self.hold()
+        if self._flight is not None:
+            await asyncio.wait([self._flight])
+        if self._failure is not None:
+            raise self._failure
+        rest, self._buffer, self._bytes = self._buffer, [], 0
+        return [await self.stored(chunk) for chunk in rest]
+
+    async def stored(self, text: str) -> str:
+        """Return what is written for *text*: itself, or a pointer to where it is stored."""
+        if len(text) <= BLOB_BYTES:
+            return text
+        name = hashlib.sha256(text.encode()).hexdigest()[:24]
+        call = store_blob(self._keys, self._lease.task, name=name, payload=text)
+        await self._ledger.asend(call, patience=PATIENCE)
+        return f"@{name}"
+
+    async def _fly(self) -> None:
+        try:
+            while self._buffer and not self._is_stopping:
+                await self._append(*self._take())
+        except Exception as error:  # noqa: BLE001 - handed to whoever speaks or commits next
+            self._failure = error
+            if isinstance(error, Fenced):
+                self._lease.stop("fenced")
+        finally:
+            self._flight = None
+
+    def _take(self) -> tuple[list[str], list[str] | None]:
+        batch = self._buffer[:BATCH]
+        del self._buffer[:BATCH]
+        self._bytes -= sum(map(len, batch))
+        self._taken += len(batch)
+        closing = None
+        while self._marks and self._marks[0][0] <= self._taken:
+            closing = self._marks.popleft()[1]
+        return batch, closing
+
+    async def _append(self, batch: list[str], closing: list[str] | None) -> None:
+        task = self._lease.task
+        stored = [await self.stored(chunk) if len(chunk) > BLOB_BYTES else chunk for chunk in batch]
+        call = append(
+            self._keys,
+            task.run_id,
+            task.key,
+            token=task.token,
+            sent=self._sent,
+            chunks=stored,
+            closing=closing,
+        )
+        is_aborted = await self._ledger.asend(call, patience=PATIENCE)
+        self._sent += len(batch)
+        if is_aborted:
+            self._on_abort()

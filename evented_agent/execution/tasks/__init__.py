@@ -1,0 +1,1 @@
+"""The tasks of a run, one module each, and what they share."""

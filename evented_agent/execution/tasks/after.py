@@ -1,0 +1,47 @@
+"""What follows the end of a run that did not finish, and what people are told of a suspension."""
+
+import logging
+
+from evented_agent.chunks import ErrorInfo
+from evented_agent.execution.attempt import Again, Attempt, Done
+from evented_agent.execution.chunk_writer import PATIENCE
+from evented_agent.execution.tasks.hooks import tell
+from evented_agent.execution.tasks.thread import save_thread
+from evented_agent.ledger import runs
+from evented_agent.ledger.records import Work
+from evented_agent.state.fold import fold
+from evented_agent.state.views import pending_call
+
+logger = logging.getLogger(__name__)
+
+
+async def run_after(attempt: Attempt) -> Done | Again:
+    """Keep what a failed or aborted run said in its thread, and tell its hook."""
+    state = fold(await attempt.entries())
+    await save_thread(attempt, state)
+    record = await attempt.process.ledger.asend(
+        runs.read(attempt.process.keys, attempt.task.run_id), patience=PATIENCE
+    )
+    fields = record.fields
+    reason = fields.get("finish_reason")
+    if fields["status"] == "failed":
+        error = ErrorInfo.model_validate_json(fields["error"]) if "error" in fields else None
+        again = await tell(attempt, "error", state, error=error, finish_reason=reason)
+    else:
+        again = await tell(attempt, "abort", state, finish_reason=reason)
+    attempt.close()
+    return again or Done(Work())
+
+
+async def run_hook(attempt: Attempt) -> Done | Again:
+    """Tell the agent's hook of a suspension."""
+    state = fold(await attempt.entries())
+    record = await attempt.process.ledger.asend(
+        runs.read(attempt.process.keys, attempt.task.run_id), patience=PATIENCE
+    )
+    held = attempt.task.suspended
+    assert held is not None
+    pending = pending_call(record, attempt.task, held)
+    again = await tell(attempt, "suspended", state, of=str(held.number), pending=pending)
+    attempt.close()
+    return again or Done(Work())

@@ -1,0 +1,154 @@
+"""A model's answer taking shape: events in, chunks and at last a turn out.  Pure."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from evented_agent.agents.tools.background import ARGUMENT
+from evented_agent.models.messages import ToolCall
+from evented_agent.models.protocol import (
+    AnswerEnded,
+    CallPiece,
+    CallStarted,
+    ModelEvent,
+    ReasoningPiece,
+    TextPiece,
+)
+from evented_agent.state.journal import Turn
+
+#: A chunk's type and payload.
+Said = tuple[str, dict[str, Any]]
+
+_PREFIX = {"text": "txt", "reasoning": "rsn"}
+
+
+def clean(text: str) -> str:
+    """*text* with half surrogate pairs replaced: they are no characters, and UTF-8 has none."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+class Answer:
+    """Turns the events of one model call into chunks, and remembers the whole.
+
+    Part ids contain the step and the attempt, so that what is withdrawn is never confused with
+    what is said again.
+    """
+
+    def __init__(self, *, step: int, attempt: int, used_call_ids: set[str]) -> None:
+        self._step = step
+        self._attempt = attempt
+        self._used = set(used_call_ids)
+        self._kind: str | None = None
+        self._part = 0
+        self._part_id = ""
+        self._parts = 0
+        self._pieces: list[str] = []
+        self._texts: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls: dict[int, _Call] = {}
+        self.ended: AnswerEnded | None = None
+
+    def take(self, event: ModelEvent) -> Iterator[Said]:
+        """Take an event in; yield the chunks that it makes."""
+        match event:
+            case TextPiece(text=text, part=part):
+                yield from self._say("text", text, part)
+            case ReasoningPiece(text=text, part=part):
+                yield from self._say("reasoning", text, part)
+            case CallStarted():
+                yield from self._end_part()
+                yield from self._start_call(event)
+            case CallPiece(index=index, text=text):
+                call = self._calls[index]
+                text = clean(text)
+                call.pieces.append(text)
+                yield "tool-call-delta", {"toolCallId": call.id, "argsTextDelta": text}
+            case AnswerEnded():
+                yield from self._end_part()
+                for call in self._calls.values():
+                    yield "tool-call-input-streaming-end", {"toolCallId": call.id}
+                self.ended = event
+
+    def requests(self) -> Iterator[Said]:
+        """The `tool-call` chunks of the complete answer."""
+        for call in self.calls():
+            payload = {"toolCallId": call.id, "toolName": call.name, "args": call.arguments}
+            yield "tool-call", payload
+
+    def calls(self) -> list[ToolCall]:
+        return [call.parsed() for call in self._calls.values()]
+
+    def turn(self, *, model: str, reason: str | None = None, seen: int = 0) -> Turn:
+        """The turn so far; *reason* for one that was cut short, without its half-made calls."""
+        list(self._end_part())
+        ended = self.ended
+        return Turn(
+            step=self._step,
+            texts=tuple(self._texts),
+            calls=tuple(self.calls()) if ended else (),
+            reason=reason or (ended.reason if ended else "other"),
+            usage=ended.usage if ended else _NO_USAGE,
+            reasoning="".join(self._reasoning),
+            model=model,
+            provider=dict(ended.provider) if ended else {},
+            seen=seen,
+        )
+
+    def _say(self, kind: str, text: str, part: int) -> Iterator[Said]:
+        if not text:
+            return
+        text = clean(text)
+        if self._kind != kind or self._part != part:
+            yield from self._end_part()
+            self._parts += 1
+            suffix = f".{self._parts}" if self._parts > 1 else ""
+            self._part_id = f"{_PREFIX[kind]}-{self._step}.{self._attempt}{suffix}"
+            self._kind, self._part = kind, part
+            yield f"{kind}-start", {"id": self._part_id}
+        self._pieces.append(text)
+        yield f"{kind}-delta", {"id": self._part_id, "text": text}
+
+    def _end_part(self) -> Iterator[Said]:
+        if self._kind is None:
+            return
+        whole = "".join(self._pieces)
+        (self._texts if self._kind == "text" else self._reasoning).append(whole)
+        kind, self._kind, self._pieces = self._kind, None, []
+        yield f"{kind}-end", {"id": self._part_id}
+
+    def _start_call(self, event: CallStarted) -> Iterator[Said]:
+        id_ = event.id
+        # Providers repeat or omit ids; ours name the task and the idempotency key.
+        if not id_ or id_ in self._used:
+            id_ = f"call_{self._step}_{event.index}"
+            while id_ in self._used:
+                id_ += "_"
+        self._used.add(id_)
+        self._calls[event.index] = _Call(id_, event.name)
+        yield "tool-call-input-streaming-start", {"toolCallId": id_, "toolName": event.name}
+
+
+class _Call:
+    def __init__(self, id_: str, name: str) -> None:
+        self.id = id_
+        self.name = name
+        self.pieces: list[str] = []
+
+    def parsed(self) -> ToolCall:
+        text = "".join(self.pieces)
+        try:
+            arguments = json.loads(text) if text.strip() else {}
+            # An escape may stand for what is no character, which nothing could store.
+            json.dumps(arguments, ensure_ascii=False).encode()
+        except (ValueError, RecursionError):
+            arguments = None
+        if not isinstance(arguments, dict):
+            return ToolCall(id=self.id, name=self.name, invalid=text[:2000])
+        wish = arguments.pop(ARGUMENT, None)
+        background = wish if isinstance(wish, dict) else None
+        return ToolCall(id=self.id, name=self.name, arguments=arguments, background=background)
+
+
+_NO_USAGE = AnswerEnded("other").usage

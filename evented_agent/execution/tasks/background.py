@@ -1,0 +1,161 @@
+"""Background calls in a worker: how each is run, its place, and what readers are told."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from evented_agent.agents.tools.background import ARGUMENT, SCHEMA, Background, chosen
+from evented_agent.agents.tools.tool import Tool
+from evented_agent.errors import EventedAgentError
+from evented_agent.execution.attempt import Again, Attempt, Process
+from evented_agent.execution.chunk_writer import PATIENCE
+from evented_agent.ledger import limits as slots
+from evented_agent.ledger import watch
+from evented_agent.models.messages import ToolCall
+from evented_agent.models.protocol import ToolSpec
+from evented_agent.state.fold import State
+from evented_agent.state.journal import Result
+
+logger = logging.getLogger(__name__)
+
+#: Milliseconds that a place is held without a renewal, and seconds between two.
+PLACE_MS, RENEWAL = 5_000, 1.0
+#: Seconds between two looks for a free place, doubling up to the most; mostly somebody nudges.
+FIRST_LOOK, MOST_LOOK = 1.0, 15.0
+#: How many of those that wait are looked at when a place is given back.
+NEXT = 5
+
+
+def task_id(run_id: str, call: str) -> str:
+    """What people and models know a background call by."""
+    return f"{run_id}:{call}"
+
+
+def spec_of(attempt: Attempt, tool: Tool) -> ToolSpec:
+    """A tool as the model sees it; one that may go to the background lets it choose."""
+    parameters = tool.parameters
+    if attempt.agent.background_of(tool) is not None:
+        properties = {**parameters.get("properties", {}), ARGUMENT: dict(SCHEMA)}
+        parameters = {**parameters, "properties": properties}
+    return ToolSpec(tool.name, tool.description, parameters)
+
+
+async def plan(attempt: Attempt, tool: Tool, call: ToolCall) -> Background | str | None:
+    """How a call is run: apart, in the foreground (None), or not at all, for the reason told."""
+    made = chosen(attempt.agent.background_of(tool), call.background)
+    if made is None or made.when_full == "queue" or call.invalid is not None:
+        return made
+    limits = limits_of(attempt, made, call.arguments)
+    counts = slots.held(attempt.process.keys, list(limits))
+    held = await attempt.process.ledger.asend(counts, patience=PATIENCE)
+    if all(count < most for count, most in zip(held, limits.values(), strict=True)):
+        return made
+    if made.when_full == "foreground":
+        return None
+    return "Too many background calls are under way. Try again later."
+
+
+def limits_of(
+    attempt: Attempt, made: Background, arguments: Mapping[str, Any]
+) -> Mapping[str, int]:
+    """The limits that a call counts against, each with its number of places."""
+    agent = attempt.agent
+    limits = {
+        "all": attempt.process.settings.background_concurrency,
+        f"agent:{agent.id}": agent.background_concurrency,
+    }
+    if made.key is not None:
+        try:
+            limits[f"key:{agent.id}:{made.key(arguments)}"] = made.key_concurrency
+        except Exception:
+            logger.exception("The background key of agent %s failed; the call has none", agent.id)
+    return limits
+
+
+def placeholder(attempt: Attempt, step: int, call: ToolCall) -> Result:
+    """What the model is shown until a deferred call has come to something."""
+    id_ = task_id(attempt.task.run_id, call.id)
+    told = f"Background task started. Task ID: {id_}. You will be told when it has completed."
+    return Result(step, call.id, call.name, told, is_placeholder=True)
+
+
+def tell(attempt: Attempt, kind: str, call: ToolCall, **what: Any) -> None:
+    """Tell readers what has become of a background call."""
+    payload = {
+        "taskId": task_id(attempt.task.run_id, call.id),
+        "toolCallId": call.id,
+        "toolName": call.name,
+        **what,
+    }
+    attempt.output.put(f"background-task-{kind}", payload)
+
+
+def notice_of(state: State) -> str:
+    """What the model is told of deferred calls that have come to something."""
+    lines = []
+    for result in state.arrived:
+        became = "has completed"
+        if result.error is not None:
+            became = "was cancelled" if result.error.name == "Cancelled" else "has failed"
+        elif result.denied is not None:
+            became = "was declined"
+        lines.append(f"- {result.name} ({result.call}) {became}; its result is in its place above.")
+    return "\n".join(["Background tasks:", *lines])
+
+
+@contextlib.asynccontextmanager
+async def place(
+    attempt: Attempt, made: Background | None, call: ToolCall
+) -> AsyncIterator[Again | None]:
+    """A place under the limits while a call is run; `Again` where there is none free."""
+    if attempt.task.background is None:
+        yield None
+        return
+    limits = limits_of(attempt, made or Background(), call.arguments)
+    process = attempt.process
+    holder = f"{attempt.task.run_id} {attempt.task.key}"
+    take = slots.take(process.keys, holder, limits, ttl_ms=PLACE_MS)
+    if not await process.ledger.asend(take, patience=PATIENCE):
+        yield _wait(attempt)
+        return
+    renewing = asyncio.create_task(_renew(process, holder, limits))
+    try:
+        yield None
+    finally:
+        renewing.cancel()
+        await _leave(attempt, holder, list(limits))
+
+
+async def _renew(process: Process, holder: str, limits: Mapping[str, int]) -> None:
+    while True:
+        await asyncio.sleep(RENEWAL)
+        take = slots.take(process.keys, holder, limits, ttl_ms=PLACE_MS)
+        with contextlib.suppress(EventedAgentError):
+            await process.ledger.asend(take)
+
+
+async def _leave(attempt: Attempt, holder: str, limits: Sequence[str]) -> None:
+    """Give the place back; whoever waits longest and still does may try now."""
+    process, gone = attempt.process, list[str]()
+    try:
+        waiting = await process.ledger.asend(slots.give(process.keys, holder, limits, most=NEXT))
+        for each in waiting:
+            run_id, _, key = each.partition(" ")
+            dues = await process.ledger.asend(watch.nudge(process.keys, run_id, key))
+            if dues:
+                attempt.sends.extend(dues)
+                break
+            gone.append(each)
+        if gone:
+            await process.ledger.asend(slots.give(process.keys, holder, (), most=0, gone=gone))
+    except EventedAgentError as error:
+        logger.warning("A place for background calls is given back late: %s", error)
+
+
+def _wait(attempt: Attempt) -> Again:
+    waited = attempt.task.waited
+    delay = min(FIRST_LOOK * 2**waited, MOST_LOOK)
+    why = "a place among the background calls"
+    return Again(delay, why, {"waited": min(waited + 1, 10)})

@@ -1,0 +1,58 @@
+"""Telling an agent's hooks what happened: at least once, each time with the same key."""
+
+import logging
+from typing import Any
+
+from evented_agent.agents.callbacks import EventKind, RunEvent
+from evented_agent.execution.attempt import Again, Attempt, backoff
+from evented_agent.state.fold import State
+
+logger = logging.getLogger(__name__)
+
+#: How often a hook that fails is called before the run goes on without it.
+TRIES = 3
+#: Seconds before the second call of a hook that failed, doubling up to the most.
+FIRST_WAIT, MOST_WAIT = 1.0, 10.0
+
+
+async def tell(
+    attempt: Attempt, kind: EventKind, state: State, *, of: str = "", **what: Any
+) -> Again | None:
+    """Tell the agent's hook; `Again` where it failed and is to be called again later.
+
+    *of* is what the event is about, where a run may have several of its kind.
+    """
+    hook = attempt.agent.hooks.get(f"on_{kind}")
+    if hook is None:
+        return None
+    event = RunEvent(
+        key=f"{attempt.task.run_id}:{kind}{of and ':'}{of}",
+        kind=kind,
+        run_id=attempt.task.run_id,
+        agent=attempt.agent.id,
+        step=attempt.task.step,
+        text=state.text,
+        usage=state.usage,
+        thread_id=attempt.claim.thread,
+        resource_id=attempt.claim.resource,
+        context=attempt.options.context,
+        **what,
+    )
+    await attempt.check_lease()
+    try:
+        await attempt.ask(hook, event)
+    except Exception as error:
+        tries = attempt.task.hook_tries + 1
+        if tries < TRIES:
+            told = f"on_{kind}: {type(error).__name__}: {error}"
+            logger.warning("A hook of agent %s failed: %s", attempt.agent.id, told)
+            delay = backoff(tries - 1, first=FIRST_WAIT, most=MOST_WAIT)
+            return Again(delay, told, {"hook_tries": tries})
+        logger.exception(
+            "The hook on_%s of agent %s failed %d times on %s; the run goes on without it",
+            kind,
+            attempt.agent.id,
+            tries,
+            event.key,
+        )
+    return None

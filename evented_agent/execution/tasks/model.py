@@ -1,0 +1,246 @@
+"""One model call: the request from the journal, the answer into the topic, the turn back."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Any
+
+import pydantic_core
+
+from evented_agent.agents.callbacks import NextStep, StepChoice
+from evented_agent.agents.output_types import partial, strict_schema
+from evented_agent.errors import ModelError
+from evented_agent.execution.attempt import Again, Attempt, Done, backoff, failed_run
+from evented_agent.execution.chunk_writer import Closing
+from evented_agent.execution.tasks.answer import Answer
+from evented_agent.execution.tasks.background import spec_of
+from evented_agent.execution.tasks.hooks import tell
+from evented_agent.execution.tasks.next_tasks import Following, next_tasks
+from evented_agent.execution.tasks.thread import load_history, wait_for_turn
+from evented_agent.ledger.records import Work
+from evented_agent.models.messages import Message, load_messages
+from evented_agent.models.protocol import Model, ModelEvent, ModelRequest, ReasoningPiece, TextPiece
+from evented_agent.models.resolve import resolve
+from evented_agent.state.fold import State, fold
+from evented_agent.state.journal import Entry, History, Turn, dump_entry
+from evented_agent.state.views import step_info
+
+logger = logging.getLogger(__name__)
+
+#: Seconds before the second try of a model call, doubling up to the most.
+FIRST_WAIT, MOST_WAIT = 0.5, 30.0
+#: Characters that an answer grows by, at least, between two partial objects.
+LEAST_GROWTH = 8
+#: Let the append in flight go on after so many pieces of a model that never waits.
+PIECES_PER_TURN = 64
+
+_NO_CHOICE = StepChoice()
+_CLOSES = {
+    "text-start": "text-end",
+    "reasoning-start": "reasoning-end",
+    "tool-call-input-streaming-start": "tool-call-input-streaming-end",
+}
+
+
+async def run_model(attempt: Attempt) -> Done | Again:
+    """Call the model once; what follows a failure is decided by the agent's policy."""
+    state = fold(await attempt.entries())
+    if not state.steps:
+        again = await wait_for_turn(attempt) or await tell(attempt, "start", state)
+        if again is not None:
+            return again
+        state = State(history=await load_history(attempt))
+    given = load_messages(pydantic_core.from_json(attempt.claim.messages))
+    messages = [*state.history, *given, *state.messages()]
+    choice = await _choice(attempt, state, messages)
+    request = build_request(attempt, messages, choice)
+    models = attempt.agent.models
+    index = min(attempt.task.model, len(models) - 1)
+    model = models[index] if choice.model is None else resolve(choice.model)
+    # A chosen model has none to fall back on.
+    index = len(models) - 1 if choice.model is not None else index
+    answer = Answer(
+        step=attempt.task.step, attempt=attempt.task.generation, used_call_ids=state.call_ids
+    )
+    try:
+        await attempt.check_lease()
+        await _listen(attempt, model, request, answer)
+    except ModelError as error:
+        return await _failed(attempt, state, model, index, error)
+    except asyncio.CancelledError:
+        if attempt.lease.stopped != "aborted":
+            raise
+        return await _cut_short(attempt, state, answer, model)
+    attempt.close()
+    for type_, payload in answer.requests():
+        attempt.output.put(type_, payload)
+    turn = answer.turn(model=model.name, seen=attempt.claim.journal_length)
+    return Done(await _turn_work(attempt, state, turn, await next_tasks(attempt, turn)))
+
+
+async def _choice(attempt: Attempt, state: State, messages: Sequence[Message]) -> StepChoice:
+    """What the agent's ``prepare_step``, or the policy that the run names, chooses."""
+    named = attempt.policies(attempt.options.prepare_step)
+    prepare = named[0] if named else attempt.agent.prepare_step
+    if prepare is None:
+        return StepChoice()
+    following = NextStep(
+        run_id=attempt.task.run_id,
+        step=attempt.task.step,
+        messages=messages,
+        last=step_info(state) if state.steps else None,
+        context=attempt.options.context,
+    )
+    return await attempt.ask(prepare, following) or StepChoice()
+
+
+def build_request(
+    attempt: Attempt, messages: Sequence[Any], choice: StepChoice = _NO_CHOICE
+) -> ModelRequest:
+    """What the model is asked, from the agent's declaration, the run's options and the step's."""
+    agent, options = attempt.agent, attempt.options
+    instructions = choice.instructions if choice.instructions is not None else options.instructions
+    if instructions is None:
+        declared = agent.instructions
+        instructions = declared(options.context) if callable(declared) else declared
+    chosen = (choice.active_tools, options.active_tools, agent.active_tools)
+    active = next((names for names in chosen if names is not None), None)
+    tools = [
+        spec_of(attempt, tool) for tool in agent.tools if active is None or tool.name in active
+    ]
+    return ModelRequest(
+        messages=messages,
+        instructions=instructions,
+        tools=tools,
+        tool_choice=choice.tool_choice or options.tool_choice or agent.tool_choice,
+        settings={
+            **_output_format(attempt),
+            **agent.model_settings,
+            **options.model_settings,
+            **(choice.model_settings or {}),
+        },
+    )
+
+
+def _output_format(attempt: Attempt) -> dict[str, Any]:
+    wanted = attempt.output_type
+    if wanted is None:
+        return {}
+    strict = strict_schema(wanted.schema)
+    schema = wanted.schema if strict is None else strict
+    described = {"name": wanted.name, "schema": dict(schema), "strict": strict is not None}
+    return {"response_format": {"type": "json_schema", "json_schema": described}}
+
+
+async def _listen(attempt: Attempt, model: Model, request: ModelRequest, answer: Answer) -> None:
+    """Stream the answer into the topic; `ModelError` unless it came to its end."""
+    output = attempt.output
+    events = model.stream(request)
+    objects = _Objects() if attempt.output_type is not None else None
+    words = 0
+    try:
+        async with asyncio.timeout(attempt.agent.model_timeout):
+            async for event in events:
+                for type_, payload in answer.take(event):
+                    _say(attempt, type_, payload)
+                if objects is not None and isinstance(event, TextPiece):
+                    objects.say(attempt, event.text)
+                words = await _let_go(event, words)
+                if output.is_full:
+                    await output.room()
+    except TimeoutError:
+        raise ModelError(
+            f"{model.name} did not complete its answer in {attempt.agent.model_timeout:g} s.",
+            retryable=True,
+        ) from None
+    finally:
+        await _close(events)
+    if answer.ended is None:
+        raise ModelError(f"{model.name} cut its answer off.", retryable=True)
+
+
+async def _let_go(event: ModelEvent, words: int) -> int:
+    """Let the first words leave at once; how many there were.
+
+    Words are for people. A call's arguments may wait for whatever else has arrived with them.
+    """
+    if not isinstance(event, TextPiece | ReasoningPiece):
+        return words
+    if words % PIECES_PER_TURN == 0:
+        await asyncio.sleep(0)
+    return words + 1
+
+
+class _Objects:
+    """The object that an answer is so far, told each time that its text has grown by a tenth."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._told_at = 0
+        self._told: Any = None
+
+    def say(self, attempt: Attempt, piece: str) -> None:
+        self._text += piece
+        if len(self._text) < self._told_at * 1.1 + LEAST_GROWTH:
+            return
+        self._told_at = len(self._text)
+        made = partial(self._text)
+        if made is not None and made != self._told:
+            self._told = made
+            attempt.output.put("object", {"object": made})
+
+
+def _say(attempt: Attempt, type_: str, payload: dict[str, Any]) -> None:
+    part = payload.get("id") or payload.get("toolCallId") or ""
+    if closing := _CLOSES.get(type_):
+        key = "toolCallId" if "toolCallId" in payload else "id"
+        attempt.output.put(type_, payload, opens=Closing(part, closing, {key: part}))
+    elif type_.endswith("-end"):
+        attempt.output.put(type_, payload, closes=part)
+    else:
+        attempt.output.put(type_, payload)
+
+
+async def _close(events: AsyncIterator[ModelEvent]) -> None:
+    if isinstance(events, AsyncGenerator):
+        await events.aclose()
+
+
+async def _turn_work(attempt: Attempt, state: State, turn: Turn, following: Following) -> Work:
+    attempt.close()
+    # What was said before is journalled once, with the first turn.
+    before: list[Entry] = [] if state.steps or not state.history else [History(state.history)]
+    entries = [*before, turn, *following.results]
+    return Work(
+        chunks=await attempt.output.rest(),
+        entries=[await attempt.output.stored(dump_entry(entry)) for entry in entries],
+        turn=len(before),
+        next=following.tasks,
+        usage={name: n for name, n in turn.usage.model_dump().items() if n},
+    )
+
+
+async def _cut_short(attempt: Attempt, state: State, answer: Answer, model: Model) -> Done:
+    """The run is being aborted: keep what was said."""
+    attempt.close()
+    attempt.output.close_all()
+    turn = answer.turn(model=model.name, reason="abort")
+    return Done(await _turn_work(attempt, state, turn, Following()))
+
+
+async def _failed(
+    attempt: Attempt, state: State, model: Model, index: int, error: ModelError
+) -> Done | Again:
+    """Try again later, or with the next model, or end the run."""
+    tries = attempt.task.tries
+    if error.retryable and tries < attempt.agent.model_retries:
+        delay = backoff(tries, first=FIRST_WAIT, most=MOST_WAIT)
+        if error.retry_after is not None:
+            delay = max(delay, error.retry_after)
+        logger.warning("%s failed, again in %.1f s: %s", model.name, delay, error)
+        return Again(delay, str(error), {"tries": tries + 1})
+    if index + 1 < len(attempt.agent.models):
+        following = attempt.agent.models[index + 1].name
+        logger.warning("%s failed, going on with %s: %s", model.name, following, error)
+        return Again(0, str(error), {"tries": 0, "model": index + 1})
+    return await failed_run(attempt, state, error)

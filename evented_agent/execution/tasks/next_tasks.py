@@ -1,0 +1,136 @@
+"""Which calls wait for a person, and what that person is shown."""
+
+import logging
+from dataclasses import dataclass, field
+
+import pydantic_core
+
+from evented_agent.agents.tools.approvals import ApprovalPolicy, ApprovalRequest
+from evented_agent.agents.tools.background import Background
+from evented_agent.agents.tools.tool import InvalidArguments, Tool
+from evented_agent.chunks import ErrorInfo
+from evented_agent.chunks.codec import encode
+from evented_agent.execution.attempt import Attempt
+from evented_agent.execution.tasks.background import placeholder, plan, tell
+from evented_agent.ledger.records import NewTask
+from evented_agent.models.messages import ToolCall
+from evented_agent.state.journal import Result, Turn
+
+logger = logging.getLogger(__name__)
+
+#: Arguments over so many bytes are in their chunk only, not beside the task.
+MOST_ARGS = 32 * 1024
+
+
+@dataclass(slots=True)
+class Following:
+    """What a turn's calls lead to: tasks, and results that are known at once."""
+
+    tasks: list[NewTask] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+
+
+async def next_tasks(attempt: Attempt, turn: Turn) -> Following:
+    """One task for each call, with the policy that any worker or script may have to apply.
+
+    Readers are told of those in the background, whose results for the moment are placeholders.
+    """
+    following = Following()
+    for call in turn.calls:
+        tool = attempt.agent.tool_named(call.name)
+        made = None if tool is None else await plan(attempt, tool, call)
+        if isinstance(made, str):
+            following.results.append(_refused(attempt, turn.step, call, made))
+            continue
+        following.tasks.append(await _tool_task(attempt, turn.step, call, made))
+        if made is not None:
+            tell(attempt, "started", call, args=call.arguments)
+            if made.disposition == "deferred":
+                following.results.append(placeholder(attempt, turn.step, call))
+    return following
+
+
+def _refused(attempt: Attempt, step: int, call: ToolCall, why: str) -> Result:
+    error = ErrorInfo(name="TooManyCalls", message=why)
+    payload = {"toolCallId": call.id, "toolName": call.name, "error": error.model_dump()}
+    attempt.output.put("tool-error", payload)
+    return Result(step, call.id, call.name, error=error)
+
+
+async def _tool_task(
+    attempt: Attempt, step: int, call: ToolCall, made: Background | None
+) -> NewTask:
+    key = f"{step}:tool:{call.id}"
+    tool = attempt.agent.tool_named(call.name)
+    if tool is None:
+        return NewTask(key=key, kind="tool", step=step, call=call.id, tool=call.name)
+    timeout, retries = tool.timeout, tool.retries
+    if made is not None:
+        timeout = timeout if made.timeout is None else made.timeout
+        retries = retries if made.retries is None else made.retries
+    return NewTask(
+        key=key,
+        kind="tool",
+        step=step,
+        call=call.id,
+        tool=call.name,
+        timeout_ms=None if timeout is None else int(timeout * 1000),
+        most_retries=retries,
+        background=None if made is None else made.disposition,
+        on_crash=tool.on_crash,
+        args=_shown(call),
+        expiry_ms=int(tool.expiry * 1000),
+        on_expiry=tool.on_expiry,
+        ask=await _question(attempt, key, tool, call),
+    )
+
+
+async def _question(attempt: Attempt, key: str, tool: Tool, call: ToolCall) -> str | None:
+    """The chunk that asks for approval, where somebody has to approve."""
+    if call.invalid is not None or not await _is_asked(attempt, tool, call):
+        return None
+    payload = {"toolCallId": call.id, "toolName": call.name, "args": call.arguments}
+    return await attempt.output.stored(encode("tool-call-approval", key, payload))
+
+
+async def _is_asked(attempt: Attempt, tool: Tool, call: ToolCall) -> bool:
+    chosen = attempt.options.require_tool_approval
+    if isinstance(chosen, str):
+        # A run of another version may name what this one no longer declares: rather ask.
+        rule = attempt.agent.policies.get(chosen, True)
+    else:
+        rule = attempt.agent.require_tool_approval if chosen is None else chosen
+    rules = [each for each in (tool.requires_approval, rule) if each is not False]
+    if not rules:
+        return False
+    try:
+        tool.validate(call.arguments)
+    except InvalidArguments:
+        # The call cannot run: the model is told at once.
+        return False
+    if True in rules:
+        return True
+    request = ApprovalRequest(
+        run_id=attempt.task.run_id,
+        tool_call_id=call.id,
+        tool_name=call.name,
+        arguments=call.arguments,
+        context=attempt.options.context,
+        thread_id=attempt.claim.thread,
+        resource_id=attempt.claim.resource,
+    )
+    policies = [rule for rule in rules if callable(rule)]
+    return await attempt.in_thread(lambda: any(_says(policy, request) for policy in policies))
+
+
+def _says(policy: ApprovalPolicy, request: ApprovalRequest) -> bool:
+    try:
+        return bool(policy(request))
+    except Exception:
+        logger.exception("The approval policy failed on %s: a person is asked", request.tool_name)
+        return True
+
+
+def _shown(call: ToolCall) -> str:
+    text = pydantic_core.to_json(call.arguments).decode()
+    return text if len(text) <= MOST_ARGS else "{}"

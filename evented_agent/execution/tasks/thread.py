@@ -1,0 +1,131 @@
+"""A run's place in its thread: its turn, what was said before, and what it adds."""
+
+import logging
+from collections.abc import Sequence
+
+import pydantic_core
+
+from evented_agent.agents.memory import Thread
+from evented_agent.errors import RunDeleted, RunNotFound
+from evented_agent.execution.attempt import Again, Attempt, Process
+from evented_agent.execution.chunk_writer import PATIENCE
+from evented_agent.ledger import runs, threads, watch
+from evented_agent.ledger.keys import thread_name
+from evented_agent.ledger.records import Claim, Due, Record, is_done
+from evented_agent.ledger.settings import milliseconds
+from evented_agent.models.messages import Message, dump_messages, load_messages, load_thread
+from evented_agent.state.fold import State
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at whose turn it is, doubling up to the most; mostly somebody nudges.
+FIRST_LOOK, MOST_LOOK = 1.0, 30.0
+#: Seconds until a run that was interrupted for this one has left, mostly.
+INTERRUPTED = 0.2
+#: Runs whose messages are read for a window that only counts tokens.
+MOST_RUNS = 1000
+#: What a run that waits for its turn is aborted for.
+INTERRUPTION = "Another run of its thread interrupted it."
+
+
+async def wait_for_turn(attempt: Attempt) -> Again | None:
+    """`Again` as long as another run has its turn in the thread."""
+    thread, policy = attempt.claim.thread, attempt.options.when_busy
+    if thread is None or policy == "parallel":
+        return None
+    run_id = attempt.task.run_id
+    holder = await _enter(attempt)
+    while holder != run_id:
+        record = await _find(attempt.process, holder)
+        if record is None or is_done(record):
+            # It died before it could leave.
+            call = threads.leave(attempt.process.keys, _name(attempt.claim), holder)
+            await attempt.process.ledger.asend(call, patience=PATIENCE)
+            holder = await _enter(attempt)
+            continue
+        if policy == "interrupt":
+            # A worker that was frozen must not abort a run that came after its own.
+            await attempt.check_lease()
+            abort = runs.abort(attempt.process.keys, holder, reason=INTERRUPTION)
+            await attempt.process.ledger.asend(abort, patience=PATIENCE)
+        return _wait(attempt, thread, holder)
+    return None
+
+
+async def load_history(attempt: Attempt) -> Sequence[Message]:
+    """What the agent's window shows of the thread; nothing without a thread."""
+    if attempt.claim.thread is None:
+        return ()
+    agent = attempt.agent
+    if agent.memory is not None:
+        thread = Thread(attempt.claim.thread, attempt.claim.resource)
+        return agent.window.of(await agent.memory.load(thread, agent.window))
+    most = max(1, min(agent.window.messages, MOST_RUNS))
+    call = threads.recall(attempt.process.keys, _name(attempt.claim), most=most)
+    entries = await attempt.process.ledger.asend(call, patience=PATIENCE)
+    return agent.window.of(load_thread(entries))
+
+
+async def save_thread(attempt: Attempt, state: State) -> None:
+    """Add what the run said to its thread; again, it takes its own place."""
+    if attempt.claim.thread is None:
+        return
+    await attempt.check_lease()
+    given = load_messages(pydantic_core.from_json(attempt.claim.messages))
+    messages = [*given, *state.closed_messages()]
+    run_id = attempt.task.run_id
+    if attempt.agent.memory is not None:
+        thread = Thread(attempt.claim.thread, attempt.claim.resource)
+        await attempt.agent.memory.save(thread, run_id, messages)
+        return
+    process = attempt.process
+    call = threads.remember(
+        process.keys,
+        _name(attempt.claim),
+        run_id,
+        journal_length=attempt.claim.journal_length,
+        entry=pydantic_core.to_json([run_id, dump_messages(messages)]).decode(),
+        ttl_ms=milliseconds(process.settings.thread_ttl),
+    )
+    await process.ledger.asend(call, patience=PATIENCE)
+
+
+async def leave_thread(process: Process, claim: Claim) -> Sequence[Due]:
+    """The run has ended: whose turn it is now need not wait; the messages to send."""
+    if claim.thread is None:
+        return ()
+    call = threads.leave(process.keys, _name(claim), claim.task.run_id)
+    following = await process.ledger.asend(call, patience=PATIENCE)
+    if following is None:
+        return ()
+    nudge = watch.nudge(process.keys, following, "1:model")
+    return await process.ledger.asend(nudge, patience=PATIENCE)
+
+
+def _name(claim: Claim) -> str:
+    assert claim.thread is not None
+    return thread_name(claim.thread, claim.resource)
+
+
+async def _enter(attempt: Attempt) -> str:
+    ttl_ms = milliseconds(attempt.process.settings.thread_ttl)
+    call = threads.enter(
+        attempt.process.keys, _name(attempt.claim), attempt.task.run_id, ttl_ms=ttl_ms
+    )
+    return await attempt.process.ledger.asend(call, patience=PATIENCE)
+
+
+async def _find(process: Process, run_id: str) -> Record | None:
+    try:
+        return await process.ledger.asend(runs.read(process.keys, run_id), patience=PATIENCE)
+    except (RunNotFound, RunDeleted):
+        return None
+
+
+def _wait(attempt: Attempt, thread: str, holder: str) -> Again:
+    waited = attempt.task.waited
+    delay = min(FIRST_LOOK * 2**waited, MOST_LOOK)
+    if attempt.options.when_busy == "interrupt" and waited == 0:
+        delay = INTERRUPTED
+    why = f"its turn in thread {thread!r}, which run {holder!r} has"
+    return Again(delay, why, {"waited": min(waited + 1, 10), "waits_for": why})

@@ -1,0 +1,280 @@
+"""One tool call: arguments checked, the user's function called, its result recorded."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pydantic_core
+
+from evented_agent.agents.tools.context import Suspend, ToolContext
+from evented_agent.agents.tools.tool import InvalidArguments, Tool, dump_result
+from evented_agent.chunks import ErrorInfo
+from evented_agent.chunks.codec import encode
+from evented_agent.errors import TooLarge
+from evented_agent.execution.attempt import Again, Attempt, Done, Pause, backoff
+from evented_agent.execution.isolated_tool import run_isolated
+from evented_agent.execution.tasks.answer import clean
+from evented_agent.execution.tasks.background import place, tell
+from evented_agent.ledger.records import Fenced, Work
+from evented_agent.models.messages import ToolCall
+from evented_agent.state.journal import Result, Turn, dump_entry, edited_arguments, load_entry
+
+logger = logging.getLogger(__name__)
+
+#: Seconds before a tool's second try, doubling up to the most.
+FIRST_WAIT, MOST_WAIT = 1.0, 60.0
+#: Most characters of an exception's text that the model is shown.
+MOST_TEXT = 4000
+
+
+class ToolNotFound(Exception):
+    """The model asked for a tool that it was not offered."""
+
+
+class ToolTimeout(Exception):
+    """The tool did not return in time."""
+
+
+class ToolExit(Exception):
+    """The tool raised what is no `Exception`, which would end more than the call."""
+
+
+#: Ends a thread or an event loop if it is let through.
+_EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, asyncio.CancelledError)
+
+
+async def run_tool(attempt: Attempt) -> Done | Again | Pause:
+    """Run the call; a failure becomes a result that the model sees, not the end of the run."""
+    call = await _call_of(attempt)
+    try:
+        tool, arguments = _prepare(attempt, call)
+    except (ToolNotFound, InvalidArguments) as error:
+        return await _result(attempt, call, error=error)
+    async with place(attempt, attempt.agent.background_of(tool), call) as again:
+        return again or await _run(attempt, call, tool, arguments)
+
+
+async def _run(
+    attempt: Attempt, call: ToolCall, tool: Tool, arguments: dict[str, Any]
+) -> Done | Again | Pause:
+    if attempt.task.background is not None:
+        was_resumed = attempt.task.given or attempt.task.approval
+        tell(attempt, "resumed" if was_resumed else "running", call)
+    context = _context(attempt, call)
+    await attempt.check_lease()
+    try:
+        value = dump_result(await _invoke(attempt, tool, arguments, context))
+        _check_size(attempt, value)
+    except Fenced:
+        raise
+    except Suspend as suspend:
+        return await _pause(attempt, call, suspend)
+    except asyncio.CancelledError:
+        return await _cancelled(attempt, call)
+    except Exception as error:  # noqa: BLE001 - user code: whatever it raises, the model is told
+        return await _failed(attempt, call, tool, error)
+    return await _result(attempt, call, value)
+
+
+async def _cancelled(attempt: Attempt, call: ToolCall) -> Done:
+    """The tool raised a cancellation of its own, or the attempt was cancelled."""
+    current = asyncio.current_task()
+    if current is None or current.cancelling() == 0:
+        return await _result(attempt, call, error=ToolExit("CancelledError"))
+    if attempt.lease.stopped != "aborted":
+        raise asyncio.CancelledError
+    return await _result(attempt, call, error=RuntimeError("The run was aborted."))
+
+
+async def _failed(attempt: Attempt, call: ToolCall, tool: Tool, error: Exception) -> Done | Again:
+    tries = attempt.task.tries
+    if tries >= attempt.task.most_retries:
+        return await _result(attempt, call, error=error)
+    delay = backoff(tries, first=FIRST_WAIT, most=MOST_WAIT)
+    told = f"{type(error).__name__}: {_text_of(error)}"
+    logger.warning("Tool %s failed, again in %.0f s: %s", tool.name, delay, told)
+    return Again(delay, told, {"tries": tries + 1})
+
+
+def _text_of(error: BaseException) -> str:
+    """The text of a user's exception, which may fail to have one."""
+    try:
+        return clean(str(error))
+    except Exception:  # noqa: BLE001 - its own `__str__` fails
+        return "(an exception without a text)"
+
+
+def _shown(error: BaseException | None) -> BaseException | None:
+    """*error* for Celery and Sentry, which print it."""
+    try:
+        str(error)
+    except Exception:  # noqa: BLE001 - its own `__str__` fails
+        return RuntimeError(f"{type(error).__name__} {_text_of(error or RuntimeError())}")
+    return error
+
+
+async def _call_of(attempt: Attempt) -> ToolCall:
+    [entry] = await attempt.entries()
+    turn = load_entry(entry)
+    assert isinstance(turn, Turn)
+    call = next(call for call in turn.calls if call.id == attempt.task.call)
+    edited = edited_arguments(_approval(attempt))
+    return call if edited is None else call.model_copy(update={"arguments": edited})
+
+
+def _approval(attempt: Attempt) -> Any:
+    stored = attempt.task.approval
+    return None if stored is None else pydantic_core.from_json(stored)
+
+
+def _prepare(attempt: Attempt, call: ToolCall) -> tuple[Tool, dict[str, Any]]:
+    agent, chosen = attempt.agent, attempt.options.active_tools
+    active = agent.active_tools if chosen is None else chosen
+    offered = [tool.name for tool in agent.tools if active is None or tool.name in active]
+    tool = agent.tool_named(call.name)
+    if tool is None or tool.name not in offered:
+        raise ToolNotFound(
+            f"There is no tool {call.name!r}. Available tools: {', '.join(offered) or 'none'}."
+        )
+    if call.invalid is not None:
+        raise InvalidArguments(f"The arguments are not a JSON object: {call.invalid[:200]}")
+    return tool, tool.validate(call.arguments)
+
+
+def _context(attempt: Attempt, call: ToolCall) -> ToolContext:
+    loop = asyncio.get_running_loop()
+
+    def put(data: Any) -> None:
+        if attempt.task.background is not None:
+            tell(attempt, "output", call, output=data)
+            return
+        payload = {"toolCallId": call.id, "toolName": call.name, "output": data}
+        attempt.output.put("tool-output", payload)
+
+    def emit(data: Any) -> None:
+        data = dump_result(data)
+        _check_size(attempt, data)
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is loop:
+            put(data)
+        else:
+            asyncio.run_coroutine_threadsafe(_put_and_wait(attempt, put, data), loop).result()
+
+    return ToolContext(
+        run_id=attempt.task.run_id,
+        tool_call_id=call.id,
+        tool_name=call.name,
+        step=attempt.task.step,
+        attempt=attempt.task.generation,
+        context=attempt.options.context,
+        emit=emit,
+        is_aborted=lambda: attempt.is_stopping,
+        resumed=[pydantic_core.from_json(given) for given in attempt.task.given],
+        approval=_approval(attempt),
+    )
+
+
+async def _put_and_wait(attempt: Attempt, put: Any, data: Any) -> None:
+    put(data)
+    await attempt.output.room()
+
+
+async def _invoke(
+    attempt: Attempt, tool: Tool, arguments: dict[str, Any], context: ToolContext
+) -> Any:
+    timeout_ms = attempt.task.timeout_ms
+    limit = asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000)
+    try:
+        async with limit:
+            return await _call(attempt, tool, arguments, context)
+    except TimeoutError:
+        if limit.expired():
+            raise ToolTimeout(f"No result within {(timeout_ms or 0) / 1000:g} s.") from None
+        raise
+
+
+async def _call(
+    attempt: Attempt, tool: Tool, arguments: dict[str, Any], context: ToolContext
+) -> Any:
+    given = (context,) if tool.takes_context else ()
+    if tool.is_async:
+        try:
+            return await tool.function(*given, **arguments)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise ToolExit(f"{type(error).__name__}: {error}") from error
+    if tool.isolate:
+        call = await _call_of(attempt)
+        return await run_isolated(tool, call.arguments, context)
+
+    def function() -> Any:
+        try:
+            return tool.function(*given, **arguments)
+        except _EXITS as error:
+            raise ToolExit(f"{type(error).__name__}: {error}") from error
+
+    return await attempt.in_thread(function)
+
+
+async def _pause(attempt: Attempt, call: ToolCall, suspend: Suspend) -> Done | Pause:
+    """End the attempt with what the tool asks; a payload that cannot be stored is its error."""
+    try:
+        payload = dump_result(suspend.payload)
+        _check_size(attempt, payload)
+    except ValueError as error:
+        return await _result(attempt, call, error=error)
+    attempt.close()
+    if attempt.task.background is not None:
+        tell(attempt, "suspended", call, suspendPayload=payload)
+    asked = {"payload": payload, "resumeSchema": suspend.resume_schema}
+    chunk = encode(
+        "tool-call-suspended",
+        attempt.task.key,
+        {
+            "toolCallId": call.id,
+            "toolName": call.name,
+            "args": call.arguments,
+            "suspendPayload": payload,
+            "resumeSchema": suspend.resume_schema,
+        },
+    )
+    return Pause(
+        chunks=await attempt.output.rest(),
+        ask=await attempt.output.stored(chunk),
+        asked=pydantic_core.to_json(asked).decode(),
+    )
+
+
+def _check_size(attempt: Attempt, value: Any) -> None:
+    size = len(pydantic_core.to_json(value))
+    limit = attempt.process.settings.max_bytes - 1024
+    if size > limit:
+        raise TooLarge("tool result", size, limit)
+
+
+def _tell_end(attempt: Attempt, call: ToolCall, value: Any, error: BaseException | None) -> None:
+    if error is None:
+        tell(attempt, "completed", call, result=value)
+    else:
+        told = {"name": type(error).__name__, "message": _text_of(error)[:MOST_TEXT]}
+        tell(attempt, "failed", call, error=told)
+
+
+async def _result(
+    attempt: Attempt, call: ToolCall, value: Any = None, *, error: BaseException | None = None
+) -> Done:
+    attempt.close()
+    info = None
+    base = {"toolCallId": call.id, "toolName": call.name}
+    if attempt.task.background is not None:
+        _tell_end(attempt, call, value, error)
+    if error is None:
+        attempt.output.put("tool-result", {**base, "result": value})
+    else:
+        info = ErrorInfo(name=type(error).__name__, message=_text_of(error)[:MOST_TEXT])
+        attempt.output.put("tool-error", {**base, "error": info.model_dump()})
+    entry = dump_entry(Result(attempt.task.step, call.id, call.name, value, info))
+    stored = await attempt.output.stored(entry)
+    return Done(Work(chunks=await attempt.output.rest(), entries=[stored]), failure=_shown(error))

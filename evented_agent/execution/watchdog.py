@@ -1,0 +1,215 @@
+"""The watchdog: looks at rung alarms, brings runs back to life, and announces its worker.
+
+A daemon thread with time-limited I/O in the parent of each worker; it needs no broker and no event
+loop.  A short lock per shard makes it one look a tick for the whole fleet.
+"""
+
+import dataclasses
+import logging
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from evented_agent.errors import LedgerUnavailable
+from evented_agent.execution.lease import boottime
+from evented_agent.ledger.connection import Ledger
+from evented_agent.ledger.indexes import trim
+from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.records import Due
+from evented_agent.ledger.settings import Settings, milliseconds
+from evented_agent.ledger.watch import Reconciled, Since, Tick, pause_ms, reconcile, tick
+from evented_agent.ledger.workers import LiveWorker, announce, leave, workers
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks of the watchdog that holds the lock.
+TICK = 0.5
+#: How long the lock outlives its holder (ms), well under a lease.
+LOCK_MS = 1_500
+#: Runs per look, of those with an alarm and of those with an unheard message.
+MOST_RUNS = 200
+#: Seconds between two announcements of a worker, and between two counts of the fleet.
+ANNOUNCE = 3.0
+COUNT = 1.0
+#: Seconds between two clean-ups of the indexes.
+TRIM = 60.0
+
+#: Sends messages; False if they could not be sent, which loses nothing.
+Ring = Callable[[Sequence[Due]], bool]
+
+
+class Watchdog:
+    """Watches the alarms of all shards from one thread."""
+
+    def __init__(
+        self,
+        keys: Keys,
+        url: str,
+        *,
+        settings: Settings,
+        ring: Ring,
+        myself: Callable[[], LiveWorker],
+    ) -> None:
+        self._keys = keys
+        self._ledger = Ledger(url)
+        self._lease_ms = settings.lease_ms
+        self._record_ms = milliseconds(settings.record_ttl)
+        self._ring = ring
+        self._myself = myself
+        self._id = secrets.token_hex(6)
+        self._last_look: dict[int, tuple[int, float]] = {}
+        self._next_look = dict.fromkeys(range(keys.shards), boottime())
+        self._next_announcement = 0.0
+        self._next_count = 0.0
+        self._next_trim = time.monotonic() + TRIM
+        self._fleet = 1
+        self._free_slots = 1
+        self._bell_works = True
+        self._saw_pause = False
+        self._is_leaving = threading.Event()
+        self._is_stopped = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name="evented-agent-watchdog", daemon=True
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def leave(self) -> None:
+        """Announce that the worker takes no more tasks; alarms are still watched."""
+        self._is_leaving.set()
+        try:
+            self._ledger.send(leave(self._keys, self._myself().id), patience=0)
+        except LedgerUnavailable:
+            logger.info("The worker left unannounced; it is forgotten in 10 s")
+
+    def stop(self) -> None:
+        """Watch no longer; another watchdog takes over within 2 s."""
+        self._is_stopped.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while not self._is_stopped.is_set():
+            try:
+                self._announce()
+                for shard in range(self._keys.shards):
+                    if boottime() >= self._next_look[shard] - TICK / 2:
+                        self._look(shard)
+            except LedgerUnavailable as error:
+                logger.warning("The watchdog could not look: %s", error)
+            except Exception:
+                # Without a watchdog nothing brings a run back: it must outlive any surprise.
+                logger.exception("The watchdog stumbled and goes on")
+            self._is_stopped.wait(TICK * random.uniform(0.8, 1.2))
+        self._ledger.close()
+
+    def _announce(self) -> None:
+        now = time.monotonic()
+        if now < self._next_announcement or self._is_leaving.is_set():
+            return
+        self._fleet = self._ledger.send(announce(self._keys, self._myself()), patience=0)
+        self._next_announcement = now + ANNOUNCE
+
+    def _look(self, shard: int) -> None:
+        look = self._tick(shard)
+        if not look.is_watching:
+            # The more watchdogs wait for the lock, the less often each of them asks.
+            spread = random.uniform(0, self._fleet / 10)
+            self._next_look[shard] += look.wait_ms / 1000 + spread
+            return
+        self._trim(shard, look.now)
+        self._reconcile(look, look.due, budget=0)
+        if look.unheard:
+            self._count()
+            budget = max(1, self._free_slots) if self._bell_works else 1
+            self._reconcile(look, look.unheard, budget=budget)
+
+    def _reconcile(self, look: Tick, run_ids: Sequence[str], *, budget: int) -> None:
+        if not run_ids:
+            return
+        jitter = random.random()
+        calls = [
+            reconcile(self._keys, run_id, look=look, may_send=at < budget, jitter=jitter)
+            for at, run_id in enumerate(run_ids)
+        ]
+        for run_id, found in zip(run_ids, self._ledger.send_all(calls), strict=True):
+            self._found(run_id, found)
+
+    def _tick(self, shard: int) -> Tick:
+        started = boottime()
+        last_now, last_at = self._last_look.get(shard, (0, started))
+        late = started - self._next_look[shard]
+        # Being late is mostly this machine's own affair; so late, that of everything on it.
+        saw_pause = self._saw_pause or late * 1000 > self._lease_ms
+        call = tick(
+            self._keys,
+            shard,
+            watchdog=self._id,
+            lock_ms=LOCK_MS,
+            since=Since(last_now, int((started - last_at) * 1000), saw_pause),
+            most=MOST_RUNS,
+            lease_ms=self._lease_ms,
+        )
+        # Until there is an answer, Redis counts as silent.
+        self._saw_pause = True
+        look: Tick = self._ledger.send(call, patience=0)
+        took = boottime() - started
+        self._saw_pause = took * 1000 > pause_ms(self._lease_ms)
+        self._last_look[shard] = (look.now, started + took)
+        self._next_look[shard] = started + TICK
+        if look.grace_begins:
+            logger.warning(
+                "Redis %s: leases count again in %.0f s",
+                look.grace_begins,
+                self._lease_ms / 1000 + 2,
+            )
+        # Redis was paused during the call: the next tick says so, before anybody is called dead.
+        return dataclasses.replace(look, due=(), unheard=()) if self._saw_pause else look
+
+    def _count(self) -> None:
+        """How many messages are worth sending again: none helps while every slot is busy."""
+        now = time.monotonic()
+        if now < self._next_count:
+            return
+        self._next_count = now + COUNT
+        fleet = self._ledger.send(workers(self._keys), patience=0)
+        self._free_slots = sum(worker.slots - worker.busy for worker in fleet)
+
+    def _trim(self, shard: int, now: int) -> None:
+        """Once a minute, forget runs whose records have expired."""
+        if time.monotonic() < self._next_trim:
+            return
+        self._next_trim = time.monotonic() + TRIM
+        agents = self._myself().agents
+        self._ledger.send_all(
+            [
+                trim(self._keys, shard, status, agents=agents, ended_before=now - self._record_ms)
+                for status in ("finished", "failed", "aborted")
+            ]
+        )
+
+    def _found(self, run_id: str, found: Reconciled | BaseException) -> None:
+        if isinstance(found, BaseException):
+            logger.error("Run %s could not be reconciled: %r", run_id, found)
+            return
+        for crash in found.crashes:
+            logger.warning(
+                "Run %s: the lease of %s on %s ran out (crash %d); it goes on elsewhere",
+                run_id,
+                crash["key"],
+                crash.get("owner"),
+                crash["crashes"],
+            )
+        for soon in found.expiring:
+            logger.warning(
+                "Run %s: nobody has decided about %s; on %s UTC it %s",
+                run_id,
+                soon["key"],
+                datetime.fromtimestamp(soon["expires"] / 1000, UTC).strftime("%Y-%m-%d %H:%M"),
+                "fails" if soon["on_expiry"] == "fail" else "is declined",
+            )
+        if found.sends:
+            self._bell_works = self._ring(found.sends)

@@ -1,0 +1,208 @@
+"""Scripts of one attempt of a task: claim, append, commit, suspend, and giving it back."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.records import Claim, Committed, Due, Grew, Refused, Task, Work
+from evented_agent.ledger.replies import owned, sends_of, text_of
+from evented_agent.ledger.script import Call, script
+
+_dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Who claims: a worker's id for the fleet, and what people see (``nodename/pid``)."""
+
+    id: str
+    owner: str
+    lease_ms: int
+
+
+def claim(
+    keys: Keys,
+    run_id: str,
+    task_key: str,
+    *,
+    token: str,
+    worker: Worker,
+    newest: int,
+    agents: Sequence[str],
+) -> Call[Claim | Refused]:
+    """Start an attempt of a queued task; asked again with the same *token*, the same answer."""
+
+    def parse(reply: Any) -> Claim | Refused:
+        if reply[0] != b"ok":
+            return Refused(text_of(reply[0]))
+        return _claim(run_id, task_key, reply[1:])
+
+    args = (run_id, task_key, token, worker.id, worker.owner, worker.lease_ms, newest)
+    return Call(script("attempt/claim"), keys.of(run_id).all, (*args, _dumps(list(agents))), parse)
+
+
+def append(
+    keys: Keys,
+    run_id: str,
+    task_key: str,
+    *,
+    token: str,
+    sent: int,
+    chunks: Sequence[str],
+    closing: Sequence[str] | None = None,
+) -> Call[bool]:
+    """Add *chunks* after the *sent* ones of this attempt; True if the run is being aborted.
+
+    *closing* are the chunks that would close what is open now (None: as before).  Raises `Fenced`.
+    """
+    return Call(
+        script("attempt/append"),
+        keys.of(run_id).own,
+        (run_id, task_key, token, sent, "" if closing is None else _dumps(list(closing)), *chunks),
+        lambda reply: bool(owned(reply)[1]),
+    )
+
+
+def heartbeat(keys: Keys, run_id: str, task_key: str, *, token: str, lease_ms: int) -> Call[bool]:
+    """Renew a lease by *lease_ms*; True if the run is being aborted.  Raises `Fenced`."""
+    return Call(
+        script("attempt/heartbeat"),
+        keys.of(run_id).own,
+        (run_id, task_key, token, lease_ms),
+        lambda reply: bool(owned(reply)[1]),
+    )
+
+
+def _more(work: Work) -> dict[str, Any]:
+    """What most commits do without."""
+    finish: dict[str, Any] | None = None
+    if work.finish is not None:
+        finish = {"status": work.finish.status, "reason": work.finish.reason}
+        if work.finish.error is not None:
+            finish |= {"error": dict(work.finish.error)}
+    more: dict[str, Any] = {
+        "usage": dict(work.usage) if any(work.usage.values()) else None,
+        "turn": work.turn or None,
+        "idle": work.idle_ms,
+        "drop": work.drops_deferred or None,
+        "journal": work.journal_length,
+        "finish": finish,
+    }
+    return {name: value for name, value in more.items() if value is not None}
+
+
+def commit(
+    keys: Keys, task: Task, *, sent: int, work: Work, worker: Worker, end_token: str
+) -> Call[Committed | Grew]:
+    """Complete a task.  Durable on return; the messages in the reply are still to be sent.
+
+    *end_token* claims the step's end task, if this was the step's last.  Raises `Fenced`.
+    """
+    spec: dict[str, Any] = {
+        "chunks": len(work.chunks),
+        "entries": len(work.entries),
+        "next": [new.json() for new in work.next],
+        "claim": {
+            "token": end_token,
+            "worker": worker.id,
+            "owner": worker.owner,
+            "lease": worker.lease_ms,
+        },
+    }
+    spec |= _more(work)
+
+    def parse(reply: Any) -> Committed | Grew:
+        status = text_of(reply[0])
+        if status == "grew":
+            return Grew(int(reply[1]), reply[2])
+        if status == "aborted":
+            return Committed(aborted=True)
+        owned(reply)
+        end = _claim(task.run_id, text_of(reply[2][0]), reply[2][1:]) if reply[2] else None
+        return Committed(sends_of(task.run_id, reply[1]), end)
+
+    return Call(
+        script("attempt/commit"),
+        keys.of(task.run_id).all,
+        (task.run_id, task.key, task.token, sent, _dumps(spec), *work.chunks, *work.entries),
+        parse,
+    )
+
+
+def retry(
+    keys: Keys, task: Task, *, delay_ms: int, reason: str, change: Mapping[str, Any]
+) -> Call[Committed]:
+    """End a failed attempt and queue the task again after *delay_ms*; its output is withdrawn."""
+
+    def parse(reply: Any) -> Committed:
+        if reply[0] == b"aborted":
+            return Committed(aborted=True)
+        return Committed(sends_of(task.run_id, owned(reply)[1]))
+
+    return Call(
+        script("attempt/retry"),
+        keys.of(task.run_id).all,
+        (task.run_id, task.key, task.token, delay_ms, reason, _dumps(dict(change))),
+        parse,
+    )
+
+
+def release(
+    keys: Keys, run_id: str, *, worker: str = "", token: str = "", reason: str
+) -> Call[Sequence[Due]]:
+    """Hand back what *worker* (or the attempt with *token*) still runs of this run."""
+    return Call(
+        script("attempt/release"),
+        keys.of(run_id).all,
+        (run_id, worker, token, reason),
+        lambda reply: sends_of(run_id, reply[1]) if reply[0] == b"ok" else (),
+    )
+
+
+def store_blob(keys: Keys, task: Task, *, name: str, payload: str) -> Call[None]:
+    """Store a large payload before the write that points to it.  Raises `Fenced`."""
+    return Call(
+        script("attempt/blob"),
+        keys.of(task.run_id).own,
+        (task.run_id, task.key, task.token, name, payload),
+        lambda reply: owned(reply) and None,
+    )
+
+
+def _claim(run_id: str, task_key: str, reply: Any) -> Claim:
+    stored, aborted, length, record, entries = reply
+    agent, options, messages, thread, resource = record
+    return Claim(
+        task=Task.parse(run_id, task_key, stored),
+        agent=text_of(agent),
+        options=options or b"{}",
+        messages=messages or b"[]",
+        thread=text_of(thread) if thread else None,
+        resource=text_of(resource) if resource else None,
+        aborted=bool(aborted),
+        journal_length=int(length),
+        entries=entries,
+    )
+
+
+def suspend(
+    keys: Keys, task: Task, *, sent: int, chunks: Sequence[str], ask: str, asked: str
+) -> Call[Committed]:
+    """End an attempt that asks for a person, with the chunk *ask*; what it said stays.
+
+    *asked* is what `Suspended.asked` holds.  Raises `Fenced`.
+    """
+
+    def parse(reply: Any) -> Committed:
+        if reply[0] == b"aborted":
+            return Committed(aborted=True)
+        return Committed(sends_of(task.run_id, owned(reply)[1]))
+
+    return Call(
+        script("attempt/suspend"),
+        keys.of(task.run_id).all,
+        (task.run_id, task.key, task.token, sent, asked, ask, *chunks),
+        parse,
+    )

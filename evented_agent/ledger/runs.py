@@ -1,0 +1,157 @@
+"""Scripts of a run as its caller uses it: create, read, resume, retry, cancel, abort, delete."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evented_agent.errors import NotFailed, NotSuspended, RunConflict, SuspensionExpired
+from evented_agent.ledger.attempts import _dumps
+from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.records import Decision, Due, NewTask, Record, Task
+from evented_agent.ledger.replies import check_exists, sends_of, text_of
+from evented_agent.ledger.script import Call, script
+
+
+def resume(
+    keys: Keys, run_id: str, *, call: str, number: int, decision: Decision, rings: bool
+) -> Call[Sequence[Due]]:
+    """Write a person's decision about a suspended call; durable on return.
+
+    *number* 0 means the suspension that is pending, or was last; *call* "" the one decided last.
+    The messages in the reply are still to be sent, which *rings* promises.  Raises `RunConflict`
+    where another decision was taken, `NotSuspended`, `SuspensionExpired`.
+    """
+
+    def parse(reply: Any) -> Sequence[Due]:
+        status = text_of(reply[0])
+        check_exists(run_id, status)
+        if status == "conflict":
+            raise RunConflict(run_id, f"Call {call!r} of run {run_id!r} was decided otherwise.")
+        if status == "expired":
+            raise SuspensionExpired(run_id, call)
+        if status in ("not-suspended", "over"):
+            raise NotSuspended(run_id, call, is_over=status == "over")
+        return sends_of(run_id, reply[1])
+
+    what = (decision.digest, decision.follows, int(rings))
+    texts = (decision.entry, decision.data, decision.chunk, decision.result)
+    return Call(
+        script("run/resume"), keys.of(run_id).all, (run_id, call, number, *what, *texts), parse
+    )
+
+
+def revive(keys: Keys, run_id: str, *, rings: bool) -> Call[Sequence[Due]]:
+    """Let a failed run go on at the tasks that were under way.  Durable on return.
+
+    Raises `NotFailed`; `RunConflict` while people are still being told that it failed.
+    """
+
+    def parse(reply: Any) -> Sequence[Due]:
+        status = text_of(reply[0])
+        check_exists(run_id, status)
+        if status == "not-failed":
+            raise NotFailed(run_id, text_of(reply[1]))
+        if status == "telling":
+            raise RunConflict(
+                run_id, f"Run {run_id!r} is still telling its hooks that it failed; try again."
+            )
+        if status == "not-kept":
+            raise NotFailed(run_id, "failed, by a version that kept nothing to go on from")
+        return sends_of(run_id, reply[1])
+
+    args = (run_id, int(rings), secrets.token_hex(8))
+    return Call(script("run/revive"), keys.of(run_id).all, args, parse)
+
+
+def cancel(keys: Keys, run_id: str, *, call: str, reason: str) -> Call[bool]:
+    """End a background call; durable on return.  False where it had ended, or there is none."""
+
+    def parse(reply: Any) -> bool:
+        check_exists(run_id, text_of(reply[0]))
+        return bool(reply[0] == b"ok")
+
+    args = (run_id, call, reason, secrets.token_hex(8))
+    return Call(script("run/cancel"), keys.of(run_id).all, args, parse)
+
+
+def create(
+    keys: Keys,
+    run_id: str,
+    *,
+    digest: str,
+    fields: Mapping[str, str | int],
+    indexes: Sequence[tuple[str, str]],
+    first: NewTask,
+    chunks: Sequence[str],
+) -> Call[bool]:
+    """Create a run with its *first* task queued; False where the same call made it before.
+
+    Raises `RunConflict` when the id is taken by another input, `RunDeleted` when it was deleted.
+    """
+    shard = keys.shard(run_id)
+    index_keys = [keys.index(shard, kind, value) for kind, value in indexes]
+    record: list[str | int] = [item for pair in fields.items() for item in pair]
+
+    def parse(reply: Any) -> bool:
+        status = text_of(reply[0])
+        if status == "conflict":
+            raise RunConflict(run_id)
+        check_exists(run_id, status)
+        return status == "created"
+
+    return Call(
+        script("run/create"),
+        (*keys.of(run_id).all, *index_keys),
+        (run_id, digest, _dumps(first.json()), len(chunks), *chunks, *record),
+        parse,
+    )
+
+
+def abort(keys: Keys, run_id: str, *, reason: str | None) -> Call[bool]:
+    """Ask that the run ends; durable on return.  False if it had ended before."""
+
+    def parse(reply: Any) -> bool:
+        check_exists(run_id, text_of(reply[0]))
+        return bool(reply[0] == b"ok")
+
+    return Call(
+        script("run/abort"),
+        keys.of(run_id).all,
+        (run_id, reason or "", secrets.token_hex(8)),
+        parse,
+    )
+
+
+def delete(
+    keys: Keys, run_id: str, *, indexes: Sequence[tuple[str, str]], tombstone_ms: int
+) -> Call[None]:
+    """Remove everything of a run but a tombstone.  Raises `RunNotFound`, `RunDeleted`."""
+    shard = keys.shard(run_id)
+    index_keys = [keys.index(shard, kind, value) for kind, value in indexes]
+    return Call(
+        script("run/delete"),
+        (*keys.of(run_id).all, *index_keys),
+        (run_id, tombstone_ms, secrets.token_hex(8)),
+        lambda reply: check_exists(run_id, text_of(reply[0])),
+    )
+
+
+def read(keys: Keys, run_id: str, *, journal: bool = False) -> Call[Record]:
+    """Read one run consistently.  Raises `RunNotFound`, `RunDeleted`."""
+
+    def parse(reply: Any) -> Record:
+        check_exists(run_id, text_of(reply[0]))
+        names = [text_of(item) for item in reply[2]]
+        tasks = reply[3]
+        return Record(
+            run_id=run_id,
+            now=int(reply[1]),
+            fields=dict(zip(names[::2], names[1::2], strict=True)),
+            tasks=[
+                Task.parse(run_id, text_of(tasks[i]), tasks[i + 1]) for i in range(0, len(tasks), 2)
+            ],
+            last_cursor=text_of(reply[4]),
+            entries=reply[5],
+        )
+
+    return Call(script("run/read"), keys.of(run_id).own, (run_id, int(journal)), parse)

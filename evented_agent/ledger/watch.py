@@ -1,0 +1,99 @@
+"""Scripts of the watchdog: which runs need a look, and what a look does."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pydantic_core
+
+from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.records import Due
+from evented_agent.ledger.replies import sends_of, text_of
+from evented_agent.ledger.script import Call, script
+
+#: A look at the alarms is acted on within so many ms, or not at all.
+LOOK_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What reconcile found: messages to send, dead attempts, suspensions that expire soon."""
+
+    sends: Sequence[Due]
+    crashes: Sequence[Mapping[str, Any]]
+    expiring: Sequence[Mapping[str, Any]] = ()
+
+
+def reconcile(
+    keys: Keys, run_id: str, *, look: "Tick", may_send: bool, jitter: float
+) -> Call[Reconciled]:
+    """Look at a run whose alarm rang, and set its next alarm."""
+
+    def parse(reply: Any) -> Reconciled:
+        if reply[0] != b"ok":
+            return Reconciled((), ())
+        notes = pydantic_core.from_json(reply[2]) or ()
+        crashes = [note for note in notes if "crashes" in note]
+        expiring = [note for note in notes if "expires" in note]
+        return Reconciled(sends_of(run_id, reply[1]), crashes, expiring)
+
+    args = (run_id, look.grace_until, int(may_send), f"{jitter:.3f}", look.now + LOOK_MS)
+    return Call(script("watch/reconcile"), keys.of(run_id).all, args, parse)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What one look at a shard's alarms gave; *now* is the time of the Redis clock (ms).
+
+    *is_watching* tells whether this watchdog is the one that looks, *due* names runs whose alarm
+    rang, *unheard* those with a message that may be lost, *grace_begins* why leases get more time.
+    """
+
+    is_watching: bool
+    now: int
+    wait_ms: int = 0
+    grace_until: int = 0
+    due: Sequence[str] = ()
+    unheard: Sequence[str] = ()
+    grace_begins: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What a watchdog knows of its last tick; all in ms, *now* by the Redis clock."""
+
+    now: int = 0
+    elapsed: int = 0
+    saw_pause: bool = False
+
+
+def tick(
+    keys: Keys, shard: int, *, watchdog: str, lock_ms: int, since: Since, most: int, lease_ms: int
+) -> Call[Tick]:
+    """Look at a shard's alarms, unless another watchdog of the fleet does."""
+
+    def parse(reply: Any) -> Tick:
+        if reply[0] != b"ok":
+            return Tick(is_watching=False, now=int(reply[1]), wait_ms=int(reply[2]))
+        due, unheard = ([text_of(run_id) for run_id in found] for found in reply[3:5])
+        why = text_of(reply[5])
+        return Tick(True, int(reply[1]), 0, int(reply[2]), due, unheard, why)
+
+    waited = (since.now, since.elapsed, int(since.saw_pause))
+    args = (watchdog, lock_ms, *waited, most, pause_ms(lease_ms), lease_ms + 2000)
+    return Call(script("watch/tick"), keys.watch(shard), args, parse)
+
+
+def pause_ms(lease_ms: int) -> int:
+    """A silence of Redis so long that heartbeats may have been missed."""
+    return lease_ms * 2 // 3 - 100
+
+
+def nudge(keys: Keys, run_id: str, task_key: str) -> Call[Sequence[Due]]:
+    """Let a task that waits for its turn try now; the message to send, if there is one."""
+    return Call(
+        script("watch/nudge"),
+        keys.of(run_id).all,
+        (run_id, task_key),
+        lambda reply: sends_of(run_id, reply[1]) if reply[0] == b"ok" else (),
+    )

@@ -1,0 +1,81 @@
+"""Scripts of the workers: who is alive, and what a deployment must agree on."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pydantic_core
+
+from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.records import FORMAT
+from evented_agent.ledger.script import Call, script
+
+#: A worker that has been silent for so long (ms) counts as gone.
+SILENCE_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorker:
+    """A worker as it announces itself; *busy* of *slots* attempts run."""
+
+    id: str
+    node: str
+    queues: Sequence[str]
+    agents: Sequence[str]
+    pool: str
+    slots: int
+    busy: int = 0
+    format: int = FORMAT
+    pulse: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What Redis says about itself and about the processes that share it."""
+
+    shards: int
+    format: int
+    eviction: str
+    has_aof: bool
+    version: str
+
+
+def announce(keys: Keys, worker: LiveWorker) -> Call[int]:
+    """Say that *worker* lives; returns how many do."""
+    state = json.dumps(asdict(worker))
+    return Call(script("workers/announce"), (keys.workers,), (worker.id, state, SILENCE_MS), int)
+
+
+def leave(keys: Keys, worker_id: str) -> Call[int]:
+    """Say that a worker takes no more tasks."""
+    return Call(script("workers/announce"), (keys.workers,), (worker_id, "", SILENCE_MS), int)
+
+
+def workers(keys: Keys) -> Call[Sequence[LiveWorker]]:
+    """Return the workers that were heard of in the last 10 s."""
+    return Call(script("workers/workers"), (keys.workers,), (SILENCE_MS,), _workers)
+
+
+def deployment(keys: Keys) -> Call[Deployment]:
+    """Store what this process assumes, unless another did before; return what is stored."""
+
+    def parse(reply: Any) -> Deployment:
+        shards, format_, eviction, aof, version = reply
+        return Deployment(
+            int(shards), int(format_), eviction.decode(), aof == b"1", version.decode()
+        )
+
+    return Call(script("workers/deployment"), (keys.deployment,), (keys.shards, FORMAT), parse)
+
+
+def _workers(reply: Any) -> Sequence[LiveWorker]:
+    found = []
+    for i in range(0, len(reply), 2):
+        state = pydantic_core.from_json(reply[i + 1])
+        # cjson writes an empty list as {}.
+        state["queues"] = list(state["queues"] or ())
+        state["agents"] = list(state["agents"] or ())
+        known = {name: state[name] for name in LiveWorker.__slots__ if name in state}
+        found.append(LiveWorker(**known))
+    return found

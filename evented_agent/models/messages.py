@@ -1,0 +1,134 @@
+"""The conversation: what people, models and tools said.  Knows nothing of providers or storage."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import pydantic_core
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from evented_agent.errors import DeclarationError
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TextPart(_Part):
+    """A piece of text in a user's message."""
+
+    type: Literal["text"] = "text"
+    text: str
+
+
+class ImagePart(_Part):
+    """An image in a user's message, by URL (``https:`` or ``data:``)."""
+
+    type: Literal["image"] = "image"
+    url: str
+
+
+class SystemMessage(_Part):
+    """An instruction inside the conversation; the agent's own instructions come before it."""
+
+    role: Literal["system"] = "system"
+    content: str
+
+
+class UserMessage(_Part):
+    """What the person said."""
+
+    role: Literal["user"] = "user"
+    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]]
+
+
+class ToolCall(_Part):
+    """A model's wish to call a tool.
+
+    *arguments* is the parsed JSON object; where the model wrote no valid JSON object it is empty
+    and *invalid* holds the raw text, so that the model can be told. *background* is how the model
+    wishes that the call is run.
+    """
+
+    id: str
+    name: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    invalid: str | None = None
+    background: dict[str, Any] | None = None
+
+
+class AssistantMessage(_Part):
+    """One turn of a model.
+
+    *provider* carries what the provider wants back on the next call (encrypted reasoning items,
+    for example), as JSON under the provider's name.
+    """
+
+    role: Literal["assistant"] = "assistant"
+    content: str = ""
+    reasoning: str = ""
+    tool_calls: list[ToolCall] = Field(default_factory=list)
+    provider: dict[str, Any] = Field(default_factory=dict)
+
+
+class ToolMessage(_Part):
+    """What a tool call came to: JSON in *result*, an error's text where *is_error*."""
+
+    role: Literal["tool"] = "tool"
+    tool_call_id: str
+    name: str
+    result: Any = None
+    is_error: bool = False
+
+
+Message = Annotated[
+    SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")
+]
+
+_MESSAGES: TypeAdapter[list[Message]] = TypeAdapter(list[Message])
+
+Input = str | Sequence[Message | dict[str, Any]]
+
+
+def parse_messages(given: Input) -> list[Message]:
+    """Turn what a caller passed to `stream` into messages.
+
+    A string is one user message; a list holds messages or their dicts.  Raises
+    `DeclarationError` that names the first wrong place.
+    """
+    if isinstance(given, str):
+        return [UserMessage(content=given)]
+    try:
+        messages = _MESSAGES.validate_python(list(given))
+    except (ValidationError, TypeError) as error:
+        raise DeclarationError(f"The messages are not valid: {_first_problem(error)}") from None
+    if not messages:
+        raise DeclarationError("The list of messages is empty. Pass at least one user message.")
+    return messages
+
+
+def dump_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return the JSON form of *messages*, without fields that hold their default."""
+    return [
+        {"role": message.role, **message.model_dump(mode="json", exclude_defaults=True)}
+        for message in messages
+    ]
+
+
+def load_messages(stored: Sequence[dict[str, Any]]) -> list[Message]:
+    """Read messages back from their JSON form."""
+    return _MESSAGES.validate_python(list(stored))
+
+
+def _first_problem(error: ValidationError | TypeError) -> str:
+    if isinstance(error, TypeError):
+        return f"{error}. Pass a string or a list of messages such as {{'role': 'user', …}}."
+    problem = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"at {where or 'the top'}: {problem['msg']}."
+
+
+def load_thread(entries: Sequence[bytes]) -> list[Message]:
+    """The messages of a stored conversation, oldest first."""
+    return [
+        message for entry in entries for message in load_messages(pydantic_core.from_json(entry)[1])
+    ]

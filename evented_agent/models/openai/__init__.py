@@ -1,0 +1,1 @@
+"""OpenAI's two APIs, and the many servers that speak them."""

@@ -1,0 +1,198 @@
+"""The state of a run, folded from its journal.  Pure: no storage, no models, no clocks."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from evented_agent.chunks import PARAGRAPH, ErrorInfo, Usage
+from evented_agent.models.messages import (
+    AssistantMessage,
+    Message,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+)
+from evented_agent.state.journal import (
+    Decided,
+    Entry,
+    History,
+    Result,
+    Resumed,
+    Suspension,
+    Turn,
+    edited_arguments,
+    load_entry,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One trip around the loop, as far as the journal tells."""
+
+    turn: Turn
+    results: Mapping[str, Result] = field(default_factory=dict)
+    decided: Decided | None = None
+    deferred: frozenset[str] = frozenset()
+
+    @property
+    def number(self) -> int:
+        return self.turn.step
+
+    @property
+    def open_calls(self) -> Sequence[ToolCall]:
+        """Calls without a result, in the model's order."""
+        return [call for call in self.turn.calls if call.id not in self.results]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that is known of a run: its completed steps, the last perhaps with open calls."""
+
+    steps: Sequence[Step] = ()
+    history: Sequence[Message] = ()
+    #: Deferred calls that came to something which no model call has been shown.
+    arrived: Sequence[Result] = ()
+
+    @property
+    def outstanding(self) -> Sequence[Result]:
+        """The placeholders of deferred calls that have come to nothing yet."""
+        results = (result for step in self.steps for result in step.results.values())
+        return [result for result in results if result.is_placeholder]
+
+    @property
+    def turn_start(self) -> int:
+        """The first step of the turn that is under way: the run's, or a follow-up."""
+        noticed = [step.number for step in self.steps[:-1] if step.decided and step.decided.notice]
+        return noticed[-1] + 1 if noticed else 1
+
+    @property
+    def usage(self) -> Usage:
+        return sum((step.turn.usage for step in self.steps), Usage())
+
+    @property
+    def text(self) -> str:
+        """All that the agent said; paragraphs are kept apart."""
+        return PARAGRAPH.join(step.turn.text for step in self.steps if step.turn.text)
+
+    @property
+    def call_ids(self) -> set[str]:
+        return {call.id for step in self.steps for call in step.turn.calls}
+
+    def messages(self) -> list[Message]:
+        """The conversation since the run's input: turns and results, in the model's order."""
+        said: list[Message] = []
+        for step in self.steps:
+            said.append(_assistant(step.turn))
+            answered = [call.id for call in step.turn.calls if call.id in step.results]
+            said.extend(_tool_message(step.results[id_]) for id_ in answered)
+            if step.decided is not None and step.decided.feedback is not None:
+                said.append(UserMessage(content=step.decided.feedback))
+            if step.decided is not None and step.decided.notice is not None:
+                said.append(SystemMessage(content=step.decided.notice))
+        return said
+
+    def closed_messages(self) -> list[Message]:
+        """`messages`, every call answered: no model takes a conversation with open calls."""
+        steps = [replace(step, results=_all_results(step)) for step in self.steps]
+        said = [step for step in steps if step.turn.text or step.turn.calls]
+        # Notices are for the run itself; the results that they tell of are in their places.
+        messages = State(said).messages()
+        return [message for message in messages if not isinstance(message, SystemMessage)]
+
+
+def fold(entries: Iterable[bytes | str]) -> State:
+    """Fold a journal into the state of the run.
+
+    Raises `ValueError` for an entry that is not one of ours; nothing is guessed.
+    """
+    folding = _Folding()
+    for at, stored in enumerate(entries):
+        folding.take(at, load_entry(stored))
+    return folding.state()
+
+
+class _Folding:
+    """A state taking shape."""
+
+    def __init__(self) -> None:
+        self._steps: list[Step] = []
+        self._history: Sequence[Message] = ()
+        self._arrived: dict[int, Result] = {}
+
+    def take(self, at: int, entry: Entry) -> None:
+        """Take in the entry that stands at *at* in the journal."""
+        match entry:
+            case History(messages):
+                self._history = messages
+            case Turn():
+                self._steps.append(Step(entry))
+            case Result():
+                self._answer(at, entry)
+            case Resumed():
+                self._steps = [_edited(step, entry) for step in self._steps]
+            case Decided():
+                self._steps[-1:] = [replace(step, decided=entry) for step in self._steps[-1:]]
+            case Suspension():
+                pass
+
+    def state(self) -> State:
+        seen = self._steps[-1].turn.seen if self._steps else 0
+        arrived = [each for at, each in self._arrived.items() if at >= seen]
+        return State(tuple(self._steps), self._history, arrived)
+
+    def _answer(self, at: int, result: Result) -> None:
+        place = _position(self._steps, result)
+        step = self._steps[place]
+        before = step.results.get(result.call)
+        if before is not None and before.is_placeholder:
+            self._arrived[at] = result
+        deferred = step.deferred | ({result.call} if result.is_placeholder else set())
+        results = {**step.results, result.call: result}
+        self._steps[place] = replace(step, results=results, deferred=deferred)
+
+
+def _position(steps: Sequence[Step], result: Result) -> int:
+    for at in range(len(steps) - 1, -1, -1):
+        if steps[at].number == result.step:
+            return at
+    raise ValueError(f"The journal has a result of step {result.step} before its turn.")
+
+
+def _edited(step: Step, resumed: Resumed) -> Step:
+    """The step as it went on: a call runs with the arguments with which it was approved."""
+    edited = edited_arguments(resumed.data)
+    if edited is None or resumed.kind != "approval":
+        return step
+    calls = [
+        call.model_copy(update={"arguments": edited}) if call.id == resumed.call else call
+        for call in step.turn.calls
+    ]
+    return replace(step, turn=replace(step.turn, calls=calls))
+
+
+def _all_results(step: Step) -> dict[str, Result]:
+    why = ErrorInfo(name="RunEnded", message="The run ended before the call was answered.")
+    never = {
+        call.id: Result(step.number, call.id, call.name, error=why) for call in step.open_calls
+    }
+    return {**step.results, **never}
+
+
+def _assistant(turn: Turn) -> AssistantMessage:
+    return AssistantMessage(
+        content=turn.text,
+        reasoning=turn.reasoning,
+        tool_calls=list(turn.calls),
+        provider=dict(turn.provider),
+    )
+
+
+def _tool_message(result: Result) -> ToolMessage:
+    if result.denied is not None:
+        why = f": {result.denied.reason}" if result.denied.reason else "."
+        said = f"The call was declined by a person{why}"
+        return ToolMessage(tool_call_id=result.call, name=result.name, result=said, is_error=True)
+    if result.error is not None:
+        said = f"{result.error.name}: {result.error.message}"
+        return ToolMessage(tool_call_id=result.call, name=result.name, result=said, is_error=True)
+    return ToolMessage(tool_call_id=result.call, name=result.name, result=result.result)

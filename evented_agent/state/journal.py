@@ -1,0 +1,217 @@
+"""The journal: its kinds of entries, and their stored form."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pydantic_core
+
+from evented_agent.chunks import PARAGRAPH, ErrorInfo, Usage
+from evented_agent.models.messages import Message, ToolCall, dump_messages, load_messages
+
+_dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A completed model call; *seen* is how much of the journal the model had been shown."""
+
+    step: int
+    texts: Sequence[str]
+    calls: Sequence[ToolCall]
+    reason: str
+    usage: Usage = field(default_factory=Usage)
+    reasoning: str = ""
+    model: str = ""
+    provider: Mapping[str, Any] = field(default_factory=dict)
+    seen: int = 0
+
+    @property
+    def text(self) -> str:
+        return PARAGRAPH.join(text for text in self.texts if text)
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """Why a call was not approved, and who said so."""
+
+    reason: str | None = None
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a tool call came to; *is_placeholder* until a deferred call has come to something."""
+
+    step: int
+    call: str
+    name: str
+    result: Any = None
+    error: ErrorInfo | None = None
+    denied: Denied | None = None
+    is_placeholder: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """A call waits for a person; *number* is the seq of the chunk that asks."""
+
+    step: int
+    call: str
+    number: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A person decided about a suspended call; *data* is all that was passed."""
+
+    call: str
+    number: int
+    kind: str
+    data: Any = None
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A step's end task decided what follows.
+
+    *feedback* is put before the model as what a user said; after an *is_last* one the run ends.
+    *notice* tells the model what has become of deferred calls; a new turn begins with it.
+    """
+
+    step: int
+    follows: str
+    feedback: str | None = None
+    is_last: bool = False
+    notice: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What was said in the run's thread before it began."""
+
+    messages: Sequence[Message]
+
+
+Entry = Turn | Result | Suspension | Resumed | Decided | History
+
+
+def dump_entry(entry: Entry) -> str:
+    """Return the stored form of a journal entry."""
+    return _dumps(_stored(entry))
+
+
+def _stored(entry: Entry) -> dict[str, Any]:
+    match entry:
+        case Turn():
+            return _dump_turn(entry)
+        case Result():
+            return _dump_result(entry)
+        case Suspension():
+            place = {"step": entry.step, "call": entry.call, "n": entry.number}
+            return {"k": "suspended", **place, "kind": entry.kind}
+        case Resumed():
+            place = {"call": entry.call, "n": entry.number, "kind": entry.kind}
+            return {"k": "resumed", **place, "data": entry.data, "by": entry.by}
+        case Decided():
+            return _dump_decided(entry)
+        case History(messages):
+            return {"k": "history", "messages": dump_messages(messages)}
+
+
+def _dump_decided(entry: Decided) -> dict[str, Any]:
+    stored: dict[str, Any] = {"k": "decision", "step": entry.step, "follows": entry.follows}
+    if entry.feedback is not None:
+        stored |= {"feedback": entry.feedback, "last": entry.is_last}
+    if entry.notice is not None:
+        stored["notice"] = entry.notice
+    return stored
+
+
+def _dump_result(result: Result) -> dict[str, Any]:
+    named = {"k": "result", "step": result.step, "call": result.call, "name": result.name}
+    if result.is_placeholder:
+        return {**named, "result": result.result, "placeholder": True}
+    if result.denied is not None:
+        return {**named, "denied": {"reason": result.denied.reason, "by": result.denied.by}}
+    if result.error is not None:
+        return {**named, "error": result.error.model_dump()}
+    return {**named, "result": result.result}
+
+
+def _dump_turn(turn: Turn) -> dict[str, Any]:
+    stored: dict[str, Any] = {
+        "k": "turn",
+        "step": turn.step,
+        "texts": list(turn.texts),
+        "calls": [call.model_dump(mode="json", exclude_defaults=True) for call in turn.calls],
+        "reason": turn.reason,
+        "usage": {name: n for name, n in turn.usage.model_dump().items() if n},
+        "reasoning": turn.reasoning,
+        "model": turn.model,
+        "provider": dict(turn.provider),
+        "seen": turn.seen,
+    }
+    return {name: value for name, value in stored.items() if value not in ({}, [], "", 0)}
+
+
+def load_entry(stored: bytes | str) -> Entry:
+    """Read a journal entry; `ValueError` for anything that `dump_entry` did not write."""
+    try:
+        return _loaded(pydantic_core.from_json(stored))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"A journal entry cannot be read ({error}): {stored[:80]!r}") from None
+
+
+def _loaded(entry: Any) -> Entry:
+    match entry["k"]:
+        case "turn":
+            return _load_turn(entry)
+        case "result":
+            return _load_result(entry)
+        case "suspended":
+            return Suspension(entry["step"], entry["call"], entry["n"], entry["kind"])
+        case "resumed":
+            place = (entry["call"], entry["n"], entry["kind"])
+            return Resumed(*place, entry.get("data"), entry.get("by"))
+        case "decision":
+            feedback, is_last = entry.get("feedback"), entry.get("last", False)
+            told = (feedback, is_last, entry.get("notice"))
+            return Decided(entry["step"], entry["follows"], *told)
+        case "history":
+            return History(load_messages(entry["messages"]))
+        case kind:
+            raise ValueError(f"unknown kind {kind!r}")
+
+
+def _load_result(entry: Mapping[str, Any]) -> Result:
+    error = ErrorInfo(**entry["error"]) if "error" in entry else None
+    denied = Denied(**entry["denied"]) if "denied" in entry else None
+    place = (entry["step"], entry["call"], entry["name"])
+    is_placeholder = entry.get("placeholder", False)
+    return Result(*place, entry.get("result"), error, denied, is_placeholder)
+
+
+def _load_turn(entry: Mapping[str, Any]) -> Turn:
+    return Turn(
+        step=entry["step"],
+        texts=entry.get("texts", ()),
+        calls=[ToolCall(**call) for call in entry.get("calls", ())],
+        reason=entry["reason"],
+        usage=Usage(**entry.get("usage", {})),
+        reasoning=entry.get("reasoning", ""),
+        model=entry.get("model", ""),
+        provider=entry.get("provider", {}),
+        seen=entry.get("seen", 0),
+    )
+
+
+def edited_arguments(data: Any) -> dict[str, Any] | None:
+    """The arguments that an approval gives in the place of the model's, if it does."""
+    if not isinstance(data, dict) or data.get("approved") is not True:
+        return None
+    edited = data.get("args")
+    return edited if isinstance(edited, dict) else None

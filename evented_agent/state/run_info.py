@@ -1,0 +1,133 @@
+"""The state of a run now, as its record tells it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import pydantic_core
+
+from evented_agent.agents.tools.approvals import Pending
+from evented_agent.chunks import ErrorInfo, Usage
+from evented_agent.ledger.records import Record, Task
+from evented_agent.ledger.workers import LiveWorker
+from evented_agent.state.views import pending_of, time_of
+
+Status = Literal["queued", "running", "suspended", "finished", "failed", "aborted"]
+
+ENDED = frozenset({"finished", "failed", "aborted"})
+
+#: A task that waits for so long (ms) for a worker is worth a word.
+WAITING_MS = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """The state of a run at one moment.
+
+    *worker* is ``<nodename>/<pid>`` of a running task; *waiting_for* says what a queued run lacks,
+    and how to provide it; *cursor* is the last chunk so far; *pending* are the calls that wait for
+    a person.
+    """
+
+    run_id: str
+    agent: str
+    status: Status
+    step: int
+    cursor: str
+    usage: Usage
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    thread_id: str | None = None
+    resource_id: str | None = None
+    worker: str | None = None
+    waiting_for: str | None = None
+    finish_reason: str | None = None
+    error: ErrorInfo | None = None
+    pending: Sequence[Pending] = ()
+
+    @property
+    def is_ended(self) -> bool:
+        return self.status in ENDED
+
+
+def info_of(record: Record, workers: Sequence[LiveWorker] = ()) -> RunInfo:
+    """Read a record as people want it."""
+    fields = record.fields
+    running = [task for task in record.tasks if task.state == "running"]
+    # Whoever works on the step that is under way comes first.
+    running.sort(key=lambda task: task.background == "deferred")
+    created = time_of(fields["created"])
+    assert created is not None
+    return RunInfo(
+        run_id=record.run_id,
+        agent=fields["agent"],
+        status=fields["status"],  # type: ignore[arg-type]
+        step=int(fields["step"]),
+        cursor=record.last_cursor,
+        usage=_usage(fields),
+        created_at=created,
+        updated_at=time_of(fields.get("updated")) or created,
+        started_at=time_of(fields.get("started")),
+        ended_at=time_of(fields.get("ended")),
+        thread_id=fields.get("thread"),
+        resource_id=fields.get("resource"),
+        worker=running[0].owner if running else None,
+        waiting_for=waiting_for(record, workers),
+        finish_reason=fields.get("finish_reason"),
+        error=_error(fields),
+        pending=pending_of(record),
+    )
+
+
+def is_waiting(record: Record) -> bool:
+    """Whether a task of the run has been queued for so long that a worker may be missing."""
+    return any(_waits(record, task) for task in record.tasks)
+
+
+def waiting_for(record: Record, workers: Sequence[LiveWorker]) -> str | None:
+    """What a queued run lacks, as a sentence; None where a worker should take it."""
+    turn = (task.waits_for for task in record.tasks if task.state == "queued")
+    waits_for = next(filter(None, turn), None)
+    return _missing(record, workers) if waits_for is None and is_waiting(record) else waits_for
+
+
+def _missing(record: Record, workers: Sequence[LiveWorker]) -> str | None:
+    """What a run lacks whose task nobody takes."""
+    fields = record.fields
+    agent, queue = fields["agent"], fields["queue"]
+    here = [worker for worker in workers if queue in worker.queues]
+    start = f"start one with: evented-agent worker -A YOUR_APP -Q {queue}"
+    if not here:
+        return f"a worker for queue {queue!r}; {start}"
+    serving = [worker for worker in here if agent in worker.agents]
+    if not serving:
+        return (
+            f"a worker that serves agent {agent!r} (those on queue {queue!r} do not); "
+            "import the agent in the module that your worker loads"
+        )
+    if not any(worker.format >= int(fields["v"]) for worker in serving):
+        return f"a worker of a newer version (the run has format {fields['v']}); upgrade a worker"
+    if all(worker.busy >= worker.slots for worker in serving):
+        return f"a free slot ({sum(worker.slots for worker in serving)} are busy)"
+    return None
+
+
+def _waits(record: Record, task: Task) -> bool:
+    """Whether nobody takes a queued task, or nobody notices that a running one's worker died."""
+    if task.state == "running":
+        return record.now - task.lease > WAITING_MS
+    if task.state != "queued" or task.not_before is not None:
+        return False
+    return record.now - task.queued_at > WAITING_MS
+
+
+def _usage(fields: Mapping[str, str]) -> Usage:
+    return Usage(**pydantic_core.from_json(fields.get("usage", "{}")))
+
+
+def _error(fields: Mapping[str, str]) -> ErrorInfo | None:
+    stored = fields.get("error")
+    return None if stored is None else ErrorInfo(**pydantic_core.from_json(stored))

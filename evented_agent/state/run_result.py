@@ -1,0 +1,143 @@
+"""The result of a run, folded from its record and journal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pydantic_core
+
+from evented_agent.agents.output_types import InvalidOutput, OutputType, partial
+from evented_agent.agents.tools.approvals import Pending
+from evented_agent.chunks import ErrorInfo, Usage
+from evented_agent.ledger.records import Record, Task
+from evented_agent.models.messages import Message, ToolCall, load_messages
+from evented_agent.state.fold import State, Step, fold
+from evented_agent.state.journal import Result
+from evented_agent.state.run_info import Status, _error, _usage
+from evented_agent.state.views import pending_of
+
+BackgroundStatus = Literal["pending", "running", "suspended", "completed", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class BackgroundTask:
+    """A background call; *task_id* is ``<run id>:<tool call id>``.
+
+    *result* is what a completed one returned, *error* why one failed or was cancelled.
+    """
+
+    task_id: str
+    run_id: str
+    agent: str
+    tool_call_id: str
+    tool_name: str
+    args: Mapping[str, Any]
+    status: BackgroundStatus
+    step: int
+    result: Any = None
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run came to.
+
+    *text* is all that the agent said, paragraphs kept apart, exactly as a reader of the stream
+    ends up with it; *answer* the text of the last step alone. *messages* is the whole
+    conversation, input included; *output* the answer as the output type, for agents with one.
+    """
+
+    run_id: str
+    agent: str
+    status: Status
+    text: str
+    finish_reason: str | None
+    usage: Usage
+    steps: Sequence[Step] = ()
+    messages: Sequence[Message] = field(default_factory=list)
+    error: ErrorInfo | None = None
+    pending: Sequence[Pending] = ()
+    output: Any = None
+
+    @property
+    def answer(self) -> str:
+        return self.steps[-1].turn.text if self.steps else ""
+
+
+def result_of(
+    record: Record, entries: Iterable[bytes], output_type: OutputType | None = None
+) -> RunResult:
+    """Fold a record with its journal into a result, partial where the run has not ended."""
+    fields = record.fields
+    state: State = fold(entries)
+    given = load_messages(pydantic_core.from_json(fields["messages"]))
+    return RunResult(
+        run_id=record.run_id,
+        agent=fields["agent"],
+        status=fields["status"],  # type: ignore[arg-type]
+        text=state.text,
+        finish_reason=fields.get("finish_reason"),
+        usage=_usage(fields),
+        steps=state.steps,
+        messages=[*given, *state.messages()],
+        error=_error(fields),
+        pending=pending_of(record),
+        output=_output(fields, state, output_type),
+    )
+
+
+def _output(fields: Mapping[str, str], state: State, output_type: OutputType | None) -> Any:
+    """The structured output of a finished run, typed where its type is known here."""
+    if fields["status"] != "finished" or not state.steps:
+        return None
+    answer = state.steps[-1].turn.text
+    if output_type is None:
+        return partial(answer) if fields.get("output_type") else None
+    try:
+        return output_type.parse(answer)
+    except InvalidOutput:
+        # The type has changed since the run finished.
+        return partial(answer)
+
+
+def background_of(record: Record, entries: Iterable[bytes]) -> list[BackgroundTask]:
+    """The background calls of a run: the deferred ones, and those that are awaited now."""
+    live = {task.call: task for task in record.tasks if task.background is not None}
+    found = []
+    for step in fold(entries).steps:
+        for call in step.turn.calls:
+            if call.id in step.deferred or call.id in live:
+                result = step.results.get(call.id)
+                found.append(_background(record, call, step.number, result, live.get(call.id)))
+    return found
+
+
+def _background(
+    record: Record, call: ToolCall, step: int, result: Result | None, task: Task | None
+) -> BackgroundTask:
+    is_open = result is None or result.is_placeholder
+    return BackgroundTask(
+        task_id=f"{record.run_id}:{call.id}",
+        run_id=record.run_id,
+        agent=record.fields["agent"],
+        tool_call_id=call.id,
+        tool_name=call.name,
+        args=call.arguments,
+        status=_background_status(result, task),
+        step=step,
+        result=None if is_open or result is None else result.result,
+        error=result.error if result is not None else None,
+    )
+
+
+def _background_status(result: Result | None, task: Task | None) -> BackgroundStatus:
+    if result is None or result.is_placeholder:
+        if task is None:
+            # The run has ended, and nobody waits for the call any more.
+            return "cancelled"
+        states: dict[str, BackgroundStatus] = {"running": "running", "suspended": "suspended"}
+        return states.get(task.state, "pending")
+    if result.error is None and result.denied is None:
+        return "completed"
+    is_cancelled = result.error is not None and result.error.name in ("Cancelled", "Dropped")
+    return "cancelled" if is_cancelled else "failed"
