@@ -11,7 +11,7 @@ def cost(bench: Bench) -> None:
     with bench.workers(slots=10):
         run = agents["small-flood" if bench.is_quick else "flood"].stream("Go.")
         run.result(timeout=60)
-        topic = agents["flood"].runs_door.keys.of(run.run_id).topic
+        topic = agents["flood"].client.keys.of(run.run_id).topic
         size = int(ledger.client.memory_usage(topic, samples=0) or 0)
         chunks = int(ledger.client.xlen(topic))
         bench.report.value("Redis bytes per token", size / chunks, "bytes", wanted="at most 100")

@@ -152,7 +152,7 @@ class Bench:
 
     def _wait_for(self, workers: Mapping[str, Process], seconds: float = 60) -> None:
         ends = time.monotonic() + seconds
-        runs = self.agents["answer"].runs_door
+        runs = self.agents["answer"].client
         while len(runs.workers()) < len(workers):
             if time.monotonic() > ends:
                 logs = "\n".join(worker.log.read_text()[-800:] for worker in workers.values())

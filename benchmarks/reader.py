@@ -11,7 +11,7 @@ from benchmarks.app import agents
 
 
 def main() -> None:
-    runs = agents["answer"].runs_door
+    runs = agents["answer"].client
     print("ready", flush=True)
     for line in sys.stdin:
         ended, tokens, last = 0.0, 0, ""

@@ -13,7 +13,7 @@ from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
     Claim,
     Committed,
-    Grew,
+    JournalChanged,
     NewTask,
     Refused,
     Task,
@@ -85,7 +85,7 @@ class Driver:
             )
         )
 
-    def commit(self, task: Task, sent: int = 0, **work: object) -> Committed | Grew:
+    def commit(self, task: Task, sent: int = 0, **work: object) -> Committed | JournalChanged:
         return self.ledger.send(
             attempts.commit(
                 self.keys,

@@ -17,9 +17,9 @@ import evented_agent
 from evented_agent.ledger.script import script
 
 #: Scripts whose second argument is a task's key.
-ABOUT_TASKS = {"claim", "append", "heartbeat", "commit", "retry", "blob", "suspend", "nudge"}
+ABOUT_TASKS = {"claim", "append", "heartbeat", "commit", "requeue", "blob", "suspend", "wake"}
 ABOUT_RUNS = {
-    *("create", "release", "abort", "reconcile", "delete", "read", "resume", "revive"),
+    *("create", "release", "abort", "reconcile", "delete", "read", "resume", "retry_failed"),
     *("enter", "leave_thread", "remember"),
 }
 #: Scripts of the deployment.

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from evented_agent import RunDeleted, RunFailed, Runs, Settings
-from evented_agent.chunks import TextPart
+from evented_agent.chunks import TextUpdate
 from evented_agent.cli import main
 from evented_agent.cli.follow import Typewriter
 from evented_agent.ledger import workers
@@ -406,7 +406,7 @@ def typed(*parts: tuple[str, bool], last: str) -> str:
     before, text = "", ""
     for snapshot, reset in parts:
         delta = "" if reset else snapshot.removeprefix(before)
-        text += typewriter.type(TextPart(delta, snapshot, reset))
+        text += typewriter.type(TextUpdate(delta, snapshot, reset))
         before = snapshot
     return text + typewriter.finish(last)
 

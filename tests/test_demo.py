@@ -25,8 +25,8 @@ from evented_agent.cli.demo.agent import (
     search_text,
 )
 from evented_agent.cli.demo.folder import FILES, contents, lay_out
-from evented_agent.cli.demo.rehearsal import Reply, reply_to
-from evented_agent.cli.demo.rehearsed import serve
+from evented_agent.cli.demo.rehearsal import RehearsedReply, reply_to
+from evented_agent.cli.demo.rehearsed import serve_rehearsed
 from evented_agent.cli.demo.screen import Screen
 from evented_agent.models import AnswerEnded, ModelRequest, TextPiece
 from evented_agent.models.messages import UserMessage
@@ -132,7 +132,7 @@ def test_every_execution_of_a_tool_leaves_a_line_and_tells_its_process(ctx: Tool
     assert told == [{"pid": os.getpid()}]
 
 
-def conversation(ctx: ToolContext) -> tuple[list[dict[str, Any]], Reply]:
+def conversation(ctx: ToolContext) -> tuple[list[dict[str, Any]], RehearsedReply]:
     """Talk with the rehearsed model over the real tools, up to its report."""
     tools = {tool.name: tool for tool in make_librarian("openai-chat/rehearsed").tools}
     messages: list[dict[str, Any]] = [{"role": "user", "content": "Tidy up."}]
@@ -167,7 +167,7 @@ def test_the_rehearsed_model_decides_by_what_the_tools_find(ctx: ToolContext) ->
 
 @asynccontextmanager
 async def served(port_file: Path) -> AsyncIterator[str]:
-    server = asyncio.create_task(serve(port_file))
+    server = asyncio.create_task(serve_rehearsed(port_file))
     while not port_file.exists():
         await asyncio.sleep(0.01)
     try:

@@ -12,10 +12,10 @@ from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
     Fenced,
-    Finish,
-    Grew,
+    JournalChanged,
     NewTask,
     Refused,
+    RunEnd,
 )
 from tests.driver import Driver, cluster_server
 from tests.servers import RedisServer
@@ -129,11 +129,11 @@ def test_a_decision_from_an_old_journal_is_refused(driver: Driver) -> None:
     driver.create("r")
     end = driver.committed(driver.granted("r"), entries=["{}"]).end
     assert end is not None
-    finish = Finish("finished", "stop")
+    finish = RunEnd("finished", "stop")
 
     refused = driver.commit(end.task, finish=finish, journal_length=0)
 
-    assert isinstance(refused, Grew)
+    assert isinstance(refused, JournalChanged)
     assert refused.journal_length == 1
     driver.committed(end.task, finish=finish, journal_length=1)
     assert driver.ledger.send(runs.read(driver.keys, "r")).fields["status"] == "finished"
@@ -246,7 +246,7 @@ def test_a_retry_waits_and_withdraws(driver: Driver) -> None:
     driver.create("r")
     task = driver.granted("r")
     driver.say(task, "half", sent=0)
-    call = attempts.retry(driver.keys, task, delay_ms=60_000, reason="429", change={"tries": 1})
+    call = attempts.requeue(driver.keys, task, delay_ms=60_000, reason="429", change={"tries": 1})
     driver.ledger.send(call)
     driver.ledger.send(call)
 
@@ -262,7 +262,7 @@ def test_every_live_run_has_an_alarm_and_no_ended_one(driver: Driver) -> None:
     end = driver.committed(task, entries=["{}"]).end
     assert driver.alarm("r")
     assert end is not None
-    driver.committed(end.task, finish=Finish("finished", "stop"))
+    driver.committed(end.task, finish=RunEnd("finished", "stop"))
     assert driver.alarm("r") is None
 
 
@@ -290,6 +290,6 @@ def test_the_scripts_declare_every_key(tmp_path: Path) -> None:
             cluster.create(run_id)
             end = cluster.committed(cluster.granted(run_id), entries=["{}"]).end
             assert end is not None
-            cluster.committed(end.task, finish=Finish("finished", "stop"))
+            cluster.committed(end.task, finish=RunEnd("finished", "stop"))
             assert ledger.send(runs.read(cluster.keys, run_id)).fields["status"] == "finished"
         ledger.close()

@@ -31,10 +31,10 @@ from evented_agent.ledger.records import (
     Claim,
     Committed,
     Fenced,
-    Finish,
-    Grew,
+    JournalChanged,
     NewTask,
     Refused,
+    RunEnd,
     Task,
     Work,
 )
@@ -194,7 +194,7 @@ class LedgerMachine(RuleBasedStateMachine):
         attempt = next(each for key, each in self.owners.items() if key.endswith("end"))
         before = self.everything()
         found = self.send_commit(attempt, journal_length=attempt.journal_length - 1)
-        assert isinstance(found, Grew)
+        assert isinstance(found, JournalChanged)
         assert self.everything() == before
 
     @precondition(lambda self: self.attempts)
@@ -202,7 +202,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def retry(self, at: int) -> None:
         attempt = self.attempt(at)
         before, was_owner = self.everything(), self.owns(attempt)
-        call = attempts.retry(
+        call = attempts.requeue(
             self.driver.keys, attempt.task, delay_ms=0, reason="failed", change={"tries": 1}
         )
         try:
@@ -298,17 +298,17 @@ class LedgerMachine(RuleBasedStateMachine):
     def a_live_run_rings_and_an_ended_one_expires(self) -> None:
         keys, client = self.driver.keys.of(self.run_id), self.driver.ledger.client()
         states = self.states().values()
-        rings = {
+        notifies = {
             name: client.zscore(key, self.run_id) is not None
             for name, key in (("alarm", keys.alarms), ("bell", keys.bells))
         }
         if self.is_over:
-            assert rings == {"alarm": False, "bell": False}
+            assert notifies == {"alarm": False, "bell": False}
             assert all(client.pttl(key) != -1 for key in keys.own[:5])
         else:
-            assert rings["bell"] == ("queued" in states)
-            assert rings["alarm"] >= ("running" in states)
-            assert any(rings.values())
+            assert notifies["bell"] == ("queued" in states)
+            assert notifies["alarm"] >= ("running" in states)
+            assert any(notifies.values())
 
     @invariant()
     def no_more_calls_than_the_limit(self) -> None:
@@ -386,7 +386,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def send_commit(
         self, attempt: Attempt, *, sent: int | None = None, journal_length: int | None = None
-    ) -> Committed | Grew:
+    ) -> Committed | JournalChanged:
         attempt.work = work = self.work(attempt, journal_length)
         call = attempts.commit(
             self.driver.keys,
@@ -414,7 +414,7 @@ class LedgerMachine(RuleBasedStateMachine):
             following = [NewTask("2:model", "model", 2)]
             return Work(entries=["{}"], next=following, journal_length=length)
         end = [encode("finish", task.key, {"stepResult": {"reason": "stop"}})]
-        finish = Finish("finished", "stop")
+        finish = RunEnd("finished", "stop")
         return Work(chunks=[*closing, *end], entries=["{}"], journal_length=length, finish=finish)
 
     def part(self, attempt: Attempt) -> str:

@@ -16,9 +16,9 @@ from evented_agent.ledger.records import (
     Decision,
     Due,
     Fenced,
-    Finish,
     NewTask,
     Record,
+    RunEnd,
     Task,
 )
 from tests.driver import Driver, cluster_server
@@ -72,7 +72,7 @@ def resume(
 ) -> None:
     decision = Decision(digest, follows, '{"k":"resumed"}', data='{"approved":true}')  # type: ignore[arg-type]
     driver.ledger.send(
-        runs.resume(driver.keys, "r", call="a", number=number, decision=decision, rings=True)
+        runs.resume(driver.keys, "r", call="a", number=number, decision=decision, notifies=True)
     )
 
 
@@ -186,13 +186,13 @@ def failed(driver: Driver) -> Task:
     driver.say(task, "half", 0)
     error = {"name": "ModelError", "message": "away"}
     chunks = [encode("error", "1:model", {"error": error})]
-    driver.committed(task, 2, chunks=chunks, finish=Finish("failed", "error", error))
+    driver.committed(task, 2, chunks=chunks, finish=RunEnd("failed", "error", error))
     return task
 
 
 def test_a_failed_run_goes_on_where_it_failed(driver: Driver) -> None:
     failed(driver)
-    call = runs.revive(driver.keys, "r", rings=True)
+    call = runs.retry_failed(driver.keys, "r", notifies=True)
     sends: Sequence[Due] = driver.ledger.send(call)
     [due] = sends
     assert driver.ledger.send(call) == sends
@@ -209,17 +209,17 @@ def test_a_failed_run_goes_on_where_it_failed(driver: Driver) -> None:
 def test_only_a_failed_run_is_tried_again(driver: Driver) -> None:
     driver.create("r")
     with pytest.raises(NotFailed, match="queued"):
-        driver.ledger.send(runs.revive(driver.keys, "r", rings=True))
+        driver.ledger.send(runs.retry_failed(driver.keys, "r", notifies=True))
 
 
 def test_a_run_fails_and_goes_on_many_times(driver: Driver) -> None:
     failed(driver)
     for n in range(5):
-        driver.ledger.send(runs.revive(driver.keys, "r", rings=True))
+        driver.ledger.send(runs.retry_failed(driver.keys, "r", notifies=True))
         task = driver.granted("r", "1:model", f"t{n}")
         error = {"name": "ModelError", "message": "away"}
         chunks = [encode("error", "1:model", {"error": error})]
-        driver.committed(task, chunks=chunks, finish=Finish("failed", "error", error))
+        driver.committed(task, chunks=chunks, finish=RunEnd("failed", "error", error))
     assert driver.types("r").count("error") == 1
     assert driver.types("r")[-1] == "error"
 
@@ -227,15 +227,15 @@ def test_a_run_fails_and_goes_on_many_times(driver: Driver) -> None:
 def test_a_nudge_ends_a_wait_once(driver: Driver) -> None:
     driver.create("r")
     task = driver.granted("r")
-    retry = attempts.retry(
+    retry = attempts.requeue(
         driver.keys, task, delay_ms=60_000, reason="", change={"waits_for": "a turn"}
     )
     driver.ledger.send(retry)
     assert read(driver).fields["status"] == "queued"
     assert driver.claim("r", token="u").reason == "early"  # type: ignore[union-attr]
-    nudge = watch.nudge(driver.keys, "r", "1:model")
-    assert [due.key for due in driver.ledger.send(nudge)] == ["1:model"]
-    assert driver.ledger.send(nudge) == []
+    wake = watch.wake(driver.keys, "r", "1:model")
+    assert [due.key for due in driver.ledger.send(wake)] == ["1:model"]
+    assert driver.ledger.send(wake) == []
     assert driver.granted("r", token="u").waits_for is None
 
 

@@ -271,7 +271,7 @@ def test_a_door_without_agents_decides_too(engine: Engines) -> None:
     durable = engine(tool_call("delete", path="a"))
     run = durable.stream("Go.")
     run.result(20)
-    door = Runs(engine.url, settings=durable.runs_door.settings)
+    door = Runs(engine.url, settings=durable.client.settings)
     door.approve(run.run_id)
 
     assert run.result(20).answer == "deleted a"

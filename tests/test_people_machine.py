@@ -114,7 +114,12 @@ class PeopleMachine(LedgerMachine):
             else Decision(digest, "approved", entry, data='{"approved":true}')
         )
         operation = runs.resume(
-            self.driver.keys, self.run_id, call=call, number=number, decision=decision, rings=True
+            self.driver.keys,
+            self.run_id,
+            call=call,
+            number=number,
+            decision=decision,
+            notifies=True,
         )
         self.driver.ledger.send(operation)
 

@@ -51,7 +51,7 @@ def serve(redis_server: RedisServer) -> Iterator[Serve]:
 
 def tasks(durable: DurableAgent, run_id: str) -> Sequence[Task]:
     """What of a run is under way."""
-    door = durable.runs_door
+    door = durable.client
     return door.ledger.send(read(door.keys, run_id)).tasks
 
 

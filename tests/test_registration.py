@@ -31,7 +31,7 @@ def test_a_second_agent_joins_the_runs_of_the_first() -> None:
     first = create_evented_agent(agent("a"), app=here, settings=Settings(prefix="p"))
     second = create_evented_agent(agent("b"), app=here)
 
-    assert first.runs_door is second.runs_door is Runs.of(here)
+    assert first.client is second.client is Runs.of(here)
     assert sorted(Runs.of(here).agents) == ["a", "b"]
 
 

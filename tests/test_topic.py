@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from evented_agent.chunks import Chunk, Transcript
 from evented_agent.chunks.codec import encode
-from evented_agent.client.follow import Ask, Look, Lost, Read, Reply, follow, start_of
+from evented_agent.client.follow import (
+    CheckEntry,
+    Disconnected,
+    Read,
+    ReadRecord,
+    Reply,
+    follow,
+    start_of,
+)
 from evented_agent.errors import RunExpired
 from evented_agent.ledger.records import Record
 
@@ -44,8 +52,8 @@ class Topic:
     def answer(self, request: object, batch: int = 3) -> Reply:
         if self.lost_replies:
             self.lost_replies -= 1
-            return Lost()
-        if isinstance(request, Look):
+            return Disconnected()
+        if isinstance(request, CheckEntry):
             return request.position in dict(self.entries)
         if isinstance(request, Read):
             after = _key(request.position)
@@ -142,7 +150,7 @@ def test_rewritten_entries_are_noticed_and_the_text_is_right(
             for letter in "wxyz"[:rewritten]:
                 topic.say(letter)
             topic.finish()
-            reply = topic.answer(step) if hidden else Lost()
+            reply = topic.answer(step) if hidden else Disconnected()
             continue
         reply = topic.answer(step)
 
@@ -162,11 +170,11 @@ def test_an_unanswered_question_is_asked_again() -> None:
     topic.finish()
     steps = follow("r", topic.entries[0][0])
 
-    assert isinstance(next(steps), Look)
-    assert isinstance(steps.send(Lost()), Look)
+    assert isinstance(next(steps), CheckEntry)
+    assert isinstance(steps.send(Disconnected()), CheckEntry)
     assert isinstance(steps.send(True), Read)
-    assert isinstance(steps.send([]), Ask)
-    assert isinstance(steps.send(Lost()), Read)
+    assert isinstance(steps.send([]), ReadRecord)
+    assert isinstance(steps.send(Disconnected()), Read)
 
 
 RESULT = encode("tool-result", "1:tool:c1", {"toolCallId": "c1", "toolName": "t", "result": 1})

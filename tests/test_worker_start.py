@@ -10,7 +10,7 @@ from celery import Celery
 
 from evented_agent import Agent, ConfigurationError, EventedAgent, Runs, create_evented_agent
 from evented_agent.engines.celery.loop_bridge import Bridge
-from evented_agent.engines.celery.notifier import CeleryBell
+from evented_agent.engines.celery.notifier import CeleryNotifier
 from evented_agent.engines.celery.worker import AgentWorker
 from evented_agent.testing import ScriptedModel
 from tests.conftest import StartWorker
@@ -72,9 +72,9 @@ def test_green_pools_are_refused_where_they_would_serve_agents(pool: str) -> Non
     for queue, is_refused in (("agents", True), ("celery", False)):
         app = Celery("green", broker="redis://127.0.0.1:1/0", set_as_current=False)
         agent = Agent(id="green", model=ScriptedModel(["Hi."]))
-        runs = create_evented_agent(agent, app=app).runs_door
+        runs = create_evented_agent(agent, app=app).client
         app.amqp.queues.select([queue])
-        own = AgentWorker(app, runs, Bridge(runs, lambda _: None), CeleryBell(app))
+        own = AgentWorker(app, runs, Bridge(runs, lambda _: None), CeleryNotifier(app))
         if is_refused:
             with pytest.raises(SystemExit, match=f"The {pool} pool cannot run agents"):
                 own.prepare(worker)
@@ -86,12 +86,12 @@ def test_a_worker_that_accepts_no_json_is_refused() -> None:
     app = Celery("pickled", broker="redis://127.0.0.1:1/0", set_as_current=False)
     app.conf.accept_content = ["pickle"]
     agent = Agent(id="pickled", model=ScriptedModel(["Hi."]))
-    runs = create_evented_agent(agent, app=app).runs_door
+    runs = create_evented_agent(agent, app=app).client
     app.amqp.queues.select(["agents"])
     worker = SimpleNamespace(pool_cls=SimpleNamespace(__module__="celery.concurrency.thread"))
 
     with pytest.raises(SystemExit, match=r"Set accept_content = \['json'"):
-        AgentWorker(app, runs, Bridge(runs, lambda _: None), CeleryBell(app)).prepare(worker)
+        AgentWorker(app, runs, Bridge(runs, lambda _: None), CeleryNotifier(app)).prepare(worker)
 
 
 def test_a_hostile_configuration_changes_nothing(

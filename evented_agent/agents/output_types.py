@@ -10,7 +10,7 @@ import pydantic_core
 from evented_agent.errors import DeclarationError
 
 #: Most problems of a wrong answer that the model is told.
-MOST_PROBLEMS = 10
+_MOST_PROBLEMS = 10
 
 
 class InvalidOutput(ValueError):
@@ -43,7 +43,7 @@ class OutputType:
             found = error.errors(include_url=False, include_context=False, include_input=False)
             lines = [
                 f"- {'.'.join(map(str, each['loc'])) or 'the answer'}: {each['msg']}"
-                for each in found[:MOST_PROBLEMS]
+                for each in found[:_MOST_PROBLEMS]
             ]
         except Exception as error:  # noqa: BLE001 - validators are user code
             lines = [f"- {type(error).__name__}: {error}"]

@@ -13,7 +13,7 @@ from evented_agent.agents.callbacks import Hook, JudgeStep, PrepareStep, StopCon
 from evented_agent.agents.memory import Memory, Window
 from evented_agent.agents.output_types import OutputType
 from evented_agent.agents.tools.approvals import ApprovalPolicy
-from evented_agent.agents.tools.background import Background, background_of
+from evented_agent.agents.tools.background import Background, checked_background
 from evented_agent.agents.tools.tool import Tool
 from evented_agent.errors import DeclarationError
 from evented_agent.models.protocol import Model, ToolChoice
@@ -91,7 +91,7 @@ def check_id(given: Any) -> None:
         raise DeclarationError(f"Agent(id={given!r}): the id is not valid. Use {allowed}.")
 
 
-def refusal(id_: str, problem: str) -> DeclarationError:
+def agent_refusal(id_: str, problem: str) -> DeclarationError:
     return DeclarationError(f"Agent {id_!r}: {problem}")
 
 
@@ -108,7 +108,7 @@ def instructions(id_: str, given: Any) -> Instructions:
     if isinstance(given, str):
         return given
     if not callable(given) or inspect.iscoroutinefunction(given) or isinstance(given, Tool):
-        raise refusal(
+        raise agent_refusal(
             id_,
             f"instructions={given!r}. Pass text, or a def that takes the run's context and returns "
             "text.",
@@ -119,23 +119,25 @@ def instructions(id_: str, given: Any) -> Instructions:
 def models(id_: str, given: Any) -> tuple[Model, ...]:
     refs = list(given) if isinstance(given, (list, tuple)) else [given]
     if not refs:
-        raise refusal(id_, "model=[] names no model. Pass at least one, such as 'openai/<model>'.")
+        raise agent_refusal(
+            id_, "model=[] names no model. Pass at least one, such as 'openai/<model>'."
+        )
     try:
         return tuple(resolve(ref) for ref in refs)
     except DeclarationError as error:
-        raise refusal(id_, str(error)) from None
+        raise agent_refusal(id_, str(error)) from None
 
 
 def tools(id_: str, given: Any) -> tuple[Tool, ...]:
     if not isinstance(given, (list, tuple)):
-        raise refusal(id_, f"tools={given!r}. Pass a list of tools.")
+        raise agent_refusal(id_, f"tools={given!r}. Pass a list of tools.")
     by_name: dict[str, Tool] = {}
     for tool in given:
         if not isinstance(tool, Tool):
             name = getattr(tool, "__qualname__", repr(tool))
-            raise refusal(id_, f"{name} in tools is no tool. Write @tool above its def.")
+            raise agent_refusal(id_, f"{name} in tools is no tool. Write @tool above its def.")
         if tool.name in by_name:
-            raise refusal(
+            raise agent_refusal(
                 id_,
                 f"two tools have the name {tool.name!r}: {by_name[tool.name]!r} and {tool!r}. "
                 "Rename one with @tool(name=…).",
@@ -146,19 +148,19 @@ def tools(id_: str, given: Any) -> tuple[Tool, ...]:
 
 def text(id_: str, option: str, given: Any) -> str:
     if not isinstance(given, str):
-        raise refusal(id_, f"{option}={given!r} is not text. Pass a string.")
+        raise agent_refusal(id_, f"{option}={given!r} is not text. Pass a string.")
     return given
 
 
 def whole(id_: str, option: str, given: Any, *, least: int) -> int:
     if type(given) is not int or given < least:
-        raise refusal(id_, f"{option}={given!r}. Pass a whole number from {least} up.")
+        raise agent_refusal(id_, f"{option}={given!r}. Pass a whole number from {least} up.")
     return given
 
 
 def seconds(id_: str, option: str, given: Any) -> float:
     if type(given) not in (int, float) or not 0 < given < math.inf:
-        raise refusal(id_, f"{option}={given!r}. Pass seconds above 0.")
+        raise agent_refusal(id_, f"{option}={given!r}. Pass seconds above 0.")
     return float(given)
 
 
@@ -166,7 +168,7 @@ def conditions(id_: str, given: Any) -> tuple[StopCondition, ...]:
     conditions = tuple(given) if isinstance(given, (list, tuple)) else (given,)
     for condition in conditions:
         if not callable(condition) or inspect.iscoroutinefunction(condition):
-            raise refusal(
+            raise agent_refusal(
                 id_,
                 f"{condition!r} in stop_when. Pass a def that takes a StepInfo and returns a bool.",
             )
@@ -188,7 +190,7 @@ def more(id_: str, given: Mapping[str, Any]) -> dict[str, Any]:
         **outputs(id_, given.get("output_type"), given.get("output_types", ())),
         "background": MappingProxyType(
             {
-                name: background_of(made, f"Agent {id_!r}, tool {name!r}")
+                name: checked_background(made, f"Agent {id_!r}, tool {name!r}")
                 for name, made in given.get("background", {}).items()
             }
         ),
@@ -200,13 +202,13 @@ def more(id_: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def function(id_: str, option: str, given: Any) -> Any:
     if given is not None and not callable(given):
-        raise refusal(id_, f"{option}={given!r}. Pass a def or an async def.")
+        raise agent_refusal(id_, f"{option}={given!r}. Pass a def or an async def.")
     return given
 
 
 def window(id_: str, given: Any) -> Window:
     if given is not None and not isinstance(given, Window):
-        raise refusal(id_, f"window={given!r}. Pass a Window(messages=…, tokens=…).")
+        raise agent_refusal(id_, f"window={given!r}. Pass a Window(messages=…, tokens=…).")
     return given or Window()
 
 
@@ -215,10 +217,10 @@ def outputs(id_: str, default: Any, others: Any) -> dict[str, Any]:
         first = None if default is None else OutputType(default)
         made = [*([first] if first else []), *(OutputType(each) for each in others)]
     except DeclarationError as error:
-        raise refusal(id_, str(error)) from None
+        raise agent_refusal(id_, str(error)) from None
     by_name = {each.name: each for each in made}
     if len(by_name) < len(made):
-        raise refusal(id_, "two output types have the same name. Rename one.")
+        raise agent_refusal(id_, "two output types have the same name. Rename one.")
     return {"output_type": first, "output_types": MappingProxyType(by_name)}
 
 
@@ -227,14 +229,14 @@ def approval(id_: str, option: str, given: Any) -> bool | ApprovalPolicy:
         return given
     if not callable(given) or is_async(given):
         problem = "Pass a def that takes an ApprovalRequest and returns a bool."
-        raise refusal(id_, f"{option}={given!r}. {problem}")
+        raise agent_refusal(id_, f"{option}={given!r}. {problem}")
     return given  # type: ignore[no-any-return]
 
 
 def policies(id_: str, given: Mapping[str, Any]) -> Mapping[str, Policy]:
     for name, made in given.items():
         if not callable(made):
-            raise refusal(id_, f"policies[{name!r}]={made!r}. Pass a def.")
+            raise agent_refusal(id_, f"policies[{name!r}]={made!r}. Pass a def.")
     return MappingProxyType(dict(given))
 
 
@@ -242,7 +244,7 @@ def active(id_: str, given: Any, known: Sequence[str]) -> tuple[str, ...] | None
     if given is None:
         return None
     if not isinstance(given, (list, tuple)):
-        raise refusal(id_, f"active_tools={given!r}. Pass a list of names of tools, or None.")
+        raise agent_refusal(id_, f"active_tools={given!r}. Pass a list of names of tools, or None.")
     for name in given:
         check_known(id_, "active_tools", name, known)
     return tuple(given)
@@ -254,9 +256,11 @@ def choice(id_: str, given: Any, offered: Sequence[str]) -> ToolChoice:
         return MappingProxyType(dict(given))
     if given not in _CHOICES:
         allowed = ", ".join(map(repr, _CHOICES))
-        raise refusal(id_, f"tool_choice={given!r}. Use {allowed} or {{'tool': name}}.")
+        raise agent_refusal(id_, f"tool_choice={given!r}. Use {allowed} or {{'tool': name}}.")
     if given == "required" and not offered:
-        raise refusal(id_, "tool_choice='required' and no tool on offer. Add tools, or use 'auto'.")
+        raise agent_refusal(
+            id_, "tool_choice='required' and no tool on offer. Add tools, or use 'auto'."
+        )
     return given  # type: ignore[no-any-return]
 
 
@@ -264,7 +268,7 @@ def check_known(id_: str, option: str, name: Any, known: Sequence[str]) -> None:
     if name not in known:
         names = ", ".join(known) or "none"
         problem = f"{option} names {name!r}, which is no tool on offer (there are: {names})"
-        raise refusal(id_, f"{problem}. Correct the name, or add the tool.")
+        raise agent_refusal(id_, f"{problem}. Correct the name, or add the tool.")
 
 
 def settings(id_: str, given: Any) -> Mapping[str, Any]:
@@ -272,7 +276,7 @@ def settings(id_: str, given: Any) -> Mapping[str, Any]:
     try:
         copied = json.loads(json.dumps(dict(given or {}), allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise refusal(
+        raise agent_refusal(
             id_,
             f"model_settings is not a JSON object ({error}). Clients and keys belong on a Model.",
         ) from None

@@ -68,7 +68,7 @@ from evented_agent.chunks.tools import (
     ToolResult,
     ToolResultPayload,
 )
-from evented_agent.chunks.transcript import PARAGRAPH, TextPart, Transcript
+from evented_agent.chunks.transcript import PARAGRAPH, TextUpdate, Transcript
 
 __all__ = [
     "PARAGRAPH",
@@ -113,8 +113,8 @@ __all__ = [
     "StepStartPayload",
     "TextDelta",
     "TextEnd",
-    "TextPart",
     "TextStart",
+    "TextUpdate",
     "ToolAskPayload",
     "ToolCallApproval",
     "ToolCallDelta",

@@ -16,7 +16,7 @@ from evented_agent.chunks.text import TextDelta, TextStart
 PARAGRAPH = "\n\n"
 
 
-class TextPart(NamedTuple):
+class TextUpdate(NamedTuple):
     """A change of the text: what was added, the whole of it, and whether it began anew.
 
     Where *reset*, the *snapshot* is not the old text plus *delta*: show it instead of the old one.
@@ -45,7 +45,7 @@ class Transcript:
     def text(self) -> str:
         return self._text
 
-    def feed(self, chunk: Chunk) -> TextPart | None:
+    def feed(self, chunk: Chunk) -> TextUpdate | None:
         """Take one chunk in; the change of the text, or None."""
         match chunk:
             case TextDelta():
@@ -60,7 +60,7 @@ class Transcript:
                 return self._drop(lambda _: True)
         return None
 
-    def _add(self, chunk: TextDelta) -> TextPart | None:
+    def _add(self, chunk: TextDelta) -> TextUpdate | None:
         part = self._parts.setdefault(chunk.payload.id, _Part(chunk.task, chunk.seq))
         delta = chunk.payload.text
         if not delta:
@@ -69,13 +69,13 @@ class Transcript:
             delta = PARAGRAPH + delta
         part.pieces.append(chunk.payload.text)
         self._text += delta
-        return TextPart(delta, self._text, reset=False)
+        return TextUpdate(delta, self._text, reset=False)
 
-    def _drop(self, is_dropped: Callable[[_Part], bool]) -> TextPart | None:
+    def _drop(self, is_dropped: Callable[[_Part], bool]) -> TextUpdate | None:
         self._parts = {id_: part for id_, part in self._parts.items() if not is_dropped(part)}
         texts = ["".join(part.pieces) for part in self._parts.values()]
         text = PARAGRAPH.join(text for text in texts if text)
         if text == self._text:
             return None
         self._text = text
-        return TextPart("", text, reset=True)
+        return TextUpdate("", text, reset=True)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from evented_agent.cli.output import Output
+from evented_agent.cli.output import Printer
 from evented_agent.client.deployment import REDIS_URL_VARIABLE
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery.app_checks import load_app, load_modules
@@ -39,8 +39,8 @@ class Choices:
     program: str = "evented-agent"
 
     @functools.cached_property
-    def output(self) -> Output:
-        return Output(is_json=self.is_json, is_quiet=self.is_quiet, is_plain=self.is_plain)
+    def output(self) -> Printer:
+        return Printer(is_json=self.is_json, is_quiet=self.is_quiet, is_plain=self.is_plain)
 
     @functools.cached_property
     def loaded_app(self) -> Any:

@@ -20,7 +20,7 @@ from evented_agent.state.run_info import RunInfo
 #: The oldest server that Celery's broker and the scripts work on.
 OLDEST_REDIS = (6, 2)
 #: Waiting runs looked at, of each status.
-MOST_RUNS = 200
+_MOST_RUNS = 200
 #: Run ids named in one sentence.
 MOST_IDS = 3
 
@@ -116,7 +116,7 @@ def _fleet_problems(runs: Runs, live: Sequence[LiveWorker]) -> Iterator[Problem]
 def _waiting_problems(runs: Runs) -> Iterator[Problem]:
     waiting: dict[str, list[RunInfo]] = defaultdict(list)
     for status in ("queued", "running"):
-        for info in runs.runs(status=status, limit=MOST_RUNS):
+        for info in runs.runs(status=status, limit=_MOST_RUNS):
             if info.waiting_for is not None:
                 waiting[info.waiting_for].append(info)
     for reason, infos in waiting.items():

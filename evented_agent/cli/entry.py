@@ -12,8 +12,8 @@ import click
 
 from evented_agent.cli.choices import Choices, shared
 from evented_agent.cli.doctor import doctor
-from evented_agent.cli.follow import INTERRUPTED
-from evented_agent.cli.output import clean
+from evented_agent.cli.follow import _INTERRUPTED
+from evented_agent.cli.output import printable
 from evented_agent.cli.people import DECISIONS
 from evented_agent.cli.runs import runs
 from evented_agent.cli.work import demo, run, worker, workers
@@ -23,29 +23,29 @@ from evented_agent.errors import EventedAgentError
 UNREAD = 141
 
 
-class Entry(click.Group):
+class _Entry(click.Group):
     """A group that tells this library's errors without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except EventedAgentError as error:
-            raise click.ClickException(clean(str(error))) from None
+            raise click.ClickException(printable(str(error))) from None
         except KeyboardInterrupt:
-            raise click.exceptions.Exit(INTERRUPTED) from None
+            raise click.exceptions.Exit(_INTERRUPTED) from None
         except BrokenPipeError:
             _stop_printing()
             raise click.exceptions.Exit(UNREAD) from None
 
 
-@click.group(cls=Entry, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Entry, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="evented-agent", message="%(version)s")
 @shared
 def main(_choices: Choices) -> None:
     """Durable LLM agents on Celery and Redis Streams."""
 
 
-@click.group(cls=Entry, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Entry, context_settings={"help_option_names": ["-h", "--help"]})
 @shared
 def agents(choices: Choices) -> None:
     """Durable agents: their runs, their workers, and what is wrong."""

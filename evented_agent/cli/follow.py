@@ -13,7 +13,7 @@ import click
 from evented_agent.chunks import (
     Chunk,
     StepReset,
-    TextPart,
+    TextUpdate,
     ToolCallRequested,
     ToolError,
     ToolOutput,
@@ -22,16 +22,16 @@ from evented_agent.chunks import (
     Transcript,
 )
 from evented_agent.cli.choices import Choices
-from evented_agent.cli.output import Output, call_line, clean, short
+from evented_agent.cli.output import Printer, call_line, printable, short
 from evented_agent.client.follow import Cursor
 from evented_agent.client.runs import Runs
 from evented_agent.errors import LedgerUnavailable
 from evented_agent.state.run_info import RunInfo
 
 #: Seconds of silence after which to look what the run waits for.
-SILENCE = 3.0
+_SILENCE = 3.0
 #: The exit code of whoever was interrupted by Ctrl-C.
-INTERRUPTED = 130
+_INTERRUPTED = 130
 _START = "evented-agent worker -A MODULE"
 
 
@@ -47,7 +47,7 @@ class Typewriter:
         self._kept = ""
         self._is_behind = False
 
-    def type(self, part: TextPart) -> str:
+    def type(self, part: TextUpdate) -> str:
         """What to print for a change of the text."""
         if part.reset:
             self._kept, self._is_behind = part.snapshot, True
@@ -80,7 +80,7 @@ class Follower:
     def __init__(self, choices: Choices, run_id: str, after: Cursor = 0) -> None:
         self.cursor = after
         self._choices = choices
-        self._output: Output = choices.output
+        self._output: Printer = choices.output
         self._run_id = run_id
         self._transcript = Transcript()
         self._typewriter = Typewriter()
@@ -91,7 +91,7 @@ class Follower:
     def follow(self, runs: Runs) -> RunInfo:
         """Show the run to its end; its state then.  Raises what `Runs.observe` does."""
         with self._interruptible():
-            for chunk in runs.reader(self._run_id).chunks(self.cursor, beat=SILENCE):
+            for chunk in runs.reader(self._run_id).chunks(self.cursor, heartbeat=_SILENCE):
                 if chunk is None:
                     self._look(runs)
                 else:
@@ -106,7 +106,7 @@ class Follower:
         again = self._choices.again("runs", "watch", self._run_id, *after)
         self._output.end_text()
         self._output.warn(f"Detached: run {self._run_id} goes on. Come back with: {again}")
-        raise click.exceptions.Exit(INTERRUPTED)
+        raise click.exceptions.Exit(_INTERRUPTED)
 
     @contextlib.contextmanager
     def _interruptible(self) -> Iterator[None]:
@@ -156,11 +156,11 @@ class Follower:
             self._output.note(note)
 
 
-def judge(output: Output, info: RunInfo) -> NoReturn:
+def judge(output: Printer, info: RunInfo) -> NoReturn:
     """Tell how the run ended, and exit: 0 if it did not fail."""
     if info.status == "failed":
         error = f" {info.error.name}: {info.error.message}" if info.error else ""
-        output.warn(clean(f"Run {info.run_id} failed.{error}"))
+        output.warn(printable(f"Run {info.run_id} failed.{error}"))
     elif info.status == "aborted":
         output.warn(f"Run {info.run_id} was aborted.")
     else:

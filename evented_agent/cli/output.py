@@ -24,7 +24,7 @@ _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-class Output:
+class Printer:
     """Prints for people, or one JSON object a line; notes are left out when *is_quiet*."""
 
     def __init__(
@@ -43,7 +43,7 @@ class Output:
     def note(self, text: str) -> None:
         """Tell how it goes."""
         if not self._is_quiet:
-            self.warn(self._styled(sys.stderr, clean(text), dim=True))
+            self.warn(self._styled(sys.stderr, printable(text), dim=True))
 
     def warn(self, text: str) -> None:
         """Tell what must be known also when nothing else is asked for."""
@@ -61,7 +61,7 @@ class Output:
             return
         self._is_after_note = False
         self._is_mid_line = not piece.endswith("\n")
-        print(clean(piece) if sys.stdout.isatty() else piece, end="", flush=True)
+        print(printable(piece) if sys.stdout.isatty() else piece, end="", flush=True)
 
     def end_text(self) -> None:
         """End the line that `text` has begun."""
@@ -83,7 +83,7 @@ class Output:
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print columns: with rich if it is installed and somebody looks, else plain."""
-        rows = [[clean(cell).replace("\n", " ") for cell in row] for row in rows]
+        rows = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
         if sys.stdout.isatty() and not self._is_plain and _rich_table(headers, rows):
             return
         lines = [headers, *rows]
@@ -110,7 +110,7 @@ def to_json(value: object) -> Any:
     return value
 
 
-def clean(text: str) -> str:
+def printable(text: str) -> str:
     """Return *text* without control characters other than newline and tab."""
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
 
@@ -118,7 +118,7 @@ def clean(text: str) -> str:
 def short(value: object) -> str:
     """Return *value* in one line of at most `SHORT` characters."""
     text = value if isinstance(value, str) else _dumps(value)
-    text = " ".join(clean(text).split())
+    text = " ".join(printable(text).split())
     return text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"
 
 

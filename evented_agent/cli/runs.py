@@ -8,7 +8,7 @@ import click
 
 from evented_agent.cli.choices import Choices, shared
 from evented_agent.cli.follow import Follower, judge
-from evented_agent.cli.output import Output, ago, call_line, clean, short, to_json
+from evented_agent.cli.output import Printer, ago, call_line, printable, short, to_json
 from evented_agent.client.follow import start_of
 from evented_agent.ledger.connection import safe_url
 from evented_agent.models.messages import AssistantMessage, Message, ToolMessage, dump_messages
@@ -170,7 +170,7 @@ def _facts(info: RunInfo) -> list[tuple[str, object]]:
         ("started", _moment(info.started_at)),
         ("ended", _moment(info.ended_at)),
         ("tokens", f"{usage.input_tokens} in, {usage.output_tokens} out"),
-        ("error", info.error and clean(f"{info.error.name}: {info.error.message}")),
+        ("error", info.error and printable(f"{info.error.name}: {info.error.message}")),
         ("cursor", info.cursor),
     ]
 
@@ -181,7 +181,7 @@ def _moment(moment: datetime | None) -> str | None:
     return f"{moment.astimezone().isoformat(sep=' ', timespec='seconds')} ({ago(moment)})"
 
 
-def _say(output: Output, message: Message) -> None:
+def _say(output: Printer, message: Message) -> None:
     output.line()
     if isinstance(message, ToolMessage):
         sign = "!" if message.is_error else "<"

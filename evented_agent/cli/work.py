@@ -1,4 +1,4 @@
-"""``run``, ``worker``, ``workers``, ``demo``: starting runs, and what executes them."""
+"""``run``, ``worker``, ``live_workers``, ``demo``: starting runs, and what executes them."""
 
 import os
 import shlex
@@ -15,7 +15,7 @@ from evented_agent.engines.celery import create_evented_agent
 from evented_agent.errors import UnknownAgent
 
 #: Attempts wait for models, not for processors.
-SLOTS = 100
+_SLOTS = 100
 
 
 @click.command("run")
@@ -50,7 +50,7 @@ def run(choices: Choices, agent: str, message: str, detach: bool, run_id: str | 
 
 
 @click.command("worker")
-@click.option("-c", "--concurrency", type=click.IntRange(1), help=f"Slots; {SLOTS} threads.")
+@click.option("-c", "--concurrency", type=click.IntRange(1), help=f"Slots; {_SLOTS} threads.")
 @click.option("-P", "--pool", default="threads", show_default=True)
 @click.option("-Q", "--queues", metavar="QUEUE", help="By default the queue of the app's agents.")
 @click.option("-n", "--hostname", metavar="NAME", help="The worker's name; needed for a second.")
@@ -68,7 +68,7 @@ def worker(
     app = choices.needed_app()
     queue = queues or Runs.of(app).settings.queue
     if concurrency is None and pool == "threads":
-        concurrency = app.conf.worker_concurrency or SLOTS
+        concurrency = app.conf.worker_concurrency or _SLOTS
     options = ["-P", pool, "-Q", queue, "-E", "--without-gossip", "--without-mingle"]
     # A message that waits in one worker's memory is of no use to the others.
     options += ["--prefetch-multiplier", "1", "--loglevel", "INFO"]

@@ -6,17 +6,22 @@ from typing import Any
 
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.agents.tools.tool import InvalidArguments
-from evented_agent.client.decisions import approval, chosen, decide, denial
-from evented_agent.client.deployment import NoBell
+from evented_agent.client.decisions import (
+    approval_data,
+    chosen_suspension,
+    decision_of,
+    denial_data,
+)
+from evented_agent.client.deployment import NullNotifier
 from evented_agent.client.queries import Looking
 from evented_agent.client.reader import Reader
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
 from evented_agent.errors import InvalidDecision
 from evented_agent.ledger import runs, threads
-from evented_agent.ledger.indexes import indexes
+from evented_agent.ledger.indexes import indexes_of
 from evented_agent.ledger.keys import thread_name
 from evented_agent.ledger.records import Due, Record
-from evented_agent.ledger.script import Call
+from evented_agent.ledger.script import Command
 from evented_agent.ledger.settings import milliseconds
 from evented_agent.state.journal import edited_arguments
 
@@ -50,7 +55,7 @@ class Deciding(Looking):
         record = self.ledger.send(runs.read(self.keys, run_id))
         call = self._decision(record, data, tool_call_id, number, by)
         if dues := self.ledger.send(call):
-            self.bell.ring(dues)
+            self.notifier.notify(dues)
         return RunStream(self, run_id, after=record.last_cursor or 0)
 
     async def aresume(
@@ -66,30 +71,30 @@ class Deciding(Looking):
         record = await self.ledger.asend(runs.read(self.keys, run_id))
         call = self._decision(record, data, tool_call_id, number, by)
         if dues := await self.ledger.asend(call):
-            await asyncio.to_thread(self.bell.ring, dues)
+            await asyncio.to_thread(self.notifier.notify, dues)
         return AsyncRunStream(self, run_id, after=record.last_cursor or 0)
 
     def approve(
         self, run_id: str, *, args: Mapping[str, Any] | None = None, **which: Any
     ) -> RunStream:
         """Approve a call, perhaps with other arguments; see `resume`."""
-        return self.resume(run_id, approval(args), **which)
+        return self.resume(run_id, approval_data(args), **which)
 
     async def aapprove(
         self, run_id: str, *, args: Mapping[str, Any] | None = None, **which: Any
     ) -> AsyncRunStream:
         """`approve` for the running event loop."""
-        return await self.aresume(run_id, approval(args), **which)
+        return await self.aresume(run_id, approval_data(args), **which)
 
     def decline(self, run_id: str, *, reason: str | None = None, **which: Any) -> RunStream:
         """Decline a call; the model is told the *reason*. See `resume`."""
-        return self.resume(run_id, denial(reason), **which)
+        return self.resume(run_id, denial_data(reason), **which)
 
     async def adecline(
         self, run_id: str, *, reason: str | None = None, **which: Any
     ) -> AsyncRunStream:
         """`decline` for the running event loop."""
-        return await self.aresume(run_id, denial(reason), **which)
+        return await self.aresume(run_id, denial_data(reason), **which)
 
     def _decision(
         self,
@@ -98,8 +103,8 @@ class Deciding(Looking):
         tool_call_id: str | None,
         number: int | None,
         by: str | None,
-    ) -> Call[Sequence[Due]]:
-        pending = chosen(record, tool_call_id, number)
+    ) -> Command[Sequence[Due]]:
+        pending = chosen_suspension(record, tool_call_id, number)
         if pending is not None:
             self._check_arguments(pending, data)
         most = self.settings.max_bytes
@@ -108,8 +113,8 @@ class Deciding(Looking):
             record.run_id,
             call=tool_call_id or (pending.tool_call_id if pending else ""),
             number=number or (pending.number if pending else 0),
-            decision=decide(record, pending, data, by=by, most_bytes=most),
-            rings=self._rings,
+            decision=decision_of(record, pending, data, by=by, most_bytes=most),
+            notifies=self._notifies,
         )
 
     def _check_arguments(self, pending: Pending, data: Any) -> None:
@@ -146,14 +151,16 @@ class Deciding(Looking):
         and `RunConflict` while its hooks are still being told of the failure.
         """
         self._may_block("retry")
-        if dues := self.ledger.send(runs.revive(self.keys, run_id, rings=self._rings)):
-            self.bell.ring(dues)
+        if dues := self.ledger.send(runs.retry_failed(self.keys, run_id, notifies=self._notifies)):
+            self.notifier.notify(dues)
         return RunStream(self, run_id)
 
     async def aretry(self, run_id: str) -> AsyncRunStream:
         """`retry` for the running event loop."""
-        if dues := await self.ledger.asend(runs.revive(self.keys, run_id, rings=self._rings)):
-            await asyncio.to_thread(self.bell.ring, dues)
+        if dues := await self.ledger.asend(
+            runs.retry_failed(self.keys, run_id, notifies=self._notifies)
+        ):
+            await asyncio.to_thread(self.notifier.notify, dues)
         return AsyncRunStream(self, run_id)
 
     def abort(self, run_id: str, *, reason: str | None = None) -> bool:
@@ -182,8 +189,8 @@ class Deciding(Looking):
         record = await self.ledger.asend(runs.read(self.keys, run_id))
         await self.ledger.asend(self._deletion(run_id, record.fields))
 
-    def _deletion(self, run_id: str, fields: Mapping[str, str]) -> Call[None]:
-        names = indexes(fields["agent"], fields.get("thread"), fields.get("resource"))
+    def _deletion(self, run_id: str, fields: Mapping[str, str]) -> Command[None]:
+        names = indexes_of(fields["agent"], fields.get("thread"), fields.get("resource"))
         ttl = milliseconds(self.settings.record_ttl)
         return runs.delete(self.keys, run_id, indexes=names, tombstone_ms=ttl)
 
@@ -197,5 +204,5 @@ class Deciding(Looking):
         await self.ledger.asend(threads.drop(self.keys, thread_name(thread_id, resource_id)))
 
     @property
-    def _rings(self) -> bool:
-        return not isinstance(self.bell, NoBell)
+    def _notifies(self) -> bool:
+        return not isinstance(self.notifier, NullNotifier)

@@ -25,15 +25,15 @@ ACTIONS = (
 )
 
 
-def approval(args: Mapping[str, Any] | None) -> dict[str, Any]:
+def approval_data(args: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"approved": True} if args is None else {"approved": True, "args": dict(args)}
 
 
-def denial(reason: str | None) -> dict[str, Any]:
+def denial_data(reason: str | None) -> dict[str, Any]:
     return {"approved": False} if reason is None else {"approved": False, "reason": reason}
 
 
-def chosen(record: Record, call: str | None, number: int | None) -> Pending | None:
+def chosen_suspension(record: Record, call: str | None, number: int | None) -> Pending | None:
     """The suspension that is meant; None where it is no longer, or not yet, pending.
 
     Raises `NotSuspended` where several are pending and nothing says which.
@@ -49,7 +49,7 @@ def chosen(record: Record, call: str | None, number: int | None) -> Pending | No
     return meant[0] if meant else None
 
 
-def decide(
+def decision_of(
     record: Record, pending: Pending | None, data: Any, *, by: str | None, most_bytes: int
 ) -> Decision:
     """Check *data* against what was asked, and say what follows.
@@ -69,10 +69,10 @@ def decide(
         return Decision(digest, "rerun", "")
     maker = {"approval": _approval, "suspension": _answer, "crash": _after_crash}[pending.kind]
     entry = Resumed(pending.tool_call_id, pending.number, pending.kind, data, by)
-    return maker(_Said(record, pending, data, text, by, digest, dump_entry(entry)))
+    return maker(_DecisionBuilder(record, pending, data, text, by, digest, dump_entry(entry)))
 
 
-class _Said:
+class _DecisionBuilder:
     """One decision, with all that its parts are made from."""
 
     def __init__(
@@ -110,7 +110,7 @@ class _Said:
         )
 
 
-def _approval(said: _Said) -> Decision:
+def _approval(said: _DecisionBuilder) -> Decision:
     data = said.data
     if not isinstance(data, dict) or not isinstance(data.get("approved"), bool):
         raise said.invalid("waits for approval: pass {'approved': True} or {'approved': False}.")
@@ -124,7 +124,7 @@ def _approval(said: _Said) -> Decision:
     return said.settles("tool-output-denied", {"approval": shown}, denied=Denied(reason, said.by))
 
 
-def _answer(said: _Said) -> Decision:
+def _answer(said: _DecisionBuilder) -> Decision:
     schema = said.pending.resume_schema
     if schema is not None:
         problems = _problems(schema, said.data)
@@ -133,7 +133,7 @@ def _answer(said: _Said) -> Decision:
     return said.goes_on("data")
 
 
-def _after_crash(said: _Said) -> Decision:
+def _after_crash(said: _DecisionBuilder) -> Decision:
     match said.data:
         case {"action": "rerun"}:
             return said.goes_on("rerun")
@@ -146,7 +146,7 @@ def _after_crash(said: _Said) -> Decision:
     raise said.invalid(f"lost its worker: pass {ACTIONS}.")
 
 
-def _reason(said: _Said, data: Mapping[str, Any]) -> str | None:
+def _reason(said: _DecisionBuilder, data: Mapping[str, Any]) -> str | None:
     reason = data.get("reason")
     if reason is not None and not isinstance(reason, str):
         raise said.invalid("has a reason that is no text.")

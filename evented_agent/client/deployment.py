@@ -20,22 +20,22 @@ logger = logging.getLogger(__name__)
 REDIS_URL_VARIABLE = "EVENTED_AGENT_REDIS_URL"
 
 
-class Bell(Protocol):
+class Notifier(Protocol):
     """Tells workers that tasks are due.  May fail: an alarm rings again."""
 
-    def ring(self, dues: Sequence[Due], /) -> bool:
+    def notify(self, dues: Sequence[Due], /) -> bool:
         """Send one message for each; False if that was not possible.  Never raises."""
         ...
 
 
-class NoBell:
+class NullNotifier:
     """Where nobody can be told: a watchdog sends what was committed."""
 
-    def ring(self, _dues: Sequence[Due], /) -> bool:
+    def notify(self, _dues: Sequence[Due], /) -> bool:
         return False
 
 
-class Connected:
+class Deployment:
     """One deployment's Redis, settings and agents.  Connects at first use."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Connected:
         self.settings = settings or Settings()
         self.keys = Keys(self.settings.prefix, self.settings.shards)
         self.agents: dict[str, Agent] = {}
-        self.bell: Bell = NoBell()
+        self.notifier: Notifier = NullNotifier()
         self.allow_blocking = allow_blocking
         self._given_url = redis_url
         self._ledger: Ledger | None = None
@@ -76,7 +76,7 @@ class Connected:
                 "another."
             )
 
-    def check(self) -> workers.Deployment:
+    def check(self) -> workers.DeploymentInfo:
         """Compare with what other processes of this deployment stored; refuse what loses runs.
 
         Raises `ConfigurationError` with the line to change.
@@ -110,7 +110,7 @@ class Connected:
         if not self._is_agreed:
             self._compare(await self.ledger.asend(workers.deployment(self.keys)))
 
-    def _compare(self, found: workers.Deployment) -> None:
+    def _compare(self, found: workers.DeploymentInfo) -> None:
         if found.shards != self.settings.shards:
             raise ConfigurationError(
                 f"Settings(shards={self.settings.shards}) does not match "

@@ -11,8 +11,8 @@ from evented_agent.client.follow import Cursor
 from evented_agent.client.listing import RunPage
 from evented_agent.client.run_stream import AsyncRunStream, RunStream, Starting
 from evented_agent.client.runs import Runs
-from evented_agent.client.start import Creation, prepare, sent, take_place
-from evented_agent.ledger.script import Call
+from evented_agent.client.start import NewRun, prepare, queue_in_thread, sent
+from evented_agent.ledger.script import Command
 from evented_agent.models.messages import Input, Message
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import BackgroundTask, RunResult
@@ -29,7 +29,7 @@ class DurableAgent:
         return f"<{type(self).__name__} {self.agent.id!r}>"
 
     @property
-    def runs_door(self) -> Runs:
+    def client(self) -> Runs:
         """The `Runs` that this agent's runs belong to."""
         return self._runs
 
@@ -50,13 +50,13 @@ class DurableAgent:
         runs = self._door()
         new = self._creation(runs, input, options)
         runs.agree()
-        steps = take_place(runs.keys, runs.settings, new)
-        call: Call[Any] | None = next(steps, None)
+        steps = queue_in_thread(runs.keys, runs.settings, new)
+        call: Command[Any] | None = next(steps, None)
         while call is not None:
             [found] = runs.ledger.send_all([call])
             call = sent(steps, found)
         if runs.ledger.send(new.call):
-            runs.bell.ring([new.due])
+            runs.notifier.notify([new.due])
         close = options.get("close_on_suspend", True)
         return RunStream(runs, new.run_id, close_on_suspend=close)
 
@@ -67,14 +67,14 @@ class DurableAgent:
             runs = self._door()
             new = self._creation(runs, input, options)
             await runs.aagree()
-            steps = take_place(runs.keys, runs.settings, new)
-            call: Call[Any] | None = next(steps, None)
+            steps = queue_in_thread(runs.keys, runs.settings, new)
+            call: Command[Any] | None = next(steps, None)
             while call is not None:
                 replies = await asyncio.gather(runs.ledger.asend(call), return_exceptions=True)
                 call = sent(steps, replies[0])
             if await runs.ledger.asend(new.call):
                 # A broker that hangs must not hang the caller's event loop.
-                await asyncio.to_thread(runs.bell.ring, [new.due])
+                await asyncio.to_thread(runs.notifier.notify, [new.due])
             close = options.get("close_on_suspend", True)
             return AsyncRunStream(runs, new.run_id, close_on_suspend=close)
 
@@ -204,5 +204,5 @@ class DurableAgent:
         """Where runs are created; an engine may have to be started first."""
         return self._runs
 
-    def _creation(self, runs: Runs, given: Input, chosen: StreamOptions) -> Creation:
+    def _creation(self, runs: Runs, given: Input, chosen: StreamOptions) -> NewRun:
         return prepare(self.agent, runs.keys, runs.settings, given, chosen)

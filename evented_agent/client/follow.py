@@ -31,7 +31,7 @@ _ASKS = (ToolCallApproval, ToolCallSuspended)
 _MAY_BE_LAST = (*_ASKS, ToolResult, ToolError, ToolOutputDenied, BackgroundTaskProgress)
 
 Cursor = str | int
-Entry = tuple[str, bytes]
+StoredChunk = tuple[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +43,23 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class CheckEntry:
     """Ask whether the entry *position* still exists."""
 
     position: str
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ReadRecord:
     """Ask for the run's record."""
 
 
-class Lost:
+class Disconnected:
     """The answer when the connection broke."""
 
 
-Request = Read | Look | Ask
-Reply = Sequence[Entry] | bool | Record | Lost | None
+Request = Read | CheckEntry | ReadRecord
+Reply = Sequence[StoredChunk] | bool | Record | Disconnected | None
 
 
 def start_of(after: Cursor) -> str:
@@ -131,15 +131,15 @@ class _Place:
 
     def look(self) -> Steps:
         """Ask whether what was read last still exists; True once that is settled."""
-        found = yield Look(self.position)
-        if isinstance(found, Lost):
+        found = yield CheckEntry(self.position)
+        if isinstance(found, Disconnected):
             return False
         self.is_sure = True
         if not found:
             yield self._restart()
         return True
 
-    def give(self, entries: Sequence[Entry]) -> Steps:
+    def give(self, entries: Sequence[StoredChunk]) -> Steps:
         # More will come, or the end: no need to ask for the record before waiting for it.
         self.is_idle = True
         first = entries[0][0]
@@ -166,7 +166,7 @@ class _Place:
 
     def ask(self) -> Steps:
         """Nothing came: has the run ended, or is what was read gone?"""
-        record = yield Ask()
+        record = yield ReadRecord()
         verdict = _judge(self._run_id, self.position, record, self._close_on_suspend)
         self.is_idle = verdict == "wait"
         if verdict == "reset":

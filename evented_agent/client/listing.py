@@ -10,7 +10,7 @@ from evented_agent.ledger import indexes, runs
 from evented_agent.ledger import workers as worker_scripts
 from evented_agent.ledger.keys import STATUSES, Keys
 from evented_agent.ledger.records import Record
-from evented_agent.ledger.script import Call
+from evented_agent.ledger.script import Command
 from evented_agent.state.run_info import RunInfo, info_of, is_waiting
 
 #: Runs read per round trip while listing.
@@ -58,7 +58,7 @@ class Wanted:
         self._limit = limit
         self._before = None if page is None else _place(page)
 
-    def steps(self) -> Generator[list[Call[Any]], Sequence[Any], RunPage]:
+    def steps(self) -> Generator[list[Command[Any]], Sequence[Any], RunPage]:
         found: list[tuple[_Place, Record]] = []
         for shard in range(self._keys.shards):
             found.extend((yield from self._of_shard(shard)))
@@ -66,20 +66,20 @@ class Wanted:
         shown = found[: self._limit]
         workers: Sequence[worker_scripts.LiveWorker] = ()
         if any(is_waiting(record) for _, record in shown):
-            [workers] = yield [worker_scripts.workers(self._keys)]
+            [workers] = yield [worker_scripts.live_workers(self._keys)]
         is_more = len(found) > self._limit and bool(shown)
         next_page = "{}.{}".format(*shown[-1][0]) if is_more else None
         return RunPage([info_of(record, workers) for _, record in shown], next_page)
 
     def _of_shard(
         self, shard: int
-    ) -> Generator[list[Call[Any]], Sequence[Any], list[tuple[_Place, Record]]]:
+    ) -> Generator[list[Command[Any]], Sequence[Any], list[tuple[_Place, Record]]]:
         matching: list[tuple[_Place, Record]] = []
         offset = 0
         # One more than is shown says whether there is another page.
         while len(matching) <= self._limit:
             [places] = yield [
-                indexes.list_runs(
+                indexes.list_index(
                     self._keys,
                     shard,
                     self._index,

@@ -7,14 +7,14 @@ from typing import Any
 from evented_agent.agents.output_types import OutputType
 from evented_agent.agents.run_options import RunOptions
 from evented_agent.agents.tools.approvals import Pending
-from evented_agent.client.deployment import Connected
+from evented_agent.client.deployment import Deployment
 from evented_agent.client.listing import RunPage, Wanted, oldest_first
 from evented_agent.ledger import runs, threads, workers
 from evented_agent.ledger.keys import thread_name
 from evented_agent.ledger.records import Record
 from evented_agent.models.messages import Message, load_thread
 from evented_agent.state.run_info import RunInfo, info_of, is_waiting
-from evented_agent.state.run_result import BackgroundTask, RunResult, background_of, result_of
+from evented_agent.state.run_result import BackgroundTask, RunResult, background_tasks_of, result_of
 
 #: The statuses of runs in which a call may wait for a person.
 MAY_WAIT = ("suspended", "running")
@@ -22,7 +22,7 @@ MAY_WAIT = ("suspended", "running")
 MOST_TURNS = 1000
 
 
-class Looking(Connected):
+class Looking(Deployment):
     """What a door shows."""
 
     def get(self, run_id: str) -> RunInfo:
@@ -31,14 +31,14 @@ class Looking(Connected):
         record = self.ledger.send(runs.read(self.keys, run_id))
         if not is_waiting(record):
             return info_of(record)
-        return info_of(record, self.ledger.send(workers.workers(self.keys)))
+        return info_of(record, self.ledger.send(workers.live_workers(self.keys)))
 
     async def aget(self, run_id: str) -> RunInfo:
         """`get` for the running event loop."""
         record = await self.ledger.asend(runs.read(self.keys, run_id))
         if not is_waiting(record):
             return info_of(record)
-        return info_of(record, await self.ledger.asend(workers.workers(self.keys)))
+        return info_of(record, await self.ledger.asend(workers.live_workers(self.keys)))
 
     def result(self, run_id: str) -> RunResult:
         """What the run came to, so far.  Raises `RunNotFound`, `RunDeleted`.
@@ -122,12 +122,12 @@ class Looking(Connected):
         """
         self._may_block("background_tasks")
         record, entries = self._journal(run_id)
-        return background_of(record, entries)
+        return background_tasks_of(record, entries)
 
     async def abackground_tasks(self, run_id: str) -> list[BackgroundTask]:
         """`background_tasks` for the running event loop."""
         record, entries = await self._ajournal(run_id)
-        return background_of(record, entries)
+        return background_tasks_of(record, entries)
 
     def background_task(self, task_id: str) -> BackgroundTask | None:
         """One background call, ``<run id>:<tool call id>``; None where the run has no such call.
@@ -157,7 +157,7 @@ class Looking(Connected):
     def workers(self) -> Sequence[workers.LiveWorker]:
         """The workers that were heard of in the last 10 s."""
         self._may_block("workers")
-        return self.ledger.send(workers.workers(self.keys))
+        return self.ledger.send(workers.live_workers(self.keys))
 
 
 def _run_of(task_id: str) -> str:

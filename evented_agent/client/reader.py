@@ -11,16 +11,26 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import Any
 
 from evented_agent.chunks import Chunk
-from evented_agent.client.follow import Ask, Cursor, Entry, Look, Lost, Read, Reply, Request, follow
+from evented_agent.client.follow import (
+    CheckEntry,
+    Cursor,
+    Disconnected,
+    Read,
+    ReadRecord,
+    Reply,
+    Request,
+    StoredChunk,
+    follow,
+)
 from evented_agent.errors import LedgerUnavailable
 from evented_agent.ledger.connection import BLOCK_MS, TRANSIENT, Ledger, safe_url
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.runs import read
 
 #: Chunks per read.
-BATCH = 500
+CHUNKS_PER_READ = 500
 #: Seconds that a reader keeps trying to reach Redis.
-PATIENCE = 60.0
+_RETRY_FOR = 60.0
 
 
 class Reader:
@@ -37,8 +47,8 @@ class Reader:
         after: Cursor,
         *,
         timeout: float | None = None,
-        whole: float | None = None,
-        beat: float | None = None,
+        total_timeout: float | None = None,
+        heartbeat: float | None = None,
         close_on_suspend: bool = True,
     ) -> Generator[Chunk | None, None, None]:
         """Yield chunks from a thread, and None after each *beat* seconds of silence.
@@ -47,7 +57,7 @@ class Reader:
         `TimeoutError` when *timeout* seconds brought no chunk, or *whole* seconds are over.
         """
         steps = follow(self._run_id, after, close_on_suspend=close_on_suspend)
-        patience = _Patience(self._run_id, self._ledger.url, timeout, whole, beat)
+        retry_for = _Deadlines(self._run_id, self._ledger.url, timeout, total_timeout, heartbeat)
         reply: Reply = None
         while True:
             try:
@@ -57,30 +67,30 @@ class Reader:
             reply = None
             if isinstance(step, Chunk):
                 yield step
-                patience.heard()
+                retry_for.heard()
                 continue
-            if patience.is_beat():
+            if retry_for.is_heartbeat():
                 yield None
-            block_ms = patience.block_ms()
+            block_ms = retry_for.block_ms()
             try:
                 reply = self._answer(step, block_ms)
-                patience.connected()
+                retry_for.connected()
             except TRANSIENT as error:
-                reply = Lost()
-                time.sleep(patience.lost(error))
+                reply = Disconnected()
+                time.sleep(retry_for.lost(error))
 
     async def achunks(
         self,
         after: Cursor,
         *,
         timeout: float | None = None,
-        whole: float | None = None,
-        beat: float | None = None,
+        total_timeout: float | None = None,
+        heartbeat: float | None = None,
         close_on_suspend: bool = True,
     ) -> AsyncGenerator[Chunk | None, None]:
         """`chunks` for the running event loop."""
         steps = follow(self._run_id, after, close_on_suspend=close_on_suspend)
-        patience = _Patience(self._run_id, self._ledger.url, timeout, whole, beat)
+        retry_for = _Deadlines(self._run_id, self._ledger.url, timeout, total_timeout, heartbeat)
         reply: Reply = None
         while True:
             try:
@@ -90,23 +100,23 @@ class Reader:
             reply = None
             if isinstance(step, Chunk):
                 yield step
-                patience.heard()
+                retry_for.heard()
                 continue
-            if patience.is_beat():
+            if retry_for.is_heartbeat():
                 yield None
-            block_ms = patience.block_ms()
+            block_ms = retry_for.block_ms()
             try:
                 reply = await self._aanswer(step, block_ms)
-                patience.connected()
+                retry_for.connected()
             except TRANSIENT as error:
-                reply = Lost()
-                await asyncio.sleep(patience.lost(error))
+                reply = Disconnected()
+                await asyncio.sleep(retry_for.lost(error))
 
     def _answer(self, request: Request, block_ms: int) -> Reply:
-        if isinstance(request, Ask):
-            return self._ledger.send(self._record, patience=0)
+        if isinstance(request, ReadRecord):
+            return self._ledger.send(self._record, retry_for=0)
         client = self._ledger.reading_client()
-        if isinstance(request, Look):
+        if isinstance(request, CheckEntry):
             return bool(client.xrange(self._keys.topic, request.position, request.position))
         entries = _entries(client.xread(**self._read_args(request, block_ms)))
         if names := _blobs_of(entries):
@@ -114,10 +124,10 @@ class Reader:
         return entries
 
     async def _aanswer(self, request: Request, block_ms: int) -> Reply:
-        if isinstance(request, Ask):
-            return await self._ledger.asend(self._record, patience=0)
+        if isinstance(request, ReadRecord):
+            return await self._ledger.asend(self._record, retry_for=0)
         client = await self._ledger.async_reading_client()
-        if isinstance(request, Look):
+        if isinstance(request, CheckEntry):
             return bool(await client.xrange(self._keys.topic, request.position, request.position))
         entries = _entries(await client.xread(**self._read_args(request, block_ms)))
         if names := _blobs_of(entries):
@@ -127,12 +137,12 @@ class Reader:
     def _read_args(self, request: Read, block_ms: int) -> dict[str, Any]:
         return {
             "streams": {self._keys.topic: request.position},
-            "count": BATCH,
+            "count": CHUNKS_PER_READ,
             "block": block_ms if request.block else None,
         }
 
 
-class _Patience:
+class _Deadlines:
     """How long a reader waits: for the next chunk, for the end, for a Redis that is gone."""
 
     def __init__(
@@ -140,15 +150,15 @@ class _Patience:
         run_id: str,
         url: str,
         timeout: float | None,
-        whole: float | None,
-        beat: float | None,
+        total_timeout: float | None,
+        heartbeat: float | None,
     ) -> None:
         self._run_id = run_id
         self._url = url
         self._timeout = math.inf if timeout is None else timeout
-        self._beat = math.inf if beat is None else beat
+        self._heartbeat = math.inf if heartbeat is None else heartbeat
         self._heard = self._signed = time.monotonic()
-        self._ends = math.inf if whole is None else self._heard + whole
+        self._ends = math.inf if total_timeout is None else self._heard + total_timeout
         self._lost_since: float | None = None
 
     def heard(self) -> None:
@@ -157,10 +167,10 @@ class _Patience:
     def connected(self) -> None:
         self._lost_since = None
 
-    def is_beat(self) -> bool:
+    def is_heartbeat(self) -> bool:
         """Whether it is time for a sign of life to whoever reads from us."""
         now = time.monotonic()
-        if now < self._signed + self._beat:
+        if now < self._signed + self._heartbeat:
             return False
         self._signed = now
         return True
@@ -174,32 +184,32 @@ class _Patience:
                 f"No chunk of run {self._run_id!r} in {now - self._heard:.1f} s. The run goes on; "
                 "observe it again from the last cursor."
             )
-        wait = min(up, self._signed + self._beat) - now
+        wait = min(up, self._signed + self._heartbeat) - now
         return int(max(1, min(BLOCK_MS, wait * 1000)))
 
     def lost(self, error: BaseException) -> float:
         """Note a lost connection; the seconds to wait before the next try."""
         now = time.monotonic()
         self._lost_since = self._lost_since or now
-        if now - self._lost_since > PATIENCE:
+        if now - self._lost_since > _RETRY_FOR:
             raise LedgerUnavailable(
-                f"Redis at {safe_url(self._url)} was unreachable for {PATIENCE:.0f} s "
+                f"Redis at {safe_url(self._url)} was unreachable for {_RETRY_FOR:.0f} s "
                 f"({type(error).__name__}). The run goes on; observe it again later."
             ) from None
         return random.uniform(0.1, 0.4)
 
 
-def _entries(reply: Any) -> list[Entry]:
+def _entries(reply: Any) -> list[StoredChunk]:
     if not reply:
         return []
     [(_, entries)] = reply.items() if isinstance(reply, dict) else reply
     return [(entry_id.decode(), fields[b"d"]) for entry_id, fields in entries]
 
 
-def _blobs_of(entries: Sequence[Entry]) -> list[str]:
+def _blobs_of(entries: Sequence[StoredChunk]) -> list[str]:
     return [stored[1:].decode() for _, stored in entries if stored[:1] == b"@"]
 
 
-def _with_blobs(entries: list[Entry], payloads: Sequence[Any]) -> list[Entry]:
+def _with_blobs(entries: list[StoredChunk], payloads: Sequence[Any]) -> list[StoredChunk]:
     found = iter(payloads)
     return [(cursor, next(found) if stored[:1] == b"@" else stored) for cursor, stored in entries]

@@ -27,12 +27,12 @@ from evented_agent.chunks import (
     Error,
     Finish,
     StepFinish,
-    TextPart,
+    TextUpdate,
     ToolCallApproval,
     ToolCallSuspended,
     Transcript,
 )
-from evented_agent.client.decisions import approval, denial
+from evented_agent.client.decisions import approval_data, denial_data
 from evented_agent.client.follow import Cursor
 from evented_agent.client.reader import Reader
 from evented_agent.errors import RunAborted, RunFailed
@@ -145,7 +145,7 @@ class RunStream(_Stream):
         """The calls that wait for a person now, read anew each time."""
         return self._runs.get(self.run_id).pending
 
-    def text_parts(self) -> Iterator[TextPart]:
+    def text_parts(self) -> Iterator[TextUpdate]:
         """Yield each change of the run's text as ``(delta, snapshot, reset)``.
 
         Starts from the run's beginning whatever the cursor is, since a snapshot needs it.
@@ -162,7 +162,7 @@ class RunStream(_Stream):
         Serve them as ``text/event-stream`` with ``cache-control: no-cache`` and
         ``x-accel-buffering: no``.
         """
-        for chunk in self._read(beat=heartbeat):
+        for chunk in self._read(heartbeat=heartbeat):
             yield HEARTBEAT if chunk is None else chunk.sse()
 
     def listen(self, **callbacks: Callback) -> RunResult:
@@ -191,10 +191,12 @@ class RunStream(_Stream):
             if left is not None and left <= 0:
                 raise _timed_out(info, timeout)
             try:
-                _exhaust(self._runs.reader(self.run_id).chunks(info.cursor or 0, whole=left))
+                _exhaust(
+                    self._runs.reader(self.run_id).chunks(info.cursor or 0, total_timeout=left)
+                )
             except TimeoutError:
                 continue
-        return _judged(self._runs.result(self.run_id))
+        return _raise_if_failed(self._runs.result(self.run_id))
 
     def resume(self, data: Any, **which: Any) -> None:
         """Answer a suspended call, as `Runs.resume` does; iterate again for what follows."""
@@ -202,11 +204,11 @@ class RunStream(_Stream):
 
     def approve(self, *, args: Mapping[str, Any] | None = None, **which: Any) -> None:
         """Approve a call, perhaps with other arguments; iterate again for what follows."""
-        self.resume(approval(args), **which)
+        self.resume(approval_data(args), **which)
 
     def decline(self, *, reason: str | None = None, **which: Any) -> None:
         """Decline a call; iterate again for what follows."""
-        self.resume(denial(reason), **which)
+        self.resume(denial_data(reason), **which)
 
     def abort(self, reason: str | None = None) -> bool:
         """Ask that the run ends; durable on return. False if it had ended before."""
@@ -218,11 +220,14 @@ class RunStream(_Stream):
         if reading is not None:
             reading.close()
 
-    def _read(self, beat: float | None = None) -> Iterator[Chunk | None]:
+    def _read(self, heartbeat: float | None = None) -> Iterator[Chunk | None]:
         self.cleanup()
         reader = self._runs.reader(self.run_id)
         self._reading = reader.chunks(
-            self.cursor, timeout=self._timeout, beat=beat, close_on_suspend=self._close_on_suspend
+            self.cursor,
+            timeout=self._timeout,
+            heartbeat=heartbeat,
+            close_on_suspend=self._close_on_suspend,
         )
         for chunk in self._reading:
             yield None if chunk is None else self._took(chunk)
@@ -257,7 +262,7 @@ class AsyncRunStream(_Stream):
         """The calls that wait for a person now."""
         return (await self._runs.aget(self.run_id)).pending
 
-    async def text_parts(self) -> AsyncIterator[TextPart]:
+    async def text_parts(self) -> AsyncIterator[TextUpdate]:
         """Yield each change of the run's text, from its beginning."""
         self.cursor = 0
         transcript = Transcript()
@@ -267,7 +272,7 @@ class AsyncRunStream(_Stream):
 
     async def sse(self, heartbeat: float | None = 15) -> AsyncIterator[str]:
         """Yield Server-Sent Events, and a comment after *heartbeat* seconds of silence."""
-        async for chunk in self._read(beat=heartbeat):
+        async for chunk in self._read(heartbeat=heartbeat):
             yield HEARTBEAT if chunk is None else chunk.sse()
 
     async def listen(self, **callbacks: Callback) -> RunResult:
@@ -288,12 +293,14 @@ class AsyncRunStream(_Stream):
             if left is not None and left <= 0:
                 raise _timed_out(info, timeout)
             try:
-                chunks = self._runs.reader(self.run_id).achunks(info.cursor or 0, whole=left)
+                chunks = self._runs.reader(self.run_id).achunks(
+                    info.cursor or 0, total_timeout=left
+                )
                 async for _ in chunks:
                     pass
             except TimeoutError:
                 continue
-        return _judged(await self._runs.aresult(self.run_id))
+        return _raise_if_failed(await self._runs.aresult(self.run_id))
 
     async def resume(self, data: Any, **which: Any) -> None:
         """Answer a suspended call, as `Runs.resume` does; iterate again for what follows."""
@@ -301,11 +308,11 @@ class AsyncRunStream(_Stream):
 
     async def approve(self, *, args: Mapping[str, Any] | None = None, **which: Any) -> None:
         """Approve a call, perhaps with other arguments; iterate again for what follows."""
-        await self.resume(approval(args), **which)
+        await self.resume(approval_data(args), **which)
 
     async def decline(self, *, reason: str | None = None, **which: Any) -> None:
         """Decline a call; iterate again for what follows."""
-        await self.resume(denial(reason), **which)
+        await self.resume(denial_data(reason), **which)
 
     async def abort(self, reason: str | None = None) -> bool:
         """Ask that the run ends; durable on return. False if it had ended before."""
@@ -317,11 +324,14 @@ class AsyncRunStream(_Stream):
         if reading is not None:
             await reading.aclose()
 
-    async def _read(self, beat: float | None = None) -> AsyncIterator[Chunk | None]:
+    async def _read(self, heartbeat: float | None = None) -> AsyncIterator[Chunk | None]:
         await self.cleanup()
         reader = self._runs.reader(self.run_id)
         self._reading = reader.achunks(
-            self.cursor, timeout=self._timeout, beat=beat, close_on_suspend=self._close_on_suspend
+            self.cursor,
+            timeout=self._timeout,
+            heartbeat=heartbeat,
+            close_on_suspend=self._close_on_suspend,
         )
         async for chunk in self._reading:
             yield None if chunk is None else self._took(chunk)
@@ -395,7 +405,7 @@ def _exhaust(chunks: Iterator[Any]) -> None:
         pass
 
 
-def _judged(result: RunResult) -> RunResult:
+def _raise_if_failed(result: RunResult) -> RunResult:
     said = f" {result.error.name}: {result.error.message}" if result.error else ""
     if result.status == "failed":
         raise RunFailed(result.run_id, f"Run {result.run_id!r} failed.{said}", result)

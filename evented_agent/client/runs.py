@@ -8,7 +8,7 @@ import weakref
 from typing import Any, ClassVar
 
 from evented_agent.client.commands import Deciding
-from evented_agent.client.deployment import Bell as Bell
+from evented_agent.client.deployment import Notifier as Notifier
 from evented_agent.client.follow import Cursor, check_readable
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
 from evented_agent.errors import ConfigurationError

@@ -16,10 +16,10 @@ from evented_agent.agents.run_options import RunOptions, StreamOptions
 from evented_agent.chunks.codec import encode
 from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound, ThreadBusy, TooLarge
 from evented_agent.ledger import runs, threads
-from evented_agent.ledger.indexes import indexes
+from evented_agent.ledger.indexes import indexes_of
 from evented_agent.ledger.keys import Keys, is_run_id, thread_name
 from evented_agent.ledger.records import FORMAT, Due, NewTask, Record, is_done
-from evented_agent.ledger.script import Call
+from evented_agent.ledger.script import Command
 from evented_agent.ledger.settings import Settings, milliseconds
 from evented_agent.models.messages import Input, dump_messages, parse_messages
 
@@ -33,11 +33,11 @@ _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=F
 
 
 @dataclass(frozen=True, slots=True)
-class Creation:
+class NewRun:
     """What starts a run: the script, the first message, and a place in its thread."""
 
     run_id: str
-    call: Call[bool]
+    call: Command[bool]
     due: Due
     thread: str | None = None
     thread_id: str = ""
@@ -46,7 +46,7 @@ class Creation:
 
 def prepare(
     agent: Agent, keys: Keys, settings: Settings, given: Input, chosen: StreamOptions
-) -> Creation:
+) -> NewRun:
     """Check what `stream` was given, and say what starts the run.
 
     Raises `DeclarationError` and `TooLarge`.
@@ -72,7 +72,7 @@ def prepare(
         run_id,
         digest=_digest(agent.id, messages, stored_options, thread, resource, queue),
         fields=fields,
-        indexes=indexes(agent.id, thread, resource),
+        indexes=indexes_of(agent.id, thread, resource),
         first=NewTask("1:model", "model", 1),
         chunks=[
             encode("start", None, {"id": agent.id}),
@@ -81,9 +81,9 @@ def prepare(
     )
     due = Due(run_id, "1:model", 1, "model", None, queue, agent.id)
     if thread is None or options.when_busy == "parallel":
-        return Creation(run_id, call, due)
+        return NewRun(run_id, call, due)
     name = thread_name(thread, resource)
-    return Creation(run_id, call, due, name, thread, options.when_busy == "reject")
+    return NewRun(run_id, call, due, name, thread, options.when_busy == "reject")
 
 
 def _plain(agent: Agent, chosen: StreamOptions) -> dict[str, Any]:
@@ -171,7 +171,9 @@ def _record_fields(
     }
 
 
-def take_place(keys: Keys, settings: Settings, new: Creation) -> Generator[Call[Any], Any, None]:
+def queue_in_thread(
+    keys: Keys, settings: Settings, new: NewRun
+) -> Generator[Command[Any], Any, None]:
     """Queue in the thread, in the order of the calls; raises `ThreadBusy` for who will not wait.
 
     Without I/O: yields calls, and is sent what they return.
@@ -191,7 +193,7 @@ def take_place(keys: Keys, settings: Settings, new: Creation) -> Generator[Call[
         holder = yield enter
 
 
-def sent(steps: Generator[Call[Any], Any, None], found: Any) -> Call[Any] | None:
+def sent(steps: Generator[Command[Any], Any, None], found: Any) -> Command[Any] | None:
     """Go on with what a call returned; the next call, if there is one."""
     if isinstance(found, BaseException) and not isinstance(found, RunNotFound | RunDeleted):
         raise found

@@ -31,7 +31,7 @@ from evented_agent.ledger.workers import LiveWorker
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 #: Attempts at the same time, and threads for `def` tools.
 SLOTS = 100
@@ -117,18 +117,18 @@ class LocalEngine:
             runs.keys,
             runs.redis_url,
             settings=runs.settings,
-            ring=self.ring,
+            notify=self.notify,
             myself=self._live_worker,
         )
 
     def start(self) -> None:
         self._runs.check()
         self._loop_thread.start()
-        self._runs.bell = self
+        self._runs.notifier = self
         self._watchdog.start()
         atexit.register(self.stop)
 
-    def ring(self, dues: Sequence[Due]) -> bool:
+    def notify(self, dues: Sequence[Due]) -> bool:
         """Start tasks on the engine's loop."""
         if self._is_stopping:
             return False
@@ -175,7 +175,7 @@ class LocalEngine:
     def _hand_back(self, run_id: str) -> None:
         call = release(self._runs.keys, run_id, worker=self._worker.id, reason="shutdown")
         try:
-            self._runs.ledger.send(call, patience=1)
+            self._runs.ledger.send(call, retry_for=1)
         except EventedAgentError as error:
             logger.warning("Run %s is left to its lease: %s", run_id, error)
 
@@ -192,7 +192,7 @@ class LocalEngine:
             for following in outcome.sends:
                 self._start(following)
 
-    def _in_thread(self, function: Callable[[], T]) -> Awaitable[T]:
+    def _in_thread(self, function: Callable[[], _T]) -> Awaitable[_T]:
         return self._loop.run_in_executor(self._threads, function)
 
     def _live_worker(self) -> LiveWorker:

@@ -11,22 +11,22 @@ from evented_agent.agents.callbacks import is_async
 from evented_agent.agents.output_types import OutputType
 from evented_agent.agents.run_options import RunOptions
 from evented_agent.chunks import Usage
-from evented_agent.execution.chunk_writer import PATIENCE, Output
+from evented_agent.execution.chunk_writer import RETRY_FOR, ChunkWriter
 from evented_agent.execution.lease import Lease, boottime
 from evented_agent.ledger.attempts import Worker, heartbeat
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.records import Claim, Due, Fenced, Finish, Grew, Task, Work
+from evented_agent.ledger.records import Claim, Due, Fenced, JournalChanged, RunEnd, Task, Work
 from evented_agent.ledger.settings import Settings
 from evented_agent.state.fold import State
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class InThread(Protocol):
     """Runs a plain function in the thread that took the task, and awaits it."""
 
-    def __call__(self, function: Callable[[], T], /) -> Awaitable[T]: ...
+    def __call__(self, function: Callable[[], _T], /) -> Awaitable[_T]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Requeue:
     """The attempt failed and the task is to run again after *delay* seconds."""
 
     delay: float
@@ -64,7 +64,7 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class Suspended:
     """The tool asked for a person: the chunk that asks, and what `Suspended.asked` holds."""
 
     chunks: Sequence[str]
@@ -99,10 +99,10 @@ class Attempt:
             since=since,
             on_stop=current.cancel,
         )
-        self.output = self._new_output()
+        self.writer = self._new_writer()
 
-    def _new_output(self) -> Output:
-        return Output(
+    def _new_writer(self) -> ChunkWriter:
+        return ChunkWriter(
             self.process.keys,
             self.process.ledger,
             self.lease,
@@ -110,11 +110,11 @@ class Attempt:
             on_abort=lambda: self.lease.stop("aborted"),
         )
 
-    def decide_again(self, grew: Grew) -> None:
+    def decide_again(self, grew: JournalChanged) -> None:
         """Somebody else's result came before the commit: go on from the journal with it."""
         self.claim = replace(self.claim, entries=grew.entries, journal_length=grew.journal_length)
         self.lease.unseal()
-        self.output = self._new_output()
+        self.writer = self._new_writer()
 
     @cached_property
     def options(self) -> RunOptions:
@@ -132,11 +132,11 @@ class Attempt:
         found = [self.agent.policies.get(name) for name in chosen]
         return [policy for policy in found if policy is not None]
 
-    async def ask(self, function: Callable[..., Any], given: Any) -> Any:
+    async def call_user(self, function: Callable[..., Any], argument: Any) -> Any:
         """Call a user's function: an `async` one here, a plain one in the task's thread."""
         if is_async(function):
-            return await function(given)
-        return await self.in_thread(lambda: function(given))
+            return await function(argument)
+        return await self.in_thread(lambda: function(argument))
 
     @property
     def is_stopping(self) -> bool:
@@ -145,7 +145,7 @@ class Attempt:
     def close(self) -> None:
         """The work is done: from here on an abort comes too late, and chunks go with the commit."""
         self.lease.seal()
-        self.output.hold()
+        self.writer.freeze()
 
     async def check_lease(self) -> None:
         """Make sure that the task is still ours, right before a call that costs or acts.
@@ -162,7 +162,7 @@ class Attempt:
             token=self.task.token,
             lease_ms=self.process.settings.lease_ms,
         )
-        await self.process.ledger.asend(call, patience=PATIENCE)
+        await self.process.ledger.asend(call, retry_for=RETRY_FOR)
         self.lease.renewed(since)
         if not self.lease.is_valid:
             raise Fenced("late")
@@ -192,8 +192,8 @@ async def failed_run(attempt: Attempt, state: State, error: BaseException) -> Do
     """End the run with *error*; its partial text stays."""
     attempt.close()
     info = {"name": type(error).__name__, "message": str(error)}
-    attempt.output.close_all()
-    attempt.output.put("error", {"error": info})
+    attempt.writer.close_all()
+    attempt.writer.put("error", {"error": info})
     ending = Ending(
         run_id=attempt.task.run_id,
         agent=attempt.agent.id,
@@ -204,5 +204,5 @@ async def failed_run(attempt: Attempt, state: State, error: BaseException) -> Do
         error=info,
     )
     await attempt.in_thread(lambda: attempt.process.on_ending(ending))
-    finish = Finish("failed", "error", info)
-    return Done(Work(chunks=await attempt.output.rest(), finish=finish), failure=error)
+    finish = RunEnd("failed", "error", info)
+    return Done(Work(chunks=await attempt.writer.drain(), finish=finish), failure=error)

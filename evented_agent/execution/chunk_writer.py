@@ -24,9 +24,9 @@ BUFFER_BYTES = 1024 * 1024
 #: Payloads over this many bytes are stored once, beside the topic.
 BLOB_BYTES = 256 * 1024
 #: Most chunks of one append, so that no script holds Redis for long.
-BATCH = 512
+CHUNKS_PER_APPEND = 512
 #: Seconds an attempt tries to reach Redis; reconcile has taken its task long before.
-PATIENCE = 30.0
+RETRY_FOR = 30.0
 
 
 class Closing(NamedTuple):
@@ -37,7 +37,7 @@ class Closing(NamedTuple):
     payload: dict[str, Any]
 
 
-class Output:
+class ChunkWriter:
     """Numbers and appends the chunks of one attempt.  Use it on the event loop only."""
 
     def __init__(
@@ -97,7 +97,7 @@ class Output:
         if opens is not None or closes is not None:
             self._marks.append((self._put, list(self._open.values())))
         if self._flight is None and not self._is_stopping:
-            self._flight = asyncio.create_task(self._fly())
+            self._flight = asyncio.create_task(self._flush_loop())
 
     def close_all(self) -> None:
         """Close what is open, in order."""
@@ -114,20 +114,20 @@ class Output:
     def is_full(self) -> bool:
         return self._bytes > BUFFER_BYTES
 
-    async def room(self) -> None:
+    async def wait_for_space(self) -> None:
         """Wait until the buffer has room again; the speaker is held back meanwhile."""
         while self.is_full and self._flight is not None:
             await asyncio.wait([self._flight])
         if self._failure is not None:
             raise self._failure
 
-    def hold(self) -> None:
+    def freeze(self) -> None:
         """Keep what comes from now on for the commit: it must not be read before that happened."""
         self._is_stopping = True
 
-    async def rest(self) -> list[str]:
+    async def drain(self) -> list[str]:
         """Wait for the append in flight; the chunks that have not left, for the commit to carry."""
-        self.hold()
+        self.freeze()
         if self._flight is not None:
             await asyncio.wait([self._flight])
         if self._failure is not None:
@@ -141,10 +141,10 @@ class Output:
             return text
         name = hashlib.sha256(text.encode()).hexdigest()[:24]
         call = store_blob(self._keys, self._lease.task, name=name, payload=text)
-        await self._ledger.asend(call, patience=PATIENCE)
+        await self._ledger.asend(call, retry_for=RETRY_FOR)
         return f"@{name}"
 
-    async def _fly(self) -> None:
+    async def _flush_loop(self) -> None:
         try:
             while self._buffer and not self._is_stopping:
                 await self._append(*self._take())
@@ -156,8 +156,8 @@ class Output:
             self._flight = None
 
     def _take(self) -> tuple[list[str], list[str] | None]:
-        batch = self._buffer[:BATCH]
-        del self._buffer[:BATCH]
+        batch = self._buffer[:CHUNKS_PER_APPEND]
+        del self._buffer[:CHUNKS_PER_APPEND]
         self._bytes -= sum(map(len, batch))
         self._taken += len(batch)
         closing = None
@@ -177,7 +177,7 @@ class Output:
             chunks=stored,
             closing=closing,
         )
-        is_aborted = await self._ledger.asend(call, patience=PATIENCE)
+        is_aborted = await self._ledger.asend(call, retry_for=RETRY_FOR)
         self._sent += len(batch)
         if is_aborted:
             self._on_abort()

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 from evented_agent.errors import EventedAgentError, LedgerUnavailable
 from evented_agent.execution.attempt import (
-    Again,
     Attempt,
     Done,
     InThread,
-    Pause,
     Process,
+    Requeue,
+    Suspended,
     backoff,
     failed_run,
 )
-from evented_agent.execution.chunk_writer import PATIENCE
+from evented_agent.execution.chunk_writer import RETRY_FOR
 from evented_agent.execution.lease import Heartbeats, boottime
 from evented_agent.execution.tasks.after import run_after, run_hook
 from evented_agent.execution.tasks.end import run_end
@@ -31,7 +31,7 @@ from evented_agent.ledger.records import (
     Committed,
     Due,
     Fenced,
-    Grew,
+    JournalChanged,
     Refused,
     Task,
     Work,
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 MOST_TRIES = 8
 
 
-_WORK: dict[str, Callable[[Attempt], Awaitable[Done | Again | Pause]]] = {
+_WORK: dict[str, Callable[[Attempt], Awaitable[Done | Requeue | Suspended]]] = {
     "model": run_model,
     "tool": run_tool,
     "end": run_end,
@@ -115,7 +115,7 @@ class Executor:
             newest=FORMAT,
             agents=sorted(self._process.agents),
         )
-        return await self._process.ledger.asend(call, patience=PATIENCE)
+        return await self._process.ledger.asend(call, retry_for=RETRY_FOR)
 
     async def _attempt(self, held: _Held, in_thread: InThread, outcome: Outcome) -> _Held | None:
         """Work on one claim; returns the end task's claim where the commit made it."""
@@ -150,55 +150,57 @@ class Executor:
         outcome.sends.extend([*committed.sends, *attempt.sends])
         if _is_last(attempt.task, result):
             outcome.sends.extend(await leave_thread(self._process, attempt.claim))
-        if isinstance(result, Again):
+        if isinstance(result, Requeue):
             outcome.retried = result.reason
         elif isinstance(result, Done) and result.failure is not None:
             outcome.failure = result.failure
         return None if committed.end is None else _Held(committed.end, since)
 
-    async def _work(self, attempt: Attempt) -> Done | Again | Pause:
+    async def _work(self, attempt: Attempt) -> Done | Requeue | Suspended:
         try:
             return await _WORK[attempt.task.kind](attempt)
         except (Fenced, LedgerUnavailable):
             raise
         except (Exception, SystemExit, KeyboardInterrupt) as error:
             if attempt.task.kind in ("after", "hook"):
-                return _told_badly(attempt, error)
+                return _retry_or_skip(attempt, error)
             if not isinstance(error, EventedAgentError):
                 logger.exception("%s failed", _name(attempt.task))
             return await failed_run(attempt, State(), error)
 
-    async def _record(self, attempt: Attempt, result: Done | Again | Pause) -> Committed | Grew:
+    async def _record(
+        self, attempt: Attempt, result: Done | Requeue | Suspended
+    ) -> Committed | JournalChanged:
         process = self._process
         attempt.lease.seal()
-        if isinstance(result, Again):
-            call = attempts.retry(
+        if isinstance(result, Requeue):
+            call = attempts.requeue(
                 process.keys,
                 attempt.task,
                 delay_ms=int(result.delay * 1000),
                 reason=result.reason[:500],
                 change=result.change,
             )
-            return await process.ledger.asend(call, patience=PATIENCE)
-        if isinstance(result, Pause):
+            return await process.ledger.asend(call, retry_for=RETRY_FOR)
+        if isinstance(result, Suspended):
             pause = attempts.suspend(
                 process.keys,
                 attempt.task,
-                sent=attempt.output.sent,
+                sent=attempt.writer.sent,
                 chunks=result.chunks,
                 ask=result.ask,
                 asked=result.asked,
             )
-            return await process.ledger.asend(pause, patience=PATIENCE)
+            return await process.ledger.asend(pause, retry_for=RETRY_FOR)
         commit = attempts.commit(
             process.keys,
             attempt.task,
-            sent=attempt.output.sent,
+            sent=attempt.writer.sent,
             work=result.work,
             worker=process.worker,
             end_token=secrets.token_hex(8),
         )
-        return await process.ledger.asend(commit, patience=PATIENCE)
+        return await process.ledger.asend(commit, retry_for=RETRY_FOR)
 
     async def _stopped(self, attempt: Attempt) -> bool:
         """Whether a cancellation was our own; one from outside hands the task back."""
@@ -220,17 +222,17 @@ class Executor:
         return stopped is not None
 
 
-def _told_badly(attempt: Attempt, error: BaseException) -> Done | Again:
+def _retry_or_skip(attempt: Attempt, error: BaseException) -> Done | Requeue:
     """What tells others of a run cannot fail it: try again, and at last go on without."""
     tries = attempt.task.tries + 1
     if tries < MOST_TRIES:
-        return Again(backoff(tries, first=1, most=60), repr(error), {"tries": tries})
+        return Requeue(backoff(tries, first=1, most=60), repr(error), {"tries": tries})
     logger.error("%s failed %d times and is given up", _name(attempt.task), tries, exc_info=error)
     attempt.close()
     return Done(Work())
 
 
-def _is_last(task: Task, result: Done | Again | Pause) -> bool:
+def _is_last(task: Task, result: Done | Requeue | Suspended) -> bool:
     """Whether nothing of a run follows this; a failed or aborted one has its after task yet."""
     if not isinstance(result, Done):
         return False

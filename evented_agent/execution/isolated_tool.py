@@ -36,7 +36,7 @@ EXIT_GRACE = 2.0
 #: Milliseconds between two looks at who the guard's parent is; a pipe's end is seen at once.
 PARENT_CHECK_MS = 1000
 #: Most characters of a tool's error text, and of the end of its traceback, that are passed on.
-MOST_TEXT, MOST_TRACE = 64_000, 4_000
+_MOST_TEXT, MOST_TRACE = 64_000, 4_000
 
 # -c and not -m: the package imports this module, so -m would load it a second time.
 _BOOT = """
@@ -44,8 +44,8 @@ import json, os, sys
 down = os.fdopen(int(sys.argv[1]), "rb")
 request = json.loads(down.readline())
 sys.path[:] = request["path"]
-from evented_agent.execution.isolated_tool import serve
-serve(request, down, int(sys.argv[2]))
+from evented_agent.execution.isolated_tool import serve_isolated
+serve_isolated(request, down, int(sys.argv[2]))
 """
 
 
@@ -235,7 +235,7 @@ async def _line(answers: asyncio.StreamReader) -> bytes:
             pieces.append(await answers.readexactly(over.consumed))
 
 
-def serve(request: Mapping[str, Any], down: BinaryIO, up: int) -> None:
+def serve_isolated(request: Mapping[str, Any], down: BinaryIO, up: int) -> None:
     """Answer one request: what the child process does."""
     os.set_inheritable(down.fileno(), False)
     os.set_inheritable(up, False)
@@ -310,7 +310,7 @@ def _suspension(suspend: Suspend) -> dict[str, Any]:
 
 def _error(error: Exception) -> dict[str, Any]:
     trace = "".join(traceback.format_exception(error))[-MOST_TRACE:]
-    told = {"name": type(error).__name__, "message": str(error)[:MOST_TEXT]}
+    told = {"name": type(error).__name__, "message": str(error)[:_MOST_TEXT]}
     return {"error": {**told, "trace": f"In the tool's process:\n{trace}"}}
 
 

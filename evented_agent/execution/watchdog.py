@@ -21,7 +21,7 @@ from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Due
 from evented_agent.ledger.settings import Settings, milliseconds
 from evented_agent.ledger.watch import Reconciled, Since, Tick, pause_ms, reconcile, tick
-from evented_agent.ledger.workers import LiveWorker, announce, leave, workers
+from evented_agent.ledger.workers import LiveWorker, announce, announce_leaving, live_workers
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ TICK = 0.5
 #: How long the lock outlives its holder (ms), well under a lease.
 LOCK_MS = 1_500
 #: Runs per look, of those with an alarm and of those with an unheard message.
-MOST_RUNS = 200
+_MOST_RUNS = 200
 #: Seconds between two announcements of a worker, and between two counts of the fleet.
 ANNOUNCE = 3.0
 COUNT = 1.0
@@ -38,7 +38,7 @@ COUNT = 1.0
 TRIM = 60.0
 
 #: Sends messages; False if they could not be sent, which loses nothing.
-Ring = Callable[[Sequence[Due]], bool]
+Notify = Callable[[Sequence[Due]], bool]
 
 
 class Watchdog:
@@ -50,14 +50,14 @@ class Watchdog:
         url: str,
         *,
         settings: Settings,
-        ring: Ring,
+        notify: Notify,
         myself: Callable[[], LiveWorker],
     ) -> None:
         self._keys = keys
         self._ledger = Ledger(url)
         self._lease_ms = settings.lease_ms
         self._record_ms = milliseconds(settings.record_ttl)
-        self._ring = ring
+        self._notify = notify
         self._myself = myself
         self._id = secrets.token_hex(6)
         self._last_look: dict[int, tuple[int, float]] = {}
@@ -67,7 +67,7 @@ class Watchdog:
         self._next_trim = time.monotonic() + TRIM
         self._fleet = 1
         self._free_slots = 1
-        self._bell_works = True
+        self._notifier_works = True
         self._saw_pause = False
         self._is_leaving = threading.Event()
         self._is_stopped = threading.Event()
@@ -82,7 +82,7 @@ class Watchdog:
         """Announce that the worker takes no more tasks; alarms are still watched."""
         self._is_leaving.set()
         try:
-            self._ledger.send(leave(self._keys, self._myself().id), patience=0)
+            self._ledger.send(announce_leaving(self._keys, self._myself().id), retry_for=0)
         except LedgerUnavailable:
             logger.info("The worker left unannounced; it is forgotten in 10 s")
 
@@ -110,7 +110,7 @@ class Watchdog:
         now = time.monotonic()
         if now < self._next_announcement or self._is_leaving.is_set():
             return
-        self._fleet = self._ledger.send(announce(self._keys, self._myself()), patience=0)
+        self._fleet = self._ledger.send(announce(self._keys, self._myself()), retry_for=0)
         self._next_announcement = now + ANNOUNCE
 
     def _look(self, shard: int) -> None:
@@ -122,10 +122,10 @@ class Watchdog:
             return
         self._trim(shard, look.now)
         self._reconcile(look, look.due, budget=0)
-        if look.unheard:
+        if look.unconfirmed:
             self._count()
-            budget = max(1, self._free_slots) if self._bell_works else 1
-            self._reconcile(look, look.unheard, budget=budget)
+            budget = max(1, self._free_slots) if self._notifier_works else 1
+            self._reconcile(look, look.unconfirmed, budget=budget)
 
     def _reconcile(self, look: Tick, run_ids: Sequence[str], *, budget: int) -> None:
         if not run_ids:
@@ -150,12 +150,12 @@ class Watchdog:
             watchdog=self._id,
             lock_ms=LOCK_MS,
             since=Since(last_now, int((started - last_at) * 1000), saw_pause),
-            most=MOST_RUNS,
+            most=_MOST_RUNS,
             lease_ms=self._lease_ms,
         )
         # Until there is an answer, Redis counts as silent.
         self._saw_pause = True
-        look: Tick = self._ledger.send(call, patience=0)
+        look: Tick = self._ledger.send(call, retry_for=0)
         took = boottime() - started
         self._saw_pause = took * 1000 > pause_ms(self._lease_ms)
         self._last_look[shard] = (look.now, started + took)
@@ -167,7 +167,7 @@ class Watchdog:
                 self._lease_ms / 1000 + 2,
             )
         # Redis was paused during the call: the next tick says so, before anybody is called dead.
-        return dataclasses.replace(look, due=(), unheard=()) if self._saw_pause else look
+        return dataclasses.replace(look, due=(), unconfirmed=()) if self._saw_pause else look
 
     def _count(self) -> None:
         """How many messages are worth sending again: none helps while every slot is busy."""
@@ -175,7 +175,7 @@ class Watchdog:
         if now < self._next_count:
             return
         self._next_count = now + COUNT
-        fleet = self._ledger.send(workers(self._keys), patience=0)
+        fleet = self._ledger.send(live_workers(self._keys), retry_for=0)
         self._free_slots = sum(worker.slots - worker.busy for worker in fleet)
 
     def _trim(self, shard: int, now: int) -> None:
@@ -212,4 +212,4 @@ class Watchdog:
                 "fails" if soon["on_expiry"] == "fail" else "is declined",
             )
         if found.sends:
-            self._bell_works = self._ring(found.sends)
+            self._notifier_works = self._notify(found.sends)

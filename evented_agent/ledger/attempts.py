@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.records import Claim, Committed, Due, Grew, Refused, Task, Work
+from evented_agent.ledger.records import Claim, Committed, Due, JournalChanged, Refused, Task, Work
 from evented_agent.ledger.replies import owned, sends_of, text_of
-from evented_agent.ledger.script import Call, script
+from evented_agent.ledger.script import Command, script
 
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -31,7 +31,7 @@ def claim(
     worker: Worker,
     newest: int,
     agents: Sequence[str],
-) -> Call[Claim | Refused]:
+) -> Command[Claim | Refused]:
     """Start an attempt of a queued task; asked again with the same *token*, the same answer."""
 
     def parse(reply: Any) -> Claim | Refused:
@@ -40,7 +40,9 @@ def claim(
         return _claim(run_id, task_key, reply[1:])
 
     args = (run_id, task_key, token, worker.id, worker.owner, worker.lease_ms, newest)
-    return Call(script("attempt/claim"), keys.of(run_id).all, (*args, _dumps(list(agents))), parse)
+    return Command(
+        script("attempt/claim"), keys.of(run_id).all, (*args, _dumps(list(agents))), parse
+    )
 
 
 def append(
@@ -52,12 +54,12 @@ def append(
     sent: int,
     chunks: Sequence[str],
     closing: Sequence[str] | None = None,
-) -> Call[bool]:
+) -> Command[bool]:
     """Add *chunks* after the *sent* ones of this attempt; True if the run is being aborted.
 
     *closing* are the chunks that would close what is open now (None: as before).  Raises `Fenced`.
     """
-    return Call(
+    return Command(
         script("attempt/append"),
         keys.of(run_id).own,
         (run_id, task_key, token, sent, "" if closing is None else _dumps(list(closing)), *chunks),
@@ -65,9 +67,11 @@ def append(
     )
 
 
-def heartbeat(keys: Keys, run_id: str, task_key: str, *, token: str, lease_ms: int) -> Call[bool]:
+def heartbeat(
+    keys: Keys, run_id: str, task_key: str, *, token: str, lease_ms: int
+) -> Command[bool]:
     """Renew a lease by *lease_ms*; True if the run is being aborted.  Raises `Fenced`."""
-    return Call(
+    return Command(
         script("attempt/heartbeat"),
         keys.of(run_id).own,
         (run_id, task_key, token, lease_ms),
@@ -95,7 +99,7 @@ def _more(work: Work) -> dict[str, Any]:
 
 def commit(
     keys: Keys, task: Task, *, sent: int, work: Work, worker: Worker, end_token: str
-) -> Call[Committed | Grew]:
+) -> Command[Committed | JournalChanged]:
     """Complete a task.  Durable on return; the messages in the reply are still to be sent.
 
     *end_token* claims the step's end task, if this was the step's last.  Raises `Fenced`.
@@ -113,17 +117,17 @@ def commit(
     }
     spec |= _more(work)
 
-    def parse(reply: Any) -> Committed | Grew:
+    def parse(reply: Any) -> Committed | JournalChanged:
         status = text_of(reply[0])
         if status == "grew":
-            return Grew(int(reply[1]), reply[2])
+            return JournalChanged(int(reply[1]), reply[2])
         if status == "aborted":
             return Committed(aborted=True)
         owned(reply)
         end = _claim(task.run_id, text_of(reply[2][0]), reply[2][1:]) if reply[2] else None
         return Committed(sends_of(task.run_id, reply[1]), end)
 
-    return Call(
+    return Command(
         script("attempt/commit"),
         keys.of(task.run_id).all,
         (task.run_id, task.key, task.token, sent, _dumps(spec), *work.chunks, *work.entries),
@@ -131,9 +135,9 @@ def commit(
     )
 
 
-def retry(
+def requeue(
     keys: Keys, task: Task, *, delay_ms: int, reason: str, change: Mapping[str, Any]
-) -> Call[Committed]:
+) -> Command[Committed]:
     """End a failed attempt and queue the task again after *delay_ms*; its output is withdrawn."""
 
     def parse(reply: Any) -> Committed:
@@ -141,8 +145,8 @@ def retry(
             return Committed(aborted=True)
         return Committed(sends_of(task.run_id, owned(reply)[1]))
 
-    return Call(
-        script("attempt/retry"),
+    return Command(
+        script("attempt/requeue"),
         keys.of(task.run_id).all,
         (task.run_id, task.key, task.token, delay_ms, reason, _dumps(dict(change))),
         parse,
@@ -151,9 +155,9 @@ def retry(
 
 def release(
     keys: Keys, run_id: str, *, worker: str = "", token: str = "", reason: str
-) -> Call[Sequence[Due]]:
+) -> Command[Sequence[Due]]:
     """Hand back what *worker* (or the attempt with *token*) still runs of this run."""
-    return Call(
+    return Command(
         script("attempt/release"),
         keys.of(run_id).all,
         (run_id, worker, token, reason),
@@ -161,9 +165,9 @@ def release(
     )
 
 
-def store_blob(keys: Keys, task: Task, *, name: str, payload: str) -> Call[None]:
+def store_blob(keys: Keys, task: Task, *, name: str, payload: str) -> Command[None]:
     """Store a large payload before the write that points to it.  Raises `Fenced`."""
-    return Call(
+    return Command(
         script("attempt/blob"),
         keys.of(task.run_id).own,
         (task.run_id, task.key, task.token, name, payload),
@@ -189,7 +193,7 @@ def _claim(run_id: str, task_key: str, reply: Any) -> Claim:
 
 def suspend(
     keys: Keys, task: Task, *, sent: int, chunks: Sequence[str], ask: str, asked: str
-) -> Call[Committed]:
+) -> Command[Committed]:
     """End an attempt that asks for a person, with the chunk *ask*; what it said stays.
 
     *asked* is what `Suspended.asked` holds.  Raises `Fenced`.
@@ -200,7 +204,7 @@ def suspend(
             return Committed(aborted=True)
         return Committed(sends_of(task.run_id, owned(reply)[1]))
 
-    return Call(
+    return Command(
         script("attempt/suspend"),
         keys.of(task.run_id).all,
         (task.run_id, task.key, task.token, sent, asked, ask, *chunks),

@@ -30,9 +30,9 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from evented_agent.errors import LedgerUnavailable
-from evented_agent.ledger.script import Call
+from evented_agent.ledger.script import Command
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 #: Seconds for one round trip; a server that is slower counts as unreachable.
 SOCKET_TIMEOUT = 5.0
@@ -166,30 +166,30 @@ class Ledger:
             self._forget_after_fork()
         return await self._async.get()
 
-    def send(self, call: Call[T], *, patience: float = 2.0) -> T:
+    def send(self, call: Command[_T], *, retry_for: float = 2.0) -> _T:
         """Send *call*; raises `LedgerUnavailable` when *patience* seconds brought no answer."""
-        patience_ends = time.monotonic() + patience
+        gives_up_at = time.monotonic() + retry_for
         for wait in _waits():
             client = self.client()
             try:
                 return call.parse(self._evaluate(client, call))
             except TRANSIENT as error:
-                if time.monotonic() + wait > patience_ends:
+                if time.monotonic() + wait > gives_up_at:
                     raise self._unavailable(error) from None
                 time.sleep(wait)
             except RedisError as error:
                 raise self._refused(error) from None
         raise AssertionError("waits are endless")
 
-    async def asend(self, call: Call[T], *, patience: float = 2.0) -> T:
+    async def asend(self, call: Command[_T], *, retry_for: float = 2.0) -> _T:
         """`send` for the running event loop."""
-        patience_ends = time.monotonic() + patience
+        gives_up_at = time.monotonic() + retry_for
         for wait in _waits():
             client = await self.async_client()
             try:
                 return call.parse(await self._aevaluate(client, call))
             except TRANSIENT as error:
-                if time.monotonic() + wait > patience_ends:
+                if time.monotonic() + wait > gives_up_at:
                     raise self._unavailable(error) from None
                 await asyncio.sleep(wait)
             except RedisError as error:
@@ -217,7 +217,7 @@ class Ledger:
             raise self._unavailable(error) from None
         return [bytes(payload) if payload else b"" for payload in found]
 
-    def send_all(self, calls: list[Call[Any]]) -> list[Any]:
+    def send_all(self, calls: list[Command[Any]]) -> list[Any]:
         """Send many calls in one round trip, once; an answer may be an exception."""
         client = self.client()
         try:
@@ -250,7 +250,7 @@ class Ledger:
         self._async_readers = _Clients(self.url, READ_TIMEOUT)
 
     @staticmethod
-    def _evaluate(client: "redis.Redis", call: Call[Any]) -> Any:
+    def _evaluate(client: "redis.Redis", call: Command[Any]) -> Any:
         args = (*call.keys, *call.args)
         try:
             return client.evalsha(call.script.sha, len(call.keys), *args)
@@ -258,7 +258,7 @@ class Ledger:
             return client.eval(call.script.source, len(call.keys), *args)
 
     @staticmethod
-    async def _aevaluate(client: "redis.asyncio.Redis", call: Call[Any]) -> Any:
+    async def _aevaluate(client: "redis.asyncio.Redis", call: Command[Any]) -> Any:
         args = (*call.keys, *call.args)
         try:
             return await client.evalsha(call.script.sha, len(call.keys), *args)
@@ -266,7 +266,7 @@ class Ledger:
             return await client.eval(call.script.source, len(call.keys), *args)
 
     @staticmethod
-    def _pipeline(client: "redis.Redis", calls: list[Call[Any]]) -> list[Any]:
+    def _pipeline(client: "redis.Redis", calls: list[Command[Any]]) -> list[Any]:
         def ask() -> list[Any]:
             with client.pipeline(transaction=False) as pipeline:
                 for call in calls:
@@ -295,7 +295,7 @@ class Ledger:
         )
 
 
-def _parse(call: Call[Any], reply: Any) -> Any:
+def _parse(call: Command[Any], reply: Any) -> Any:
     if isinstance(reply, RedisError):
         return reply
     try:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.script import Call, script
+from evented_agent.ledger.script import Command, script
 
 
-def indexes(agent: str, thread: str | None, resource: str | None) -> list[tuple[str, str]]:
+def indexes_of(agent: str, thread: str | None, resource: str | None) -> list[tuple[str, str]]:
     """The indexes that a run is found in, beside that of its status."""
     found = [("all", ""), ("agent", agent)]
     if thread:
@@ -17,7 +17,7 @@ def indexes(agent: str, thread: str | None, resource: str | None) -> list[tuple[
     return found
 
 
-def list_runs(
+def list_index(
     keys: Keys,
     shard: int,
     index: tuple[str, str],
@@ -26,7 +26,7 @@ def list_runs(
     offset: int,
     limit: int,
     until: int | None = None,
-) -> Call[Sequence[tuple[int, str]]]:
+) -> Command[Sequence[tuple[int, str]]]:
     """Return times and run ids of one index, newest first; all times in ms."""
 
     def parse(reply: Any) -> Sequence[tuple[int, str]]:
@@ -34,22 +34,22 @@ def list_runs(
         return [(int(float(score)), run_id.decode()) for run_id, score in pairs]
 
     newest = "+inf" if until is None else until
-    return Call(
+    return Command(
         script("indexes/list"), (keys.index(shard, *index),), (newest, since, offset, limit), parse
     )
 
 
-def forget(keys: Keys, shard: int, index: tuple[str, str], run_ids: Sequence[str]) -> Call[int]:
+def forget(keys: Keys, shard: int, index: tuple[str, str], run_ids: Sequence[str]) -> Command[int]:
     """Take expired runs out of an index."""
-    return Call(script("indexes/forget"), (keys.index(shard, *index),), tuple(run_ids), int)
+    return Command(script("indexes/forget"), (keys.index(shard, *index),), tuple(run_ids), int)
 
 
 def trim(
     keys: Keys, shard: int, status: str, *, agents: Sequence[str], ended_before: int
-) -> Call[int]:
+) -> Command[int]:
     """Take runs whose records have expired out of the indexes; how many were."""
     indexes = [("status", status), ("all", ""), *(("agent", agent) for agent in agents)]
-    return Call(
+    return Command(
         script("indexes/trim"),
         [keys.index(shard, *index) for index in indexes],
         (ended_before,),

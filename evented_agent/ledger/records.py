@@ -74,7 +74,7 @@ class NewTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Suspended:
+class SuspensionRecord:
     """Why a task waits for a person, since when and until when (ms).
 
     *number* is the seq of the chunk that asks; *asked* the JSON of ``payload`` and
@@ -112,7 +112,7 @@ class Task:
     args: str = "{}"
     approval: str | None = None
     given: Sequence[str] = ()
-    suspended: Suspended | None = None
+    suspended: SuspensionRecord | None = None
     waits_for: str | None = None
     waited: int = 0
     hook_tries: int = 0
@@ -156,12 +156,12 @@ class Task:
         )
 
 
-def _suspended(record: Mapping[str, Any]) -> Suspended | None:
+def _suspended(record: Mapping[str, Any]) -> SuspensionRecord | None:
     # A hook task tells about the suspension of another one.
     held = record.get("suspended" if record["state"] == "suspended" else "held")
     if held is None:
         return None
-    return Suspended(
+    return SuspensionRecord(
         number=int(held["n"]),
         kind=held["kind"],
         at=int(held["at"]),
@@ -193,7 +193,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
+class RunEnd:
     """How a commit ends its run."""
 
     status: Literal["finished", "failed"]
@@ -215,7 +215,7 @@ class Work:
     next: Sequence[NewTask] = ()
     usage: Mapping[str, int] = field(default_factory=dict)
     journal_length: int | None = None
-    finish: Finish | None = None
+    finish: RunEnd | None = None
     turn: int = 0
     idle_ms: int | None = None
     drops_deferred: bool = False
@@ -247,7 +247,7 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
-class Grew:
+class JournalChanged:
     """A decision was refused because the journal has grown; decide again from *entries*."""
 
     journal_length: int

@@ -9,12 +9,12 @@ from evented_agent.ledger.attempts import _dumps
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Decision, Due, NewTask, Record, Task
 from evented_agent.ledger.replies import check_exists, sends_of, text_of
-from evented_agent.ledger.script import Call, script
+from evented_agent.ledger.script import Command, script
 
 
 def resume(
-    keys: Keys, run_id: str, *, call: str, number: int, decision: Decision, rings: bool
-) -> Call[Sequence[Due]]:
+    keys: Keys, run_id: str, *, call: str, number: int, decision: Decision, notifies: bool
+) -> Command[Sequence[Due]]:
     """Write a person's decision about a suspended call; durable on return.
 
     *number* 0 means the suspension that is pending, or was last; *call* "" the one decided last.
@@ -33,14 +33,14 @@ def resume(
             raise NotSuspended(run_id, call, is_over=status == "over")
         return sends_of(run_id, reply[1])
 
-    what = (decision.digest, decision.follows, int(rings))
+    what = (decision.digest, decision.follows, int(notifies))
     texts = (decision.entry, decision.data, decision.chunk, decision.result)
-    return Call(
+    return Command(
         script("run/resume"), keys.of(run_id).all, (run_id, call, number, *what, *texts), parse
     )
 
 
-def revive(keys: Keys, run_id: str, *, rings: bool) -> Call[Sequence[Due]]:
+def retry_failed(keys: Keys, run_id: str, *, notifies: bool) -> Command[Sequence[Due]]:
     """Let a failed run go on at the tasks that were under way.  Durable on return.
 
     Raises `NotFailed`; `RunConflict` while people are still being told that it failed.
@@ -59,11 +59,11 @@ def revive(keys: Keys, run_id: str, *, rings: bool) -> Call[Sequence[Due]]:
             raise NotFailed(run_id, "failed, by a version that kept nothing to go on from")
         return sends_of(run_id, reply[1])
 
-    args = (run_id, int(rings), secrets.token_hex(8))
-    return Call(script("run/revive"), keys.of(run_id).all, args, parse)
+    args = (run_id, int(notifies), secrets.token_hex(8))
+    return Command(script("run/retry_failed"), keys.of(run_id).all, args, parse)
 
 
-def cancel(keys: Keys, run_id: str, *, call: str, reason: str) -> Call[bool]:
+def cancel(keys: Keys, run_id: str, *, call: str, reason: str) -> Command[bool]:
     """End a background call; durable on return.  False where it had ended, or there is none."""
 
     def parse(reply: Any) -> bool:
@@ -71,7 +71,7 @@ def cancel(keys: Keys, run_id: str, *, call: str, reason: str) -> Call[bool]:
         return bool(reply[0] == b"ok")
 
     args = (run_id, call, reason, secrets.token_hex(8))
-    return Call(script("run/cancel"), keys.of(run_id).all, args, parse)
+    return Command(script("run/cancel"), keys.of(run_id).all, args, parse)
 
 
 def create(
@@ -83,7 +83,7 @@ def create(
     indexes: Sequence[tuple[str, str]],
     first: NewTask,
     chunks: Sequence[str],
-) -> Call[bool]:
+) -> Command[bool]:
     """Create a run with its *first* task queued; False where the same call made it before.
 
     Raises `RunConflict` when the id is taken by another input, `RunDeleted` when it was deleted.
@@ -99,7 +99,7 @@ def create(
         check_exists(run_id, status)
         return status == "created"
 
-    return Call(
+    return Command(
         script("run/create"),
         (*keys.of(run_id).all, *index_keys),
         (run_id, digest, _dumps(first.json()), len(chunks), *chunks, *record),
@@ -107,14 +107,14 @@ def create(
     )
 
 
-def abort(keys: Keys, run_id: str, *, reason: str | None) -> Call[bool]:
+def abort(keys: Keys, run_id: str, *, reason: str | None) -> Command[bool]:
     """Ask that the run ends; durable on return.  False if it had ended before."""
 
     def parse(reply: Any) -> bool:
         check_exists(run_id, text_of(reply[0]))
         return bool(reply[0] == b"ok")
 
-    return Call(
+    return Command(
         script("run/abort"),
         keys.of(run_id).all,
         (run_id, reason or "", secrets.token_hex(8)),
@@ -124,11 +124,11 @@ def abort(keys: Keys, run_id: str, *, reason: str | None) -> Call[bool]:
 
 def delete(
     keys: Keys, run_id: str, *, indexes: Sequence[tuple[str, str]], tombstone_ms: int
-) -> Call[None]:
+) -> Command[None]:
     """Remove everything of a run but a tombstone.  Raises `RunNotFound`, `RunDeleted`."""
     shard = keys.shard(run_id)
     index_keys = [keys.index(shard, kind, value) for kind, value in indexes]
-    return Call(
+    return Command(
         script("run/delete"),
         (*keys.of(run_id).all, *index_keys),
         (run_id, tombstone_ms, secrets.token_hex(8)),
@@ -136,7 +136,7 @@ def delete(
     )
 
 
-def read(keys: Keys, run_id: str, *, journal: bool = False) -> Call[Record]:
+def read(keys: Keys, run_id: str, *, journal: bool = False) -> Command[Record]:
     """Read one run consistently.  Raises `RunNotFound`, `RunDeleted`."""
 
     def parse(reply: Any) -> Record:
@@ -154,4 +154,4 @@ def read(keys: Keys, run_id: str, *, journal: bool = False) -> Call[Record]:
             entries=reply[5],
         )
 
-    return Call(script("run/read"), keys.of(run_id).own, (run_id, int(journal)), parse)
+    return Command(script("run/read"), keys.of(run_id).own, (run_id, int(journal)), parse)

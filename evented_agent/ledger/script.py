@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Generic, TypeVar
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Script:
 
 
 #: Folders and scripts about one run: they get the shared part in front.
-_OF_A_RUN = ("attempt/", "run/", "watch/reconcile", "watch/nudge")
+_OF_A_RUN = ("attempt/", "run/", "watch/reconcile", "watch/wake")
 
 
 @cache
@@ -35,10 +35,10 @@ def script(path: str) -> Script:
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class Command(Generic[_T]):
     """A call of *script* whose reply *parse* turns into a T."""
 
     script: Script
     keys: Sequence[str]
     args: Sequence[str | bytes | int]
-    parse: Callable[[Any], T]
+    parse: Callable[[Any], _T]

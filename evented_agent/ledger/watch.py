@@ -9,7 +9,7 @@ import pydantic_core
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Due
 from evented_agent.ledger.replies import sends_of, text_of
-from evented_agent.ledger.script import Call, script
+from evented_agent.ledger.script import Command, script
 
 #: A look at the alarms is acted on within so many ms, or not at all.
 LOOK_MS = 1_000
@@ -26,7 +26,7 @@ class Reconciled:
 
 def reconcile(
     keys: Keys, run_id: str, *, look: "Tick", may_send: bool, jitter: float
-) -> Call[Reconciled]:
+) -> Command[Reconciled]:
     """Look at a run whose alarm rang, and set its next alarm."""
 
     def parse(reply: Any) -> Reconciled:
@@ -38,7 +38,7 @@ def reconcile(
         return Reconciled(sends_of(run_id, reply[1]), crashes, expiring)
 
     args = (run_id, look.grace_until, int(may_send), f"{jitter:.3f}", look.now + LOOK_MS)
-    return Call(script("watch/reconcile"), keys.of(run_id).all, args, parse)
+    return Command(script("watch/reconcile"), keys.of(run_id).all, args, parse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Tick:
     wait_ms: int = 0
     grace_until: int = 0
     due: Sequence[str] = ()
-    unheard: Sequence[str] = ()
+    unconfirmed: Sequence[str] = ()
     grace_begins: str = ""
 
 
@@ -69,19 +69,19 @@ class Since:
 
 def tick(
     keys: Keys, shard: int, *, watchdog: str, lock_ms: int, since: Since, most: int, lease_ms: int
-) -> Call[Tick]:
+) -> Command[Tick]:
     """Look at a shard's alarms, unless another watchdog of the fleet does."""
 
     def parse(reply: Any) -> Tick:
         if reply[0] != b"ok":
             return Tick(is_watching=False, now=int(reply[1]), wait_ms=int(reply[2]))
-        due, unheard = ([text_of(run_id) for run_id in found] for found in reply[3:5])
+        due, unconfirmed = ([text_of(run_id) for run_id in found] for found in reply[3:5])
         why = text_of(reply[5])
-        return Tick(True, int(reply[1]), 0, int(reply[2]), due, unheard, why)
+        return Tick(True, int(reply[1]), 0, int(reply[2]), due, unconfirmed, why)
 
     waited = (since.now, since.elapsed, int(since.saw_pause))
     args = (watchdog, lock_ms, *waited, most, pause_ms(lease_ms), lease_ms + 2000)
-    return Call(script("watch/tick"), keys.watch(shard), args, parse)
+    return Command(script("watch/tick"), keys.watch(shard), args, parse)
 
 
 def pause_ms(lease_ms: int) -> int:
@@ -89,10 +89,10 @@ def pause_ms(lease_ms: int) -> int:
     return lease_ms * 2 // 3 - 100
 
 
-def nudge(keys: Keys, run_id: str, task_key: str) -> Call[Sequence[Due]]:
+def wake(keys: Keys, run_id: str, task_key: str) -> Command[Sequence[Due]]:
     """Let a task that waits for its turn try now; the message to send, if there is one."""
-    return Call(
-        script("watch/nudge"),
+    return Command(
+        script("watch/wake"),
         keys.of(run_id).all,
         (run_id, task_key),
         lambda reply: sends_of(run_id, reply[1]) if reply[0] == b"ok" else (),

@@ -9,7 +9,7 @@ import pydantic_core
 
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import FORMAT
-from evented_agent.ledger.script import Call, script
+from evented_agent.ledger.script import Command, script
 
 #: A worker that has been silent for so long (ms) counts as gone.
 SILENCE_MS = 10_000
@@ -31,7 +31,7 @@ class LiveWorker:
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
+class DeploymentInfo:
     """What Redis says about itself and about the processes that share it."""
 
     shards: int
@@ -41,32 +41,32 @@ class Deployment:
     version: str
 
 
-def announce(keys: Keys, worker: LiveWorker) -> Call[int]:
+def announce(keys: Keys, worker: LiveWorker) -> Command[int]:
     """Say that *worker* lives; returns how many do."""
     state = json.dumps(asdict(worker))
-    return Call(script("workers/announce"), (keys.workers,), (worker.id, state, SILENCE_MS), int)
+    return Command(script("workers/announce"), (keys.workers,), (worker.id, state, SILENCE_MS), int)
 
 
-def leave(keys: Keys, worker_id: str) -> Call[int]:
+def announce_leaving(keys: Keys, worker_id: str) -> Command[int]:
     """Say that a worker takes no more tasks."""
-    return Call(script("workers/announce"), (keys.workers,), (worker_id, "", SILENCE_MS), int)
+    return Command(script("workers/announce"), (keys.workers,), (worker_id, "", SILENCE_MS), int)
 
 
-def workers(keys: Keys) -> Call[Sequence[LiveWorker]]:
+def live_workers(keys: Keys) -> Command[Sequence[LiveWorker]]:
     """Return the workers that were heard of in the last 10 s."""
-    return Call(script("workers/workers"), (keys.workers,), (SILENCE_MS,), _workers)
+    return Command(script("workers/workers"), (keys.workers,), (SILENCE_MS,), _workers)
 
 
-def deployment(keys: Keys) -> Call[Deployment]:
+def deployment(keys: Keys) -> Command[DeploymentInfo]:
     """Store what this process assumes, unless another did before; return what is stored."""
 
-    def parse(reply: Any) -> Deployment:
+    def parse(reply: Any) -> DeploymentInfo:
         shards, format_, eviction, aof, version = reply
-        return Deployment(
+        return DeploymentInfo(
             int(shards), int(format_), eviction.decode(), aof == b"1", version.decode()
         )
 
-    return Call(script("workers/deployment"), (keys.deployment,), (keys.shards, FORMAT), parse)
+    return Command(script("workers/deployment"), (keys.deployment,), (keys.shards, FORMAT), parse)
 
 
 def _workers(reply: Any) -> Sequence[LiveWorker]:

@@ -23,10 +23,10 @@ class FinishRun:
     reason: str
 
 
-Decision = CallModel | CallTools | FinishRun
+NextAction = CallModel | CallTools | FinishRun
 
 
-def decide(state: State, *, max_steps: int, is_stopped: bool = False) -> Decision:
+def decide(state: State, *, max_steps: int, is_stopped: bool = False) -> NextAction:
     """Say what follows; *is_stopped* is the answer of the agent's stop conditions.
 
     A turn ends when the model asks for no tool, at *max_steps* model calls of it, when it is

@@ -100,7 +100,7 @@ def _output(fields: Mapping[str, str], state: State, output_type: OutputType | N
         return partial(answer)
 
 
-def background_of(record: Record, entries: Iterable[bytes]) -> list[BackgroundTask]:
+def background_tasks_of(record: Record, entries: Iterable[bytes]) -> list[BackgroundTask]:
     """The background calls of a run: the deferred ones, and those that are awaited now."""
     live = {task.call: task for task in record.tasks if task.background is not None}
     found = []

@@ -6,7 +6,7 @@ import pydantic_core
 
 from evented_agent.agents.callbacks import StepInfo
 from evented_agent.agents.tools.approvals import Pending
-from evented_agent.ledger.records import Record, Suspended, Task
+from evented_agent.ledger.records import Record, SuspensionRecord, Task
 from evented_agent.models.messages import ToolMessage
 from evented_agent.state.fold import State
 
@@ -35,7 +35,7 @@ def pending_of(record: Record) -> list[Pending]:
     ]
 
 
-def pending_call(record: Record, task: Task, held: Suspended) -> Pending:
+def pending_call(record: Record, task: Task, held: SuspensionRecord) -> Pending:
     """A suspension as people are told of it."""
     asked = pydantic_core.from_json(held.asked)
     since, expires = time_of(str(held.at)), time_of(str(held.expires))

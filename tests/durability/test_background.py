@@ -47,7 +47,7 @@ def test_a_worker_killed_while_a_background_call_runs(
 
 
 def run_text(agents: Agents, run: RunStream) -> str:
-    return agents["writer"].runs_door.result(run.run_id).text
+    return agents["writer"].client.result(run.run_id).text
 
 
 @pytest.mark.parametrize(

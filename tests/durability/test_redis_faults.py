@@ -76,7 +76,7 @@ def assert_all_told(
     for run_id, future in stayed.items():
         chunks = future.result(timeout=90)
         late = chunks_of(agents["speaker"].observe(run_id))
-        result = agents["speaker"].runs_door.result(run_id)
+        result = agents["speaker"].client.result(run_id)
         assert [chunk.seq for chunk in late] == list(range(1, len(late) + 1))
         assert [chunk.type for chunk in late].count("finish") == 1
         assert text_of(chunks) == text_of(late) == result.text

@@ -67,7 +67,7 @@ class Background:
             raise _refusal("key", self.key, "a function of the arguments that returns a text")
 
 
-def background_of(declared: Any, where: str) -> Background | None:
+def checked_background(declared: Any, where: str) -> Background | None:
     """What ``background=`` means: True for the defaults, False or None for never."""
     if declared is None or declared is False:
         return None
@@ -78,7 +78,9 @@ def background_of(declared: Any, where: str) -> Background | None:
     raise DeclarationError(f"{where}: background={declared!r}. Use True, False or Background(…).")
 
 
-def chosen(allowed: Background | None, wish: Mapping[str, Any] | None) -> Background | None:
+def chosen_background(
+    allowed: Background | None, wish: Mapping[str, Any] | None
+) -> Background | None:
     """What becomes of one call: the model's *wish* counts within what is *allowed*.
 
     None for a call in the foreground. A model cannot send a call to the background whose tool does

@@ -15,7 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 from evented_agent.errors import DeclarationError
 
 #: Most characters of one problem that a model is told.
-MOST_TEXT = 200
+_MOST_TEXT = 200
 
 _ARGS_SECTION = re.compile(r"(?:Args|Arguments|Parameters):\s*")
 _ARGS_ITEM = re.compile(r"(\w+)\s*(?:\(.*?\))?\s*:(?:\s+(.*))?")
@@ -134,7 +134,7 @@ def read_docstring(docstring: str) -> tuple[str, dict[str, str]]:
     return "\n".join(lines[:start] + lines[end:]).strip(), notes
 
 
-def one_line(text: str, most: int = MOST_TEXT) -> str:
+def one_line(text: str, most: int = _MOST_TEXT) -> str:
     """*text* on one line, cut where it is long."""
     joined = " ".join(text.split())
     return joined if len(joined) <= most else f"{joined[:most]}…"

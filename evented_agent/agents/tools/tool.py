@@ -14,7 +14,7 @@ import pydantic
 import pydantic_core
 
 from evented_agent.agents.tools.approvals import ApprovalPolicy
-from evented_agent.agents.tools.background import Background, background_of
+from evented_agent.agents.tools.background import Background, checked_background
 from evented_agent.agents.tools.context import ToolContext
 from evented_agent.agents.tools.schema import (
     JsonSchema,
@@ -45,7 +45,7 @@ OnExpiry = Literal["decline", "fail"]
 EXPIRY = 90 * 24 * 3600.0
 
 #: Most problems of wrong arguments that a model is told.
-MOST_PROBLEMS = 10
+_MOST_PROBLEMS = 10
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -101,9 +101,9 @@ class Tool(Generic[P, R]):
             parsed = self._arguments.model_validate_json(pydantic_core.to_json(arguments))
         except pydantic.ValidationError as error:
             problems = error.errors(include_url=False, include_context=False)
-            lines = [f"- {self._problem(problem)}" for problem in problems[:MOST_PROBLEMS]]
-            if len(problems) > MOST_PROBLEMS:
-                lines.append(f"- and {len(problems) - MOST_PROBLEMS} more problems")
+            lines = [f"- {self._problem(problem)}" for problem in problems[:_MOST_PROBLEMS]]
+            if len(problems) > _MOST_PROBLEMS:
+                lines.append(f"- and {len(problems) - _MOST_PROBLEMS} more problems")
         except Exception as error:  # noqa: BLE001 - validators are user code
             lines = [f"- {one_line(f'{type(error).__name__}: {error}')}"]
         else:
@@ -182,7 +182,7 @@ def tool(
         _check_function(function, isolate=isolate)
         _check_policy(function, **policy)
         _check_people(function, **people)
-        apart = background_of(background, f"@tool on {place_of(function)}")
+        apart = checked_background(background, f"@tool on {place_of(function)}")
         return _make(function, name, description, policy | people | {"background": apart})
 
     return declare if function is None else declare(function)

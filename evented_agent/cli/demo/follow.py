@@ -27,7 +27,7 @@ from evented_agent.cli.demo.screen import Screen
 #: An answer of so many words is the long one, and only begun.
 KILL_AFTER_WORDS = 90
 #: Seconds without a chunk after which the demo gives up.
-SILENCE = 120.0
+_SILENCE = 120.0
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class Story:
 
 
 @dataclass(slots=True)
-class Follower:
+class StoryFollower:
     """Shows the run's chunks as they come."""
 
     librarian: EventedAgent
@@ -66,7 +66,7 @@ class Follower:
     def follow(self, run_id: str) -> Story:
         """Read the run to its end.  Raises `TimeoutError` when nothing comes for 2 minutes."""
         self._run_id = run_id
-        for chunk in self.librarian.observe(run_id, timeout=SILENCE):
+        for chunk in self.librarian.observe(run_id, timeout=_SILENCE):
             self._transcript.feed(chunk)
             self._show(chunk)
         # Words of the dead worker that nobody withdrew: its answer was complete already.

@@ -16,7 +16,7 @@ Call = tuple[str, dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class RehearsedReply:
     """One turn: some text, then tool calls as name and arguments."""
 
     text: str
@@ -47,42 +47,46 @@ class Known:
         return "letters" if self.read.get(path, "").startswith("Dear ") else "notes"
 
 
-def reply_to(messages: Sequence[Mapping[str, Any]]) -> Reply:
+def reply_to(messages: Sequence[Mapping[str, Any]]) -> RehearsedReply:
     """Return the next turn of a conversation in the form of the Chat Completions API."""
     turn = sum(message.get("role") == "assistant" for message in messages)
     known = _known(messages)
     if turn and messages[-1].get("role") == "system":
-        return Reply(f"The index is written, too: it has {known.indexed} files.")
+        return RehearsedReply(f"The index is written, too: it has {known.indexed} files.")
     return (_look, _read, _move, _report, _meanwhile)[min(turn, 4)](known)
 
 
-def _look(_: Known) -> Reply:
+def _look(_: Known) -> RehearsedReply:
     calls: list[Call] = [
         ("list_files", {}),
         ("search_text", {"text": INVOICE}),
         ("search_text", {"text": RECIPE}),
     ]
-    return Reply("Let me see what lies there, and which files are invoices or recipes.", calls)
+    return RehearsedReply(
+        "Let me see what lies there, and which files are invoices or recipes.", calls
+    )
 
 
-def _read(known: Known) -> Reply:
+def _read(known: Known) -> RehearsedReply:
     matched = {*known.found.get(INVOICE, {}), *known.found.get(RECIPE, {})}
     calls: list[Call] = [
         ("read_file", {"path": path}) for path in known.files if path not in matched
     ]
     text = f"{len(calls)} files match neither; I read those, and add up the invoices."
     calls += [("search_text", {"text": TOTAL}), ("search_text", {"text": UNPAID})]
-    return Reply(text, calls)
+    return RehearsedReply(text, calls)
 
 
-def _move(known: Known) -> Reply:
+def _move(known: Known) -> RehearsedReply:
     calls: list[Call] = [
         ("move_file", {"path": path, "folder": known.kind(path)}) for path in known.files
     ]
-    return Reply(f"Now I know all {len(calls)} of them, and put each where it belongs.", calls)
+    return RehearsedReply(
+        f"Now I know all {len(calls)} of them, and put each where it belongs.", calls
+    )
 
 
-def _report(known: Known) -> Reply:
+def _report(known: Known) -> RehearsedReply:
     bills = known.paths("invoices")
     unpaid = [path for path in bills if path in known.found.get(UNPAID, {})]
     text = REPORT.format(
@@ -96,11 +100,11 @@ def _report(known: Known) -> Reply:
         letters=_named(known.paths("letters")),
         notes=_named(known.paths("notes")),
     )
-    return Reply(text, [("write_index", {})])
+    return RehearsedReply(text, [("write_index", {})])
 
 
-def _meanwhile(_: Known) -> Reply:
-    return Reply("An index is being written; ask me anything meanwhile.")
+def _meanwhile(_: Known) -> RehearsedReply:
+    return RehearsedReply("An index is being written; ask me anything meanwhile.")
 
 
 REPORT = """\

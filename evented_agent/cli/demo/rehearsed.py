@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evented_agent.cli.demo.processes import end_with_parent
-from evented_agent.cli.demo.rehearsal import Reply, reply_to
+from evented_agent.cli.demo.rehearsal import RehearsedReply, reply_to
 
 #: Seconds between two words.
 PAUSE = 0.025
 PATH = "/v1/chat/completions"
 
 
-class Request(NamedTuple):
+class _Request(NamedTuple):
     method: str
     path: str
     body: bytes
 
 
-async def serve(port_file: Path) -> None:
+async def serve_rehearsed(port_file: Path) -> None:
     """Serve until cancelled; the port is in *port_file* once there is an answer."""
     server = await asyncio.start_server(_converse, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -48,7 +48,7 @@ async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
         writer.close()
 
 
-async def _read(reader: asyncio.StreamReader) -> Request | None:
+async def _read(reader: asyncio.StreamReader) -> _Request | None:
     line = (await reader.readline()).decode("latin-1").split()
     if len(line) < 2:
         return None
@@ -57,10 +57,10 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
         name, _, value = header.partition(":")
         if name.lower() == "content-length":
             length = int(value)
-    return Request(line[0], line[1], await reader.readexactly(length))
+    return _Request(line[0], line[1], await reader.readexactly(length))
 
 
-async def _answer(writer: asyncio.StreamWriter, request: Request) -> None:
+async def _answer(writer: asyncio.StreamWriter, request: _Request) -> None:
     if (request.method, request.path) != ("POST", PATH):
         return await _refuse(writer, "404 Not Found", f"There is only POST {PATH}.")
     try:
@@ -74,7 +74,9 @@ async def _answer(writer: asyncio.StreamWriter, request: Request) -> None:
     return None
 
 
-async def _stream(writer: asyncio.StreamWriter, reply: Reply, asked: dict[str, Any]) -> None:
+async def _stream(
+    writer: asyncio.StreamWriter, reply: RehearsedReply, asked: dict[str, Any]
+) -> None:
     writer.write(
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
@@ -95,7 +97,7 @@ async def _stream(writer: asyncio.StreamWriter, reply: Reply, asked: dict[str, A
 _FRAME = {"id": "chatcmpl-rehearsed", "object": "chat.completion.chunk", "model": "rehearsed"}
 
 
-def _events(reply: Reply, turn: int) -> Iterator[dict[str, Any]]:
+def _events(reply: RehearsedReply, turn: int) -> Iterator[dict[str, Any]]:
     yield {"delta": {"role": "assistant", "content": ""}}
     for word in re.findall(r"\S+\s*", reply.text):
         yield {"delta": {"content": word}}
@@ -123,4 +125,4 @@ async def _refuse(writer: asyncio.StreamWriter, status: str, message: str) -> No
 
 if __name__ == "__main__":
     end_with_parent()
-    asyncio.run(serve(Path(sys.argv[1])))
+    asyncio.run(serve_rehearsed(Path(sys.argv[1])))

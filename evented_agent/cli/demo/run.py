@@ -20,7 +20,7 @@ from evented_agent.cli.demo.checks import (
     check_text,
 )
 from evented_agent.cli.demo.folder import lay_out
-from evented_agent.cli.demo.follow import Follower, Story
+from evented_agent.cli.demo.follow import Story, StoryFollower
 from evented_agent.cli.demo.processes import (
     BROKER_VARIABLE,
     MODEL_VARIABLE,
@@ -38,7 +38,7 @@ DEFAULT_MODEL = "gpt-5.5"
 WORKERS = ("one", "two")
 #: Seconds that processes may take to start on a slow machine, and to end.
 START, END = 90.0, 3.0
-INTERRUPTED = 130
+_INTERRUPTED = 130
 
 
 def run_demo(kill: bool = True) -> int:
@@ -64,7 +64,7 @@ def run_demo(kill: bool = True) -> int:
     except KeyboardInterrupt:
         screen.line()
         screen.line("Interrupted; workers, server and files are gone.")
-        return INTERRUPTED
+        return _INTERRUPTED
     except (DemoFailed, EventedAgentError, OSError) as error:
         screen.line(f"The demo failed. {error}", "red")
         return 1
@@ -90,10 +90,10 @@ def _set_stage(home: Path, stack: ExitStack, screen: Screen) -> Stage:
     librarian = create_evented_agent(
         make_librarian(model), app=simple_app("evented_agent.cli.demo", server.broker_url)
     )
-    stack.callback(librarian.runs_door.ledger.close)
+    stack.callback(librarian.client.ledger.close)
     wait_for(
         "both workers are ready",
-        lambda: len(librarian.runs_door.workers()) == len(workers),
+        lambda: len(librarian.client.workers()) == len(workers),
         workers,
         seconds=START,
     )
@@ -171,7 +171,7 @@ def _demo(stage: Stage, screen: Screen, *, kill: bool) -> int:
         context={"directory": str(stage.directory), "calls": str(stage.calls)},
         until_idle=60,
     )
-    follower = Follower(stage.librarian, stage.workers, screen, kill=kill)
+    follower = StoryFollower(stage.librarian, stage.workers, screen, kill=kill)
     try:
         story = follower.follow(run.run_id)
         checks = _checks(stage, story, run.run_id, kill=kill)

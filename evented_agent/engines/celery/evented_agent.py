@@ -9,7 +9,7 @@ from evented_agent.agents.agent import Agent
 from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery.loop_bridge import Bridge
-from evented_agent.engines.celery.notifier import CeleryBell
+from evented_agent.engines.celery.notifier import CeleryNotifier
 from evented_agent.engines.celery.redis_url import redis_url_of
 from evented_agent.engines.celery.tasks import add_tasks, store_result
 from evented_agent.engines.celery.worker import AgentWorker, add_worker_steps
@@ -120,10 +120,10 @@ def _runs_of(
         settings=settings,
         allow_blocking=allow_blocking,
     )
-    bell = CeleryBell(app)
-    runs.bell = bell
+    notifier = CeleryNotifier(app)
+    runs.notifier = notifier
     bridge = Bridge(runs, lambda ending: store_result(app, ending))
-    add_tasks(app, bridge, bell)
-    add_worker_steps(app, AgentWorker(app, runs, bridge, bell))
+    add_tasks(app, bridge, notifier)
+    add_worker_steps(app, AgentWorker(app, runs, bridge, notifier))
     Runs._of_app[app] = runs  # noqa: SLF001
     return runs

@@ -16,7 +16,7 @@ from evented_agent.ledger.attempts import Worker
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class Bridge:
@@ -114,8 +114,8 @@ class _Visit:
         self._asked: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._is_busy = False
 
-    def in_thread(self, function: Callable[[], T]) -> Awaitable[T]:
-        future: asyncio.Future[T] = self._loop.create_future()
+    def in_thread(self, function: Callable[[], _T]) -> Awaitable[_T]:
+        future: asyncio.Future[_T] = self._loop.create_future()
 
         def run() -> None:
             try:

@@ -27,7 +27,7 @@ NAMES = {
 }
 
 
-class CeleryBell:
+class CeleryNotifier:
     """Sends messages over connections of its own, with time limits and without retries.
 
     The app's own pool would retry for minutes when the broker is away.
@@ -39,7 +39,7 @@ class CeleryBell:
         self._pid = 0
         self._pool: ProducerPool | None = None
 
-    def ring(self, dues: Sequence[Due]) -> bool:
+    def notify(self, dues: Sequence[Due]) -> bool:
         """Send one message for each; False if the broker did not take them.  Never raises."""
         try:
             with self._producers().acquire(block=True, timeout=TIMEOUT) as producer:

@@ -36,6 +36,6 @@ class AgentRequest(Request):
         runs = Runs.of(self.app)
         run_id = self.id.partition(":")[0]
         try:
-            runs.ledger.send(abort(runs.keys, run_id, reason=REASON), patience=1)
+            runs.ledger.send(abort(runs.keys, run_id, reason=REASON), retry_for=1)
         except EventedAgentError as error:
             logger.warning("Run %s could not be aborted: %s", run_id, error)

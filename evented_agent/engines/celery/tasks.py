@@ -7,7 +7,7 @@ from celery import Celery, Task
 from celery.exceptions import Ignore, Retry
 
 from evented_agent.engines.celery.loop_bridge import Bridge
-from evented_agent.engines.celery.notifier import NAMES, CeleryBell
+from evented_agent.engines.celery.notifier import NAMES, CeleryNotifier
 from evented_agent.execution.attempt import Ending
 from evented_agent.execution.executor import Outcome
 
@@ -44,13 +44,13 @@ class AgentTask(Task):  # type: ignore[type-arg]
         """Take no annotations from the configuration."""
 
 
-def add_tasks(app: Celery, bridge: Bridge, bell: CeleryBell) -> None:
+def add_tasks(app: Celery, bridge: Bridge, notifier: CeleryNotifier) -> None:
     """Register the tasks on *app*, and on no other."""
 
     def execute(run_id: str, task_key: str) -> None:
         def send(outcome: Outcome) -> None:
             if outcome.sends:
-                bell.ring(outcome.sends)
+                notifier.notify(outcome.sends)
 
         _report(bridge.execute(str(run_id), str(task_key), send))
 

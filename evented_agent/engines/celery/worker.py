@@ -13,7 +13,7 @@ from celery.worker import state as worker_state
 
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery.loop_bridge import Bridge
-from evented_agent.engines.celery.notifier import NAMES, CeleryBell
+from evented_agent.engines.celery.notifier import NAMES, CeleryNotifier
 from evented_agent.errors import ConfigurationError, EventedAgentError
 from evented_agent.execution.watchdog import Watchdog
 from evented_agent.ledger.attempts import release
@@ -23,7 +23,7 @@ from evented_agent.ledger.workers import LiveWorker
 logger = logging.getLogger(__name__)
 
 #: Seconds after which a stopping worker announces again what it handed back.
-RING_AGAIN = 0.3
+NOTIFY_AGAIN = 0.3
 #: Pools whose threads are greenlets: an event loop beside them would never run.
 GREEN_POOLS = ("gevent", "eventlet")
 
@@ -31,11 +31,11 @@ GREEN_POOLS = ("gevent", "eventlet")
 class AgentWorker:
     """One Celery worker that serves agents; lives in the worker's parent process."""
 
-    def __init__(self, app: Celery, runs: Runs, bridge: Bridge, bell: CeleryBell) -> None:
+    def __init__(self, app: Celery, runs: Runs, bridge: Bridge, notifier: CeleryNotifier) -> None:
         self._app = app
         self._runs = runs
         self._bridge = bridge
-        self._bell = bell
+        self._notifier = notifier
         self._queues: Sequence[str] = ()
         self._pool = ""
         self._slots = 1
@@ -73,7 +73,7 @@ class AgentWorker:
             runs.keys,
             runs.redis_url,
             settings=runs.settings,
-            ring=self._bell.ring,
+            notify=self._notifier.notify,
             myself=self._myself,
         )
         self._watchdog.start()
@@ -137,22 +137,22 @@ class AgentWorker:
             time.sleep(0.1)
         self._each_run(self._hand_back)
         self._bridge.release_all()
-        self._ring_again()
+        self._notify_again()
 
-    def _ring_again(self) -> None:
+    def _notify_again(self) -> None:
         """Announce once more what nobody has taken.
 
         A message may have gone to this very worker, whose last request for one is still open at
         the broker when it stops; there is no other after that.
         """
-        time.sleep(RING_AGAIN)
+        time.sleep(NOTIFY_AGAIN)
         for run_id in self._handed_back | self._bridge.refused:
             try:
-                record = self._runs.ledger.send(read(self._runs.keys, run_id), patience=0)
+                record = self._runs.ledger.send(read(self._runs.keys, run_id), retry_for=0)
             except EventedAgentError:
                 continue
             if dues := record.queued():
-                self._bell.ring(dues)
+                self._notifier.notify(dues)
 
     def _each_run(self, act: Callable[[str], bool]) -> bool:
         """Whether *act* is true of any run that this worker executes."""
@@ -162,7 +162,7 @@ class AgentWorker:
 
     def _still_runs(self, run_id: str) -> bool:
         try:
-            record = self._runs.ledger.send(read(self._runs.keys, run_id), patience=0)
+            record = self._runs.ledger.send(read(self._runs.keys, run_id), retry_for=0)
         except EventedAgentError:
             return False
         owner = f"{self._bridge.node}/"
@@ -174,14 +174,14 @@ class AgentWorker:
     def _hand_back(self, run_id: str) -> bool:
         call = release(self._runs.keys, run_id, worker=self._bridge.worker_id, reason="shutdown")
         try:
-            dues = self._runs.ledger.send(call, patience=1)
+            dues = self._runs.ledger.send(call, retry_for=1)
         except EventedAgentError as error:
             logger.warning("Run %s is left to its lease: %s", run_id, error)
             return False
         if dues:
             logger.info("Handed back %s", ", ".join(due.task_id for due in dues))
             self._handed_back.add(run_id)
-            self._bell.ring(dues)
+            self._notifier.notify(dues)
         return bool(dues)
 
 

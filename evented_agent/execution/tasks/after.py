@@ -3,9 +3,9 @@
 import logging
 
 from evented_agent.chunks import ErrorInfo
-from evented_agent.execution.attempt import Again, Attempt, Done
-from evented_agent.execution.chunk_writer import PATIENCE
-from evented_agent.execution.tasks.hooks import tell
+from evented_agent.execution.attempt import Attempt, Done, Requeue
+from evented_agent.execution.chunk_writer import RETRY_FOR
+from evented_agent.execution.tasks.hooks import call_hook
 from evented_agent.execution.tasks.thread import save_thread
 from evented_agent.ledger import runs
 from evented_agent.ledger.records import Work
@@ -15,33 +15,33 @@ from evented_agent.state.views import pending_call
 logger = logging.getLogger(__name__)
 
 
-async def run_after(attempt: Attempt) -> Done | Again:
+async def run_after(attempt: Attempt) -> Done | Requeue:
     """Keep what a failed or aborted run said in its thread, and tell its hook."""
     state = fold(await attempt.entries())
     await save_thread(attempt, state)
     record = await attempt.process.ledger.asend(
-        runs.read(attempt.process.keys, attempt.task.run_id), patience=PATIENCE
+        runs.read(attempt.process.keys, attempt.task.run_id), retry_for=RETRY_FOR
     )
     fields = record.fields
     reason = fields.get("finish_reason")
     if fields["status"] == "failed":
         error = ErrorInfo.model_validate_json(fields["error"]) if "error" in fields else None
-        again = await tell(attempt, "error", state, error=error, finish_reason=reason)
+        again = await call_hook(attempt, "error", state, error=error, finish_reason=reason)
     else:
-        again = await tell(attempt, "abort", state, finish_reason=reason)
+        again = await call_hook(attempt, "abort", state, finish_reason=reason)
     attempt.close()
     return again or Done(Work())
 
 
-async def run_hook(attempt: Attempt) -> Done | Again:
+async def run_hook(attempt: Attempt) -> Done | Requeue:
     """Tell the agent's hook of a suspension."""
     state = fold(await attempt.entries())
     record = await attempt.process.ledger.asend(
-        runs.read(attempt.process.keys, attempt.task.run_id), patience=PATIENCE
+        runs.read(attempt.process.keys, attempt.task.run_id), retry_for=RETRY_FOR
     )
     held = attempt.task.suspended
     assert held is not None
     pending = pending_call(record, attempt.task, held)
-    again = await tell(attempt, "suspended", state, of=str(held.number), pending=pending)
+    again = await call_hook(attempt, "suspended", state, of=str(held.number), pending=pending)
     attempt.close()
     return again or Done(Work())

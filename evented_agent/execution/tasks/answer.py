@@ -22,14 +22,14 @@ Said = tuple[str, dict[str, Any]]
 _PREFIX = {"text": "txt", "reasoning": "rsn"}
 
 
-def clean(text: str) -> str:
+def without_surrogates(text: str) -> str:
     """*text* with half surrogate pairs replaced: they are no characters, and UTF-8 has none."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-class Answer:
+class AnswerBuilder:
     """Turns the events of one model call into chunks, and remembers the whole.
 
     Part ids contain the step and the attempt, so that what is withdrawn is never confused with
@@ -62,7 +62,7 @@ class Answer:
                 yield from self._start_call(event)
             case CallPiece(index=index, text=text):
                 call = self._calls[index]
-                text = clean(text)
+                text = without_surrogates(text)
                 call.pieces.append(text)
                 yield "tool-call-delta", {"toolCallId": call.id, "argsTextDelta": text}
             case AnswerEnded():
@@ -99,7 +99,7 @@ class Answer:
     def _say(self, kind: str, text: str, part: int) -> Iterator[Said]:
         if not text:
             return
-        text = clean(text)
+        text = without_surrogates(text)
         if self._kind != kind or self._part != part:
             yield from self._end_part()
             self._parts += 1

@@ -6,11 +6,11 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from evented_agent.agents.tools.background import ARGUMENT, SCHEMA, Background, chosen
+from evented_agent.agents.tools.background import ARGUMENT, SCHEMA, Background, chosen_background
 from evented_agent.agents.tools.tool import Tool
 from evented_agent.errors import EventedAgentError
-from evented_agent.execution.attempt import Again, Attempt, Process
-from evented_agent.execution.chunk_writer import PATIENCE
+from evented_agent.execution.attempt import Attempt, Process, Requeue
+from evented_agent.execution.chunk_writer import RETRY_FOR
 from evented_agent.ledger import limits as slots
 from evented_agent.ledger import watch
 from evented_agent.models.messages import ToolCall
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 #: Milliseconds that a place is held without a renewal, and seconds between two.
 PLACE_MS, RENEWAL = 5_000, 1.0
 #: Seconds between two looks for a free place, doubling up to the most; mostly somebody nudges.
-FIRST_LOOK, MOST_LOOK = 1.0, 15.0
+_FIRST_LOOK, _MOST_LOOK = 1.0, 15.0
 #: How many of those that wait are looked at when a place is given back.
 NEXT = 5
 
@@ -44,12 +44,12 @@ def spec_of(attempt: Attempt, tool: Tool) -> ToolSpec:
 
 async def plan(attempt: Attempt, tool: Tool, call: ToolCall) -> Background | str | None:
     """How a call is run: apart, in the foreground (None), or not at all, for the reason told."""
-    made = chosen(attempt.agent.background_of(tool), call.background)
+    made = chosen_background(attempt.agent.background_of(tool), call.background)
     if made is None or made.when_full == "queue" or call.invalid is not None:
         return made
     limits = limits_of(attempt, made, call.arguments)
-    counts = slots.held(attempt.process.keys, list(limits))
-    held = await attempt.process.ledger.asend(counts, patience=PATIENCE)
+    counts = slots.count_slots(attempt.process.keys, list(limits))
+    held = await attempt.process.ledger.asend(counts, retry_for=RETRY_FOR)
     if all(count < most for count, most in zip(held, limits.values(), strict=True)):
         return made
     if made.when_full == "foreground":
@@ -81,7 +81,7 @@ def placeholder(attempt: Attempt, step: int, call: ToolCall) -> Result:
     return Result(step, call.id, call.name, told, is_placeholder=True)
 
 
-def tell(attempt: Attempt, kind: str, call: ToolCall, **what: Any) -> None:
+def emit_background_chunk(attempt: Attempt, kind: str, call: ToolCall, **what: Any) -> None:
     """Tell readers what has become of a background call."""
     payload = {
         "taskId": task_id(attempt.task.run_id, call.id),
@@ -89,7 +89,7 @@ def tell(attempt: Attempt, kind: str, call: ToolCall, **what: Any) -> None:
         "toolName": call.name,
         **what,
     }
-    attempt.output.put(f"background-task-{kind}", payload)
+    attempt.writer.put(f"background-task-{kind}", payload)
 
 
 def notice_of(state: State) -> str:
@@ -106,18 +106,18 @@ def notice_of(state: State) -> str:
 
 
 @contextlib.asynccontextmanager
-async def place(
+async def slot(
     attempt: Attempt, made: Background | None, call: ToolCall
-) -> AsyncIterator[Again | None]:
-    """A place under the limits while a call is run; `Again` where there is none free."""
+) -> AsyncIterator[Requeue | None]:
+    """A place under the limits while a call is run; `Requeue` where there is none free."""
     if attempt.task.background is None:
         yield None
         return
     limits = limits_of(attempt, made or Background(), call.arguments)
     process = attempt.process
     holder = f"{attempt.task.run_id} {attempt.task.key}"
-    take = slots.take(process.keys, holder, limits, ttl_ms=PLACE_MS)
-    if not await process.ledger.asend(take, patience=PATIENCE):
+    take = slots.take_slot(process.keys, holder, limits, ttl_ms=PLACE_MS)
+    if not await process.ledger.asend(take, retry_for=RETRY_FOR):
         yield _wait(attempt)
         return
     renewing = asyncio.create_task(_renew(process, holder, limits))
@@ -131,7 +131,7 @@ async def place(
 async def _renew(process: Process, holder: str, limits: Mapping[str, int]) -> None:
     while True:
         await asyncio.sleep(RENEWAL)
-        take = slots.take(process.keys, holder, limits, ttl_ms=PLACE_MS)
+        take = slots.take_slot(process.keys, holder, limits, ttl_ms=PLACE_MS)
         with contextlib.suppress(EventedAgentError):
             await process.ledger.asend(take)
 
@@ -140,22 +140,26 @@ async def _leave(attempt: Attempt, holder: str, limits: Sequence[str]) -> None:
     """Give the place back; whoever waits longest and still does may try now."""
     process, gone = attempt.process, list[str]()
     try:
-        waiting = await process.ledger.asend(slots.give(process.keys, holder, limits, most=NEXT))
+        waiting = await process.ledger.asend(
+            slots.release_slot(process.keys, holder, limits, most=NEXT)
+        )
         for each in waiting:
             run_id, _, key = each.partition(" ")
-            dues = await process.ledger.asend(watch.nudge(process.keys, run_id, key))
+            dues = await process.ledger.asend(watch.wake(process.keys, run_id, key))
             if dues:
                 attempt.sends.extend(dues)
                 break
             gone.append(each)
         if gone:
-            await process.ledger.asend(slots.give(process.keys, holder, (), most=0, gone=gone))
+            await process.ledger.asend(
+                slots.release_slot(process.keys, holder, (), most=0, gone=gone)
+            )
     except EventedAgentError as error:
         logger.warning("A place for background calls is given back late: %s", error)
 
 
-def _wait(attempt: Attempt) -> Again:
+def _wait(attempt: Attempt) -> Requeue:
     waited = attempt.task.waited
-    delay = min(FIRST_LOOK * 2**waited, MOST_LOOK)
+    delay = min(_FIRST_LOOK * 2**waited, _MOST_LOOK)
     why = "a place among the background calls"
-    return Again(delay, why, {"waited": min(waited + 1, 10)})
+    return Requeue(delay, why, {"waited": min(waited + 1, 10)})

@@ -9,15 +9,14 @@ from evented_agent.agents.callbacks import StopCondition, Verdict
 from evented_agent.agents.output_types import InvalidOutput
 from evented_agent.agents.tools.background import Background
 from evented_agent.chunks import ErrorInfo
-from evented_agent.execution.attempt import Again, Attempt, Done, Ending, failed_run
-from evented_agent.execution.tasks.background import notice_of, task_id
-from evented_agent.execution.tasks.background import tell as tell_background
-from evented_agent.execution.tasks.hooks import tell
+from evented_agent.execution.attempt import Attempt, Done, Ending, Requeue, failed_run
+from evented_agent.execution.tasks.background import emit_background_chunk, notice_of, task_id
+from evented_agent.execution.tasks.hooks import call_hook
 from evented_agent.execution.tasks.next_tasks import next_tasks
 from evented_agent.execution.tasks.thread import save_thread
-from evented_agent.ledger.records import Finish, NewTask, Work
+from evented_agent.ledger.records import NewTask, RunEnd, Work
 from evented_agent.models.messages import ToolCall
-from evented_agent.state.decide import CallModel, CallTools, Decision, FinishRun, decide
+from evented_agent.state.decide import CallModel, CallTools, FinishRun, NextAction, decide
 from evented_agent.state.fold import State, Step, fold
 from evented_agent.state.journal import Decided, Result, dump_entry
 from evented_agent.state.views import step_info
@@ -27,20 +26,20 @@ from evented_agent.state.views import step_info
 class _Plan:
     """What follows, what the model is told first, and the answer where it must have a type."""
 
-    decision: Decision
+    decision: NextAction
     entry: Decided
     output: Any = None
     invalid: InvalidOutput | None = None
 
 
-async def run_end(attempt: Attempt) -> Done | Again:
+async def run_end(attempt: Attempt) -> Done | Requeue:
     """Fold the journal and decide; a finished run is told to everybody before the commit."""
     state = fold(await attempt.entries())
     plan = await _plan(attempt, state)
     step = str(attempt.task.step)
     again = None
     if not _was_idle(state):
-        again = await tell(attempt, "step", state, of=step, info=step_info(state))
+        again = await call_hook(attempt, "step", state, of=step, info=step_info(state))
     if again is not None:
         return again
     if plan.invalid is not None:
@@ -141,7 +140,7 @@ async def _go_on(attempt: Attempt, state: State, plan: _Plan) -> Work:
         case CallModel(step=step):
             if not _was_idle(state):
                 _finish_step(attempt, last, is_continued=True)
-            attempt.output.put("step-start", {"step": step})
+            attempt.writer.put("step-start", {"step": step})
             return await _work(attempt, plan.entry, [NewTask(f"{step}:model", "model", step)])
         case _:
             # Only after a journal that another version wrote: its open calls are queued again.
@@ -156,7 +155,7 @@ async def _idle(attempt: Attempt, state: State, plan: _Plan) -> Work:
     if not _was_idle(state):
         _finish_step(attempt, state.steps[-1], is_continued=True)
         payload = {"taskIds": ids, "runningCount": len(ids)}
-        attempt.output.put("background-task-progress", payload)
+        attempt.writer.put("background-task-progress", payload)
     work = await _work(attempt, plan.entry, [])
     return replace(work, idle_ms=int(_most_idle(attempt, state) * 1000))
 
@@ -167,7 +166,9 @@ async def _drop(attempt: Attempt, state: State, plan: _Plan) -> Work:
     dropped = [_dropped(result) for result in state.outstanding]
     for result in dropped:
         call = ToolCall(id=result.call, name=result.name)
-        tell_background(attempt, "cancelled", call, reason=result.error and result.error.message)
+        emit_background_chunk(
+            attempt, "cancelled", call, reason=result.error and result.error.message
+        )
     step = attempt.task.step
     work = await _work(attempt, plan.entry, [NewTask(f"{step}:end:dropped", "end", step)])
     entries = [*(dump_entry(result) for result in dropped), *work.entries]
@@ -197,7 +198,7 @@ async def _is_stopped(attempt: Attempt, state: State) -> bool:
 
 async def _verdict(attempt: Attempt, state: State) -> Verdict:
     judge = attempt.agent.on_iteration_complete
-    said = None if judge is None else await attempt.ask(judge, step_info(state))
+    said = None if judge is None else await attempt.call_user(judge, step_info(state))
     return said if isinstance(said, Verdict) else Verdict()
 
 
@@ -209,24 +210,24 @@ def _finish_step(
         "stepResult": {"reason": reason or step.turn.reason, "isContinued": is_continued},
         "output": {"usage": step.turn.usage.model_dump(by_alias=True)},
     }
-    attempt.output.put("step-finish", payload)
+    attempt.writer.put("step-finish", payload)
 
 
-async def _finish(attempt: Attempt, state: State, plan: _Plan, reason: str) -> Done | Again:
+async def _finish(attempt: Attempt, state: State, plan: _Plan, reason: str) -> Done | Requeue:
     """Everything that a finished run promises, each of it idempotent; then the commit says so."""
     await save_thread(attempt, state)
     told = {"finish_reason": reason, "output": plan.output}
-    if again := await tell(attempt, "finish", state, **told):
+    if again := await call_hook(attempt, "finish", state, **told):
         return again
     attempt.close()
     output: dict[str, Any] = {"usage": state.usage.model_dump(by_alias=True)}
     if plan.output is not None:
         output["object"] = pydantic_core.to_jsonable_python(plan.output)
-        attempt.output.put("object", {"object": output["object"]})
+        attempt.writer.put("object", {"object": output["object"]})
     if not _was_idle(state):
         _finish_step(attempt, state.steps[-1], is_continued=False, reason=reason)
     payload = {"stepResult": {"reason": reason, "isContinued": False}, "output": output}
-    attempt.output.put("finish", payload)
+    attempt.writer.put("finish", payload)
     ending = Ending(
         run_id=attempt.task.run_id,
         agent=attempt.agent.id,
@@ -236,14 +237,14 @@ async def _finish(attempt: Attempt, state: State, plan: _Plan, reason: str) -> D
         usage=state.usage,
     )
     await attempt.in_thread(lambda: attempt.process.on_ending(ending))
-    return Done(await _work(attempt, plan.entry, [], Finish("finished", reason)))
+    return Done(await _work(attempt, plan.entry, [], RunEnd("finished", reason)))
 
 
 async def _work(
-    attempt: Attempt, entry: Decided, following: list[NewTask], finish: Finish | None = None
+    attempt: Attempt, entry: Decided, following: list[NewTask], finish: RunEnd | None = None
 ) -> Work:
     return Work(
-        chunks=await attempt.output.rest(),
+        chunks=await attempt.writer.drain(),
         entries=[dump_entry(entry)],
         next=following,
         journal_length=attempt.claim.journal_length,

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from evented_agent.agents.callbacks import EventKind, RunEvent
-from evented_agent.execution.attempt import Again, Attempt, backoff
+from evented_agent.execution.attempt import Attempt, Requeue, backoff
 from evented_agent.state.fold import State
 
 logger = logging.getLogger(__name__)
@@ -12,13 +12,13 @@ logger = logging.getLogger(__name__)
 #: How often a hook that fails is called before the run goes on without it.
 TRIES = 3
 #: Seconds before the second call of a hook that failed, doubling up to the most.
-FIRST_WAIT, MOST_WAIT = 1.0, 10.0
+_FIRST_WAIT, _MOST_WAIT = 1.0, 10.0
 
 
-async def tell(
+async def call_hook(
     attempt: Attempt, kind: EventKind, state: State, *, of: str = "", **what: Any
-) -> Again | None:
-    """Tell the agent's hook; `Again` where it failed and is to be called again later.
+) -> Requeue | None:
+    """Tell the agent's hook; `Requeue` where it failed and is to be called again later.
 
     *of* is what the event is about, where a run may have several of its kind.
     """
@@ -40,14 +40,14 @@ async def tell(
     )
     await attempt.check_lease()
     try:
-        await attempt.ask(hook, event)
+        await attempt.call_user(hook, event)
     except Exception as error:
         tries = attempt.task.hook_tries + 1
         if tries < TRIES:
             told = f"on_{kind}: {type(error).__name__}: {error}"
             logger.warning("A hook of agent %s failed: %s", attempt.agent.id, told)
-            delay = backoff(tries - 1, first=FIRST_WAIT, most=MOST_WAIT)
-            return Again(delay, told, {"hook_tries": tries})
+            delay = backoff(tries - 1, first=_FIRST_WAIT, most=_MOST_WAIT)
+            return Requeue(delay, told, {"hook_tries": tries})
         logger.exception(
             "The hook on_%s of agent %s failed %d times on %s; the run goes on without it",
             kind,

@@ -10,11 +10,11 @@ import pydantic_core
 from evented_agent.agents.callbacks import NextStep, StepChoice
 from evented_agent.agents.output_types import partial, strict_schema
 from evented_agent.errors import ModelError
-from evented_agent.execution.attempt import Again, Attempt, Done, backoff, failed_run
+from evented_agent.execution.attempt import Attempt, Done, Requeue, backoff, failed_run
 from evented_agent.execution.chunk_writer import Closing
-from evented_agent.execution.tasks.answer import Answer
+from evented_agent.execution.tasks.answer import AnswerBuilder
 from evented_agent.execution.tasks.background import spec_of
-from evented_agent.execution.tasks.hooks import tell
+from evented_agent.execution.tasks.hooks import call_hook
 from evented_agent.execution.tasks.next_tasks import Following, next_tasks
 from evented_agent.execution.tasks.thread import load_history, wait_for_turn
 from evented_agent.ledger.records import Work
@@ -28,7 +28,7 @@ from evented_agent.state.views import step_info
 logger = logging.getLogger(__name__)
 
 #: Seconds before the second try of a model call, doubling up to the most.
-FIRST_WAIT, MOST_WAIT = 0.5, 30.0
+_FIRST_WAIT, _MOST_WAIT = 0.5, 30.0
 #: Characters that an answer grows by, at least, between two partial objects.
 LEAST_GROWTH = 8
 #: Let the append in flight go on after so many pieces of a model that never waits.
@@ -42,11 +42,11 @@ _CLOSES = {
 }
 
 
-async def run_model(attempt: Attempt) -> Done | Again:
+async def run_model(attempt: Attempt) -> Done | Requeue:
     """Call the model once; what follows a failure is decided by the agent's policy."""
     state = fold(await attempt.entries())
     if not state.steps:
-        again = await wait_for_turn(attempt) or await tell(attempt, "start", state)
+        again = await wait_for_turn(attempt) or await call_hook(attempt, "start", state)
         if again is not None:
             return again
         state = State(history=await load_history(attempt))
@@ -59,7 +59,7 @@ async def run_model(attempt: Attempt) -> Done | Again:
     model = models[index] if choice.model is None else resolve(choice.model)
     # A chosen model has none to fall back on.
     index = len(models) - 1 if choice.model is not None else index
-    answer = Answer(
+    answer = AnswerBuilder(
         step=attempt.task.step, attempt=attempt.task.generation, used_call_ids=state.call_ids
     )
     try:
@@ -73,7 +73,7 @@ async def run_model(attempt: Attempt) -> Done | Again:
         return await _cut_short(attempt, state, answer, model)
     attempt.close()
     for type_, payload in answer.requests():
-        attempt.output.put(type_, payload)
+        attempt.writer.put(type_, payload)
     turn = answer.turn(model=model.name, seen=attempt.claim.journal_length)
     return Done(await _turn_work(attempt, state, turn, await next_tasks(attempt, turn)))
 
@@ -91,7 +91,7 @@ async def _choice(attempt: Attempt, state: State, messages: Sequence[Message]) -
         last=step_info(state) if state.steps else None,
         context=attempt.options.context,
     )
-    return await attempt.ask(prepare, following) or StepChoice()
+    return await attempt.call_user(prepare, following) or StepChoice()
 
 
 def build_request(
@@ -132,11 +132,13 @@ def _output_format(attempt: Attempt) -> dict[str, Any]:
     return {"response_format": {"type": "json_schema", "json_schema": described}}
 
 
-async def _listen(attempt: Attempt, model: Model, request: ModelRequest, answer: Answer) -> None:
+async def _listen(
+    attempt: Attempt, model: Model, request: ModelRequest, answer: AnswerBuilder
+) -> None:
     """Stream the answer into the topic; `ModelError` unless it came to its end."""
-    output = attempt.output
+    output = attempt.writer
     events = model.stream(request)
-    objects = _Objects() if attempt.output_type is not None else None
+    objects = PartialObjects() if attempt.output_type is not None else None
     words = 0
     try:
         async with asyncio.timeout(attempt.agent.model_timeout):
@@ -145,9 +147,9 @@ async def _listen(attempt: Attempt, model: Model, request: ModelRequest, answer:
                     _say(attempt, type_, payload)
                 if objects is not None and isinstance(event, TextPiece):
                     objects.say(attempt, event.text)
-                words = await _let_go(event, words)
+                words = await _yield_to_loop(event, words)
                 if output.is_full:
-                    await output.room()
+                    await output.wait_for_space()
     except TimeoutError:
         raise ModelError(
             f"{model.name} did not complete its answer in {attempt.agent.model_timeout:g} s.",
@@ -159,7 +161,7 @@ async def _listen(attempt: Attempt, model: Model, request: ModelRequest, answer:
         raise ModelError(f"{model.name} cut its answer off.", retryable=True)
 
 
-async def _let_go(event: ModelEvent, words: int) -> int:
+async def _yield_to_loop(event: ModelEvent, words: int) -> int:
     """Let the first words leave at once; how many there were.
 
     Words are for people. A call's arguments may wait for whatever else has arrived with them.
@@ -171,7 +173,7 @@ async def _let_go(event: ModelEvent, words: int) -> int:
     return words + 1
 
 
-class _Objects:
+class PartialObjects:
     """The object that an answer is so far, told each time that its text has grown by a tenth."""
 
     def __init__(self) -> None:
@@ -187,18 +189,18 @@ class _Objects:
         made = partial(self._text)
         if made is not None and made != self._told:
             self._told = made
-            attempt.output.put("object", {"object": made})
+            attempt.writer.put("object", {"object": made})
 
 
 def _say(attempt: Attempt, type_: str, payload: dict[str, Any]) -> None:
     part = payload.get("id") or payload.get("toolCallId") or ""
     if closing := _CLOSES.get(type_):
         key = "toolCallId" if "toolCallId" in payload else "id"
-        attempt.output.put(type_, payload, opens=Closing(part, closing, {key: part}))
+        attempt.writer.put(type_, payload, opens=Closing(part, closing, {key: part}))
     elif type_.endswith("-end"):
-        attempt.output.put(type_, payload, closes=part)
+        attempt.writer.put(type_, payload, closes=part)
     else:
-        attempt.output.put(type_, payload)
+        attempt.writer.put(type_, payload)
 
 
 async def _close(events: AsyncIterator[ModelEvent]) -> None:
@@ -212,35 +214,35 @@ async def _turn_work(attempt: Attempt, state: State, turn: Turn, following: Foll
     before: list[Entry] = [] if state.steps or not state.history else [History(state.history)]
     entries = [*before, turn, *following.results]
     return Work(
-        chunks=await attempt.output.rest(),
-        entries=[await attempt.output.stored(dump_entry(entry)) for entry in entries],
+        chunks=await attempt.writer.drain(),
+        entries=[await attempt.writer.stored(dump_entry(entry)) for entry in entries],
         turn=len(before),
         next=following.tasks,
         usage={name: n for name, n in turn.usage.model_dump().items() if n},
     )
 
 
-async def _cut_short(attempt: Attempt, state: State, answer: Answer, model: Model) -> Done:
+async def _cut_short(attempt: Attempt, state: State, answer: AnswerBuilder, model: Model) -> Done:
     """The run is being aborted: keep what was said."""
     attempt.close()
-    attempt.output.close_all()
+    attempt.writer.close_all()
     turn = answer.turn(model=model.name, reason="abort")
     return Done(await _turn_work(attempt, state, turn, Following()))
 
 
 async def _failed(
     attempt: Attempt, state: State, model: Model, index: int, error: ModelError
-) -> Done | Again:
+) -> Done | Requeue:
     """Try again later, or with the next model, or end the run."""
     tries = attempt.task.tries
     if error.retryable and tries < attempt.agent.model_retries:
-        delay = backoff(tries, first=FIRST_WAIT, most=MOST_WAIT)
+        delay = backoff(tries, first=_FIRST_WAIT, most=_MOST_WAIT)
         if error.retry_after is not None:
             delay = max(delay, error.retry_after)
         logger.warning("%s failed, again in %.1f s: %s", model.name, delay, error)
-        return Again(delay, str(error), {"tries": tries + 1})
+        return Requeue(delay, str(error), {"tries": tries + 1})
     if index + 1 < len(attempt.agent.models):
         following = attempt.agent.models[index + 1].name
         logger.warning("%s failed, going on with %s: %s", model.name, following, error)
-        return Again(0, str(error), {"tries": 0, "model": index + 1})
+        return Requeue(0, str(error), {"tries": 0, "model": index + 1})
     return await failed_run(attempt, state, error)

@@ -11,7 +11,7 @@ from evented_agent.agents.tools.tool import InvalidArguments, Tool
 from evented_agent.chunks import ErrorInfo
 from evented_agent.chunks.codec import encode
 from evented_agent.execution.attempt import Attempt
-from evented_agent.execution.tasks.background import placeholder, plan, tell
+from evented_agent.execution.tasks.background import emit_background_chunk, placeholder, plan
 from evented_agent.ledger.records import NewTask
 from evented_agent.models.messages import ToolCall
 from evented_agent.state.journal import Result, Turn
@@ -44,7 +44,7 @@ async def next_tasks(attempt: Attempt, turn: Turn) -> Following:
             continue
         following.tasks.append(await _tool_task(attempt, turn.step, call, made))
         if made is not None:
-            tell(attempt, "started", call, args=call.arguments)
+            emit_background_chunk(attempt, "started", call, args=call.arguments)
             if made.disposition == "deferred":
                 following.results.append(placeholder(attempt, turn.step, call))
     return following
@@ -53,7 +53,7 @@ async def next_tasks(attempt: Attempt, turn: Turn) -> Following:
 def _refused(attempt: Attempt, step: int, call: ToolCall, why: str) -> Result:
     error = ErrorInfo(name="TooManyCalls", message=why)
     payload = {"toolCallId": call.id, "toolName": call.name, "error": error.model_dump()}
-    attempt.output.put("tool-error", payload)
+    attempt.writer.put("tool-error", payload)
     return Result(step, call.id, call.name, error=error)
 
 
@@ -90,7 +90,7 @@ async def _question(attempt: Attempt, key: str, tool: Tool, call: ToolCall) -> s
     if call.invalid is not None or not await _is_asked(attempt, tool, call):
         return None
     payload = {"toolCallId": call.id, "toolName": call.name, "args": call.arguments}
-    return await attempt.output.stored(encode("tool-call-approval", key, payload))
+    return await attempt.writer.stored(encode("tool-call-approval", key, payload))
 
 
 async def _is_asked(attempt: Attempt, tool: Tool, call: ToolCall) -> bool:

@@ -7,8 +7,8 @@ import pydantic_core
 
 from evented_agent.agents.memory import Thread
 from evented_agent.errors import RunDeleted, RunNotFound
-from evented_agent.execution.attempt import Again, Attempt, Process
-from evented_agent.execution.chunk_writer import PATIENCE
+from evented_agent.execution.attempt import Attempt, Process, Requeue
+from evented_agent.execution.chunk_writer import RETRY_FOR
 from evented_agent.ledger import runs, threads, watch
 from evented_agent.ledger.keys import thread_name
 from evented_agent.ledger.records import Claim, Due, Record, is_done
@@ -19,17 +19,17 @@ from evented_agent.state.fold import State
 logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at whose turn it is, doubling up to the most; mostly somebody nudges.
-FIRST_LOOK, MOST_LOOK = 1.0, 30.0
+_FIRST_LOOK, _MOST_LOOK = 1.0, 30.0
 #: Seconds until a run that was interrupted for this one has left, mostly.
-INTERRUPTED = 0.2
+_INTERRUPTED = 0.2
 #: Runs whose messages are read for a window that only counts tokens.
-MOST_RUNS = 1000
+_MOST_RUNS = 1000
 #: What a run that waits for its turn is aborted for.
 INTERRUPTION = "Another run of its thread interrupted it."
 
 
-async def wait_for_turn(attempt: Attempt) -> Again | None:
-    """`Again` as long as another run has its turn in the thread."""
+async def wait_for_turn(attempt: Attempt) -> Requeue | None:
+    """`Requeue` as long as another run has its turn in the thread."""
     thread, policy = attempt.claim.thread, attempt.options.when_busy
     if thread is None or policy == "parallel":
         return None
@@ -40,14 +40,14 @@ async def wait_for_turn(attempt: Attempt) -> Again | None:
         if record is None or is_done(record):
             # It died before it could leave.
             call = threads.leave(attempt.process.keys, _name(attempt.claim), holder)
-            await attempt.process.ledger.asend(call, patience=PATIENCE)
+            await attempt.process.ledger.asend(call, retry_for=RETRY_FOR)
             holder = await _enter(attempt)
             continue
         if policy == "interrupt":
             # A worker that was frozen must not abort a run that came after its own.
             await attempt.check_lease()
             abort = runs.abort(attempt.process.keys, holder, reason=INTERRUPTION)
-            await attempt.process.ledger.asend(abort, patience=PATIENCE)
+            await attempt.process.ledger.asend(abort, retry_for=RETRY_FOR)
         return _wait(attempt, thread, holder)
     return None
 
@@ -60,9 +60,9 @@ async def load_history(attempt: Attempt) -> Sequence[Message]:
     if agent.memory is not None:
         thread = Thread(attempt.claim.thread, attempt.claim.resource)
         return agent.window.of(await agent.memory.load(thread, agent.window))
-    most = max(1, min(agent.window.messages, MOST_RUNS))
+    most = max(1, min(agent.window.messages, _MOST_RUNS))
     call = threads.recall(attempt.process.keys, _name(attempt.claim), most=most)
-    entries = await attempt.process.ledger.asend(call, patience=PATIENCE)
+    entries = await attempt.process.ledger.asend(call, retry_for=RETRY_FOR)
     return agent.window.of(load_thread(entries))
 
 
@@ -87,7 +87,7 @@ async def save_thread(attempt: Attempt, state: State) -> None:
         entry=pydantic_core.to_json([run_id, dump_messages(messages)]).decode(),
         ttl_ms=milliseconds(process.settings.thread_ttl),
     )
-    await process.ledger.asend(call, patience=PATIENCE)
+    await process.ledger.asend(call, retry_for=RETRY_FOR)
 
 
 async def leave_thread(process: Process, claim: Claim) -> Sequence[Due]:
@@ -95,11 +95,11 @@ async def leave_thread(process: Process, claim: Claim) -> Sequence[Due]:
     if claim.thread is None:
         return ()
     call = threads.leave(process.keys, _name(claim), claim.task.run_id)
-    following = await process.ledger.asend(call, patience=PATIENCE)
+    following = await process.ledger.asend(call, retry_for=RETRY_FOR)
     if following is None:
         return ()
-    nudge = watch.nudge(process.keys, following, "1:model")
-    return await process.ledger.asend(nudge, patience=PATIENCE)
+    wake = watch.wake(process.keys, following, "1:model")
+    return await process.ledger.asend(wake, retry_for=RETRY_FOR)
 
 
 def _name(claim: Claim) -> str:
@@ -112,20 +112,20 @@ async def _enter(attempt: Attempt) -> str:
     call = threads.enter(
         attempt.process.keys, _name(attempt.claim), attempt.task.run_id, ttl_ms=ttl_ms
     )
-    return await attempt.process.ledger.asend(call, patience=PATIENCE)
+    return await attempt.process.ledger.asend(call, retry_for=RETRY_FOR)
 
 
 async def _find(process: Process, run_id: str) -> Record | None:
     try:
-        return await process.ledger.asend(runs.read(process.keys, run_id), patience=PATIENCE)
+        return await process.ledger.asend(runs.read(process.keys, run_id), retry_for=RETRY_FOR)
     except (RunNotFound, RunDeleted):
         return None
 
 
-def _wait(attempt: Attempt, thread: str, holder: str) -> Again:
+def _wait(attempt: Attempt, thread: str, holder: str) -> Requeue:
     waited = attempt.task.waited
-    delay = min(FIRST_LOOK * 2**waited, MOST_LOOK)
+    delay = min(_FIRST_LOOK * 2**waited, _MOST_LOOK)
     if attempt.options.when_busy == "interrupt" and waited == 0:
-        delay = INTERRUPTED
+        delay = _INTERRUPTED
     why = f"its turn in thread {thread!r}, which run {holder!r} has"
-    return Again(delay, why, {"waited": min(waited + 1, 10), "waits_for": why})
+    return Requeue(delay, why, {"waited": min(waited + 1, 10), "waits_for": why})

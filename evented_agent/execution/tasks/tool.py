@@ -11,10 +11,10 @@ from evented_agent.agents.tools.tool import InvalidArguments, Tool, dump_result
 from evented_agent.chunks import ErrorInfo
 from evented_agent.chunks.codec import encode
 from evented_agent.errors import TooLarge
-from evented_agent.execution.attempt import Again, Attempt, Done, Pause, backoff
+from evented_agent.execution.attempt import Attempt, Done, Requeue, Suspended, backoff
 from evented_agent.execution.isolated_tool import run_isolated
-from evented_agent.execution.tasks.answer import clean
-from evented_agent.execution.tasks.background import place, tell
+from evented_agent.execution.tasks.answer import without_surrogates
+from evented_agent.execution.tasks.background import emit_background_chunk, slot
 from evented_agent.ledger.records import Fenced, Work
 from evented_agent.models.messages import ToolCall
 from evented_agent.state.journal import Result, Turn, dump_entry, edited_arguments, load_entry
@@ -22,9 +22,9 @@ from evented_agent.state.journal import Result, Turn, dump_entry, edited_argumen
 logger = logging.getLogger(__name__)
 
 #: Seconds before a tool's second try, doubling up to the most.
-FIRST_WAIT, MOST_WAIT = 1.0, 60.0
+_FIRST_WAIT, _MOST_WAIT = 1.0, 60.0
 #: Most characters of an exception's text that the model is shown.
-MOST_TEXT = 4000
+_MOST_TEXT = 4000
 
 
 class ToolNotFound(Exception):
@@ -43,23 +43,23 @@ class ToolExit(Exception):
 _EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, asyncio.CancelledError)
 
 
-async def run_tool(attempt: Attempt) -> Done | Again | Pause:
+async def run_tool(attempt: Attempt) -> Done | Requeue | Suspended:
     """Run the call; a failure becomes a result that the model sees, not the end of the run."""
     call = await _call_of(attempt)
     try:
         tool, arguments = _prepare(attempt, call)
     except (ToolNotFound, InvalidArguments) as error:
         return await _result(attempt, call, error=error)
-    async with place(attempt, attempt.agent.background_of(tool), call) as again:
+    async with slot(attempt, attempt.agent.background_of(tool), call) as again:
         return again or await _run(attempt, call, tool, arguments)
 
 
 async def _run(
     attempt: Attempt, call: ToolCall, tool: Tool, arguments: dict[str, Any]
-) -> Done | Again | Pause:
+) -> Done | Requeue | Suspended:
     if attempt.task.background is not None:
         was_resumed = attempt.task.given or attempt.task.approval
-        tell(attempt, "resumed" if was_resumed else "running", call)
+        emit_background_chunk(attempt, "resumed" if was_resumed else "running", call)
     context = _context(attempt, call)
     await attempt.check_lease()
     try:
@@ -86,20 +86,20 @@ async def _cancelled(attempt: Attempt, call: ToolCall) -> Done:
     return await _result(attempt, call, error=RuntimeError("The run was aborted."))
 
 
-async def _failed(attempt: Attempt, call: ToolCall, tool: Tool, error: Exception) -> Done | Again:
+async def _failed(attempt: Attempt, call: ToolCall, tool: Tool, error: Exception) -> Done | Requeue:
     tries = attempt.task.tries
     if tries >= attempt.task.most_retries:
         return await _result(attempt, call, error=error)
-    delay = backoff(tries, first=FIRST_WAIT, most=MOST_WAIT)
+    delay = backoff(tries, first=_FIRST_WAIT, most=_MOST_WAIT)
     told = f"{type(error).__name__}: {_text_of(error)}"
     logger.warning("Tool %s failed, again in %.0f s: %s", tool.name, delay, told)
-    return Again(delay, told, {"tries": tries + 1})
+    return Requeue(delay, told, {"tries": tries + 1})
 
 
 def _text_of(error: BaseException) -> str:
     """The text of a user's exception, which may fail to have one."""
     try:
-        return clean(str(error))
+        return without_surrogates(str(error))
     except Exception:  # noqa: BLE001 - its own `__str__` fails
         return "(an exception without a text)"
 
@@ -146,10 +146,10 @@ def _context(attempt: Attempt, call: ToolCall) -> ToolContext:
 
     def put(data: Any) -> None:
         if attempt.task.background is not None:
-            tell(attempt, "output", call, output=data)
+            emit_background_chunk(attempt, "output", call, output=data)
             return
         payload = {"toolCallId": call.id, "toolName": call.name, "output": data}
-        attempt.output.put("tool-output", payload)
+        attempt.writer.put("tool-output", payload)
 
     def emit(data: Any) -> None:
         data = dump_result(data)
@@ -179,7 +179,7 @@ def _context(attempt: Attempt, call: ToolCall) -> ToolContext:
 
 async def _put_and_wait(attempt: Attempt, put: Any, data: Any) -> None:
     put(data)
-    await attempt.output.room()
+    await attempt.writer.wait_for_space()
 
 
 async def _invoke(
@@ -218,7 +218,7 @@ async def _call(
     return await attempt.in_thread(function)
 
 
-async def _pause(attempt: Attempt, call: ToolCall, suspend: Suspend) -> Done | Pause:
+async def _pause(attempt: Attempt, call: ToolCall, suspend: Suspend) -> Done | Suspended:
     """End the attempt with what the tool asks; a payload that cannot be stored is its error."""
     try:
         payload = dump_result(suspend.payload)
@@ -227,7 +227,7 @@ async def _pause(attempt: Attempt, call: ToolCall, suspend: Suspend) -> Done | P
         return await _result(attempt, call, error=error)
     attempt.close()
     if attempt.task.background is not None:
-        tell(attempt, "suspended", call, suspendPayload=payload)
+        emit_background_chunk(attempt, "suspended", call, suspendPayload=payload)
     asked = {"payload": payload, "resumeSchema": suspend.resume_schema}
     chunk = encode(
         "tool-call-suspended",
@@ -240,9 +240,9 @@ async def _pause(attempt: Attempt, call: ToolCall, suspend: Suspend) -> Done | P
             "resumeSchema": suspend.resume_schema,
         },
     )
-    return Pause(
-        chunks=await attempt.output.rest(),
-        ask=await attempt.output.stored(chunk),
+    return Suspended(
+        chunks=await attempt.writer.drain(),
+        ask=await attempt.writer.stored(chunk),
         asked=pydantic_core.to_json(asked).decode(),
     )
 
@@ -256,10 +256,10 @@ def _check_size(attempt: Attempt, value: Any) -> None:
 
 def _tell_end(attempt: Attempt, call: ToolCall, value: Any, error: BaseException | None) -> None:
     if error is None:
-        tell(attempt, "completed", call, result=value)
+        emit_background_chunk(attempt, "completed", call, result=value)
     else:
-        told = {"name": type(error).__name__, "message": _text_of(error)[:MOST_TEXT]}
-        tell(attempt, "failed", call, error=told)
+        told = {"name": type(error).__name__, "message": _text_of(error)[:_MOST_TEXT]}
+        emit_background_chunk(attempt, "failed", call, error=told)
 
 
 async def _result(
@@ -271,10 +271,10 @@ async def _result(
     if attempt.task.background is not None:
         _tell_end(attempt, call, value, error)
     if error is None:
-        attempt.output.put("tool-result", {**base, "result": value})
+        attempt.writer.put("tool-result", {**base, "result": value})
     else:
-        info = ErrorInfo(name=type(error).__name__, message=_text_of(error)[:MOST_TEXT])
-        attempt.output.put("tool-error", {**base, "error": info.model_dump()})
+        info = ErrorInfo(name=type(error).__name__, message=_text_of(error)[:_MOST_TEXT])
+        attempt.writer.put("tool-error", {**base, "error": info.model_dump()})
     entry = dump_entry(Result(attempt.task.step, call.id, call.name, value, info))
-    stored = await attempt.output.stored(entry)
-    return Done(Work(chunks=await attempt.output.rest(), entries=[stored]), failure=_shown(error))
+    stored = await attempt.writer.stored(entry)
+    return Done(Work(chunks=await attempt.writer.drain(), entries=[stored]), failure=_shown(error))

@@ -1,4 +1,4 @@
--- revive: a failed run goes on at the tasks that were under way when it failed.
+-- retry_failed: a failed run goes on at the tasks that were under way when it failed.
 -- ARGV 2 1 if the caller rings the bell, 3 token: asked again after a lost reply, the same answer
 local state = load_run()
 if state then return {state} end

@@ -1,4 +1,4 @@
--- retry: an attempt failed and the task is to run again later. What it said is withdrawn; the
+-- requeue: an attempt failed and the task is to run again later. What it said is withdrawn; the
 -- alarm holds the wait, no worker does.
 -- ARGV 2 task key, 3 token, 4 delay ms, 5 reason, 6 fields to change in the task as JSON
 local key, token = ARGV[2], ARGV[3]

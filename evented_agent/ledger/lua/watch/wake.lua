@@ -1,4 +1,4 @@
--- nudge: a task that waits for its turn may try now. ARGV 2 task key
+-- wake: a task that waits for its turn may try now. ARGV 2 task key
 local state = load_run()
 if state then return {state} end
 local task = get_task(ARGV[2])
