@@ -62,7 +62,7 @@ def main(topic: str) -> None:
                 print()
     [task] = durable.background_tasks(run.run_id)
     print(f"{task.status}: {task.result}")
-    durable.stop()
+    durable.close()
 
 
 if __name__ == "__main__":

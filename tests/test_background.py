@@ -91,7 +91,7 @@ def serve(redis_server: RedisServer) -> Iterator[object]:
 
     yield serve
     for each in started:
-        each.stop()  # type: ignore[attr-defined]
+        each.close()  # type: ignore[attr-defined]
 
 
 def read_until(run: RunStream, kind: str) -> list[str]:

@@ -210,10 +210,10 @@ def test_runs_are_found_by_what_they_belong_to(agents: Agents, runs: Runs) -> No
     run = agents["hello"].stream("Hi", thread_id="th-1", resource_id="ann")
     run.result(timeout=20)
 
-    assert [info.run_id for info in runs.runs(thread_id="th-1")] == [run.run_id]
-    assert [info.run_id for info in runs.runs(resource_id="ann", agent="hello")] == [run.run_id]
-    assert run.run_id in [info.run_id for info in runs.runs(status="finished", limit=500)]
-    assert runs.runs(resource_id="ann", status="failed") == []
+    assert [info.run_id for info in runs.list(thread_id="th-1")] == [run.run_id]
+    assert [info.run_id for info in runs.list(resource_id="ann", agent="hello")] == [run.run_id]
+    assert run.run_id in [info.run_id for info in runs.list(status="finished", limit=500)]
+    assert runs.list(resource_id="ann", status="failed") == []
     info = runs.get(run.run_id)
     assert (info.agent, info.thread_id, info.resource_id) == ("hello", "th-1", "ann")
 
@@ -227,7 +227,7 @@ def test_a_deleted_run_is_gone_and_said_to_be(agents: Agents, runs: Runs) -> Non
         runs.get(run.run_id)
     with pytest.raises(RunDeleted):
         runs.observe(run.run_id)
-    assert run.run_id not in [info.run_id for info in runs.runs(limit=500)]
+    assert run.run_id not in [info.run_id for info in runs.list(limit=500)]
 
 
 def test_an_unknown_run_is_not_waited_for(runs: Runs) -> None:

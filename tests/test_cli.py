@@ -240,7 +240,7 @@ def test_the_commands_are_celerys_too(env: Env, door: Runs) -> None:
     done = subprocess.run(celery, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 0, done.stderr
-    assert {row["runId"] for row in rows(done.stdout)} == {run.run_id for run in door.runs()}
+    assert {row["runId"] for row in rows(done.stdout)} == {run.run_id for run in door.list()}
 
 
 @with_worker
@@ -269,7 +269,7 @@ def test_a_run_without_a_worker_says_what_it_waits_for(env: Env, redis_server: R
 
     assert "waits for a worker for queue 'nobody'" in told
     assert following.returncode == 130
-    [info] = lonely.runs()
+    [info] = lonely.list()
     found = [row["what"] for row in rows(command(alone, "doctor", *APP, "--json").stdout)]
     assert found[0] == "No live worker on queue 'nobody'."
     assert found[1].startswith("1 run waits for a worker for queue 'nobody' (since")

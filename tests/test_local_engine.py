@@ -40,7 +40,7 @@ helper = Agent(
 def durable(redis_server: RedisServer) -> Iterator[DurableAgent]:
     engine = create_durable_agent(helper, redis_url=redis_server.url)
     yield engine
-    engine.stop()
+    engine.close()
 
 
 def process(redis_server: RedisServer, run_id: str, how: str) -> "subprocess.Popen[str]":
@@ -78,7 +78,7 @@ def test_a_run_that_fails_says_why(redis_server: RedisServer) -> None:
 
     with pytest.raises(RunFailed, match="no credit"):
         durable.generate("Go.", timeout=20)
-    durable.stop()
+    durable.close()
 
 
 def test_a_run_of_a_killed_process_is_picked_up_by_the_next(redis_server: RedisServer) -> None:
@@ -91,7 +91,7 @@ def test_a_run_of_a_killed_process_is_picked_up_by_the_next(redis_server: RedisS
 
     run = durable.observe("left-1")
     result = run.result(timeout=30)
-    durable.stop()
+    durable.close()
 
     assert result.text == TEXT
     assert [c.payload.reason for c in run if isinstance(c, StepReset)] == ["crash"]
@@ -105,7 +105,7 @@ def test_a_process_that_exits_hands_its_runs_back_and_names_them(
     durable = create_durable_agent(speaker, redis_url=redis_server.url)
     durable.start()
     result = durable.observe("left-2").result(timeout=30)
-    durable.stop()
+    durable.close()
 
     assert "left-2" in errors
     assert result.text == TEXT

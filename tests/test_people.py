@@ -114,7 +114,7 @@ def engine(redis_server: RedisServer) -> Iterator[Engines]:
     engines = Engines(redis_server.url)
     yield engines
     for each in engines.started:
-        each.stop()  # type: ignore[attr-defined]
+        each.close()  # type: ignore[attr-defined]
 
 
 def test_a_call_runs_once_when_it_is_approved(engine: Engines) -> None:
@@ -158,8 +158,8 @@ def test_an_approval_may_change_the_arguments(engine: Engines) -> None:
     run.result(20)
 
     with pytest.raises(InvalidDecision, match="path"):
-        durable.approve(run.run_id, args={"path": 7})
-    durable.approve(run.run_id, args={"path": "b"})
+        durable.approve(run.run_id, arguments={"path": 7})
+    durable.approve(run.run_id, arguments={"path": "b"})
     result = run.result(20)
 
     assert result.answer == "deleted b"

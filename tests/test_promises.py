@@ -46,7 +46,7 @@ def serve(redis_server: RedisServer) -> Iterator[Serve]:
     yield serve
     GATE.set()
     for each in started:
-        each.stop()  # type: ignore[attr-defined]
+        each.close()  # type: ignore[attr-defined]
 
 
 def tasks(durable: DurableAgent, run_id: str) -> Sequence[Task]:

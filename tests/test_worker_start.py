@@ -110,4 +110,4 @@ def test_eager_mode_runs_in_this_process(redis_server: RedisServer) -> None:
     evented = create_evented_agent(agent, app=app, redis_url=redis_server.url)
 
     assert evented.generate("Hello.", timeout=20).text == "Hi."
-    evented.stop()
+    evented.close()

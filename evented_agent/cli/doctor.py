@@ -116,7 +116,7 @@ def _fleet_problems(runs: Runs, live: Sequence[LiveWorker]) -> Iterator[Problem]
 def _waiting_problems(runs: Runs) -> Iterator[Problem]:
     waiting: dict[str, list[RunInfo]] = defaultdict(list)
     for status in ("queued", "running"):
-        for info in runs.runs(status=status, limit=_MOST_RUNS):
+        for info in runs.list(status=status, limit=_MOST_RUNS):
             if info.waiting_for is not None:
                 waiting[info.waiting_for].append(info)
     for reason, infos in waiting.items():

@@ -24,6 +24,7 @@ from evented_agent.chunks import (
 from evented_agent.cli.choices import Choices
 from evented_agent.cli.output import Printer, call_line, printable, short
 from evented_agent.client.follow import Cursor
+from evented_agent.client.reader import Reader
 from evented_agent.client.runs import Runs
 from evented_agent.errors import LedgerUnavailable
 from evented_agent.state.run_info import RunInfo
@@ -91,7 +92,9 @@ class Follower:
     def follow(self, runs: Runs) -> RunInfo:
         """Show the run to its end; its state then.  Raises what `Runs.observe` does."""
         with self._interruptible():
-            for chunk in runs.reader(self._run_id).chunks(self.cursor, heartbeat=_SILENCE):
+            for chunk in Reader(runs.keys, runs.ledger, self._run_id).chunks(
+                self.cursor, heartbeat=_SILENCE
+            ):
                 if chunk is None:
                     self._look(runs)
                 else:

@@ -58,7 +58,7 @@ def approve_call(
     choices: Choices, run_id: str, call: str | None, by: str, args: dict[str, Any] | None
 ) -> None:
     """Let a call run."""
-    choices.runs().approve(run_id, tool_call_id=call, by=by, args=args)
+    choices.runs().approve(run_id, tool_call_id=call, by=by, arguments=args)
     _told(choices, run_id, "approved")
 
 

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import click
 
@@ -64,8 +64,8 @@ def list_runs(
 ) -> None:
     """List the newest runs that match all that is given."""
     door, output = choices.runs(), choices.output
-    found = door.runs(
-        status=status,
+    found = door.list(
+        status=cast("Status | None", status),
         agent=agent,
         thread_id=thread,
         resource_id=resource,

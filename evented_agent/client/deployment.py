@@ -1,10 +1,10 @@
-"""What every door to runs needs: the connection, the settings, the agents served here."""
+"""One deployment as a process sees it: its Redis, its settings, the agents served here."""
 
 import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TypeVar
 
 from evented_agent.agents.agent import Agent
 from evented_agent.errors import BlockingCall, ConfigurationError
@@ -12,24 +12,20 @@ from evented_agent.ledger import workers
 from evented_agent.ledger.connection import Ledger, safe_url
 from evented_agent.ledger.embedded_server import ensure_server
 from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.plan import Notifier, Plan, send
 from evented_agent.ledger.records import Due
 from evented_agent.ledger.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
+#: Where the runs are, unless the code says so.
 REDIS_URL_VARIABLE = "EVENTED_AGENT_REDIS_URL"
 
 
-class Notifier(Protocol):
-    """Tells workers that tasks are due.  May fail: an alarm rings again."""
-
-    def notify(self, dues: Sequence[Due], /) -> bool:
-        """Send one message for each; False if that was not possible.  Never raises."""
-        ...
-
-
 class NullNotifier:
-    """Where nobody can be told: a watchdog sends what was committed."""
+    """For processes without a broker: a watchdog sends the messages, within a second."""
 
     def notify(self, _dues: Sequence[Due], /) -> bool:
         return False
@@ -53,6 +49,11 @@ class Deployment:
         self._given_url = redis_url
         self._ledger: Ledger | None = None
         self._is_agreed = False
+
+    @property
+    def notifies(self) -> bool:
+        """Whether what is due is sent by this process, rather than by the next watchdog."""
+        return not isinstance(self.notifier, NullNotifier)
 
     @property
     def ledger(self) -> Ledger:
@@ -97,18 +98,22 @@ class Deployment:
             )
         return found
 
-    def agree(self) -> None:
+    def agree(self) -> Plan[None]:
         """Refuse, once per process, to create runs where other processes would not find them.
 
         Raises `ConfigurationError`.
         """
         if not self._is_agreed:
-            self._compare(self.ledger.send(workers.deployment(self.keys)))
+            self._compare((yield from send(workers.deployment(self.keys))))
 
-    async def aagree(self) -> None:
-        """`agree` for the running event loop."""
-        if not self._is_agreed:
-            self._compare(await self.ledger.asend(workers.deployment(self.keys)))
+    def drive(self, verb: str, plan: Plan[_T]) -> _T:
+        """Drive *plan* from this thread; raises `BlockingCall` where an event loop runs on it."""
+        refuse_on_loop(verb, f"a{verb}", allowed=self.allow_blocking)
+        return self.ledger.run(plan)
+
+    async def adrive(self, plan: Plan[_T]) -> _T:
+        """Drive *plan* from the running event loop."""
+        return await self.ledger.arun(plan)
 
     def _compare(self, found: workers.DeploymentInfo) -> None:
         if found.shards != self.settings.shards:
@@ -118,9 +123,6 @@ class Deployment:
                 f"shards={found.shards} in every process."
             )
         self._is_agreed = True
-
-    def _may_block(self, method: str) -> None:
-        refuse_on_loop(method, f"a{method}", allowed=self.allow_blocking)
 
 
 def refuse_on_loop(method: str, twin: str, *, allowed: bool) -> None:

@@ -1,20 +1,24 @@
-"""Listing runs, without I/O."""
+"""Plans of lists: runs page by page, and the calls that wait for people."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from evented_agent.agents.tools.approvals import Pending
+from evented_agent.client.deployment import Deployment
 from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound
-from evented_agent.ledger import indexes, runs
-from evented_agent.ledger import workers as worker_scripts
+from evented_agent.ledger.indexes import forget, list_index
 from evented_agent.ledger.keys import STATUSES, Keys
+from evented_agent.ledger.plan import Plan, send, send_all
 from evented_agent.ledger.records import Record
-from evented_agent.ledger.script import Command
-from evented_agent.state.run_info import RunInfo, info_of, is_waiting
+from evented_agent.ledger.runs import read
+from evented_agent.ledger.workers import LiveWorker, live_workers
+from evented_agent.state.run_info import RunInfo, Status, info_of, is_waiting
 
-#: Runs read per round trip while listing.
-PAGE = 50
+#: Runs read per round trip.
+_PAGE = 50
+#: The statuses of runs in which a call may wait for a person.
+_MAY_WAIT: tuple[Status, ...] = ("suspended", "running")
 
 #: A run's place in a listing: its time in the index (ms), and its id where times are equal.
 _Place = tuple[int, str]
@@ -28,88 +32,131 @@ class RunPage(list[RunInfo]):
         self.next_page = next_page
 
 
-class Wanted:
-    """A listing without I/O: asks for pages of the narrowest index and keeps what matches.
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs are wanted: those that match all that is not None.
 
-    *chosen* are ``status``, ``agent``, ``thread_id``, ``resource_id`` and ``since``.  Runs come by
-    the time when they were created; those of a status in which they have ended, when they ended.
+    Attributes:
+        status: One of "queued", "running", "suspended", "finished", "failed", "aborted".
+        agent: The id of their agent.
+        thread_id: The thread that they belong to.
+        resource_id: Whose runs they are.
+        since: Created at this time or later; for a status in which runs have ended, ended then.
     """
 
-    def __init__(
-        self, keys: Keys, chosen: Mapping[str, Any], *, limit: int, page: str | None = None
-    ) -> None:
-        self._keys = keys
-        status = chosen.get("status")
-        if status is not None and status not in STATUSES:
-            raise DeclarationError(f"status={status!r}: use one of {', '.join(STATUSES)}.")
-        self._fields = {
-            name: value
-            for name, value in {
-                "thread": chosen.get("thread_id"),
-                "resource": chosen.get("resource_id"),
-                "status": status,
-                "agent": chosen.get("agent"),
-            }.items()
-            if value is not None
+    status: Status | None = None
+    agent: str | None = None
+    thread_id: str | None = None
+    resource_id: str | None = None
+    since: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.status is not None and self.status not in STATUSES:
+            raise DeclarationError(f"status={self.status!r}: use one of {', '.join(STATUSES)}.")
+        if self.since is not None and not isinstance(self.since, datetime):
+            raise DeclarationError(
+                f"since={self.since!r}: pass a datetime, such as datetime.now(UTC) - "
+                "timedelta(hours=1)."
+            )
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """What the records have to hold, the narrowest index first."""
+        fields = {
+            "thread": self.thread_id,
+            "resource": self.resource_id,
+            "status": self.status,
+            "agent": self.agent,
         }
-        self._index = next(iter(self._fields.items()), ("all", ""))
-        since: datetime | None = chosen.get("since")
-        self._since = 0 if since is None else int(since.timestamp() * 1000)
-        self._limit = limit
-        self._before = None if page is None else _place(page)
+        return {name: value for name, value in fields.items() if value is not None}
 
-    def steps(self) -> Generator[list[Command[Any]], Sequence[Any], RunPage]:
-        found: list[tuple[_Place, Record]] = []
-        for shard in range(self._keys.shards):
-            found.extend((yield from self._of_shard(shard)))
-        found.sort(key=lambda each: each[0], reverse=True)
-        shown = found[: self._limit]
-        workers: Sequence[worker_scripts.LiveWorker] = ()
-        if any(is_waiting(record) for _, record in shown):
-            [workers] = yield [worker_scripts.live_workers(self._keys)]
-        is_more = len(found) > self._limit and bool(shown)
-        next_page = "{}.{}".format(*shown[-1][0]) if is_more else None
-        return RunPage([info_of(record, workers) for _, record in shown], next_page)
 
-    def _of_shard(
-        self, shard: int
-    ) -> Generator[list[Command[Any]], Sequence[Any], list[tuple[_Place, Record]]]:
+def page_of_runs(
+    at: Deployment, wanted: RunFilter, *, limit: int, page: str | None = None
+) -> Plan[RunPage]:
+    """The newest runs that match, at most *limit*; *page* is the `next_page` of the page before.
+
+    Runs come by the time when they were created; those of a status in which they have ended, when
+    they ended.
+    """
+    listing = _Listing(at.keys, wanted, limit, None if page is None else _place(page))
+    found: list[tuple[_Place, Record]] = []
+    for shard in range(at.keys.shards):
+        found.extend((yield from listing.of_shard(shard)))
+    found.sort(key=lambda each: each[0], reverse=True)
+    shown = found[:limit]
+    fleet: Sequence[LiveWorker] = ()
+    if any(is_waiting(record) for _, record in shown):
+        fleet = yield from send(live_workers(at.keys))
+    is_more = len(found) > limit and bool(shown)
+    next_page = "{}.{}".format(*shown[-1][0]) if is_more else None
+    return RunPage([info_of(record, fleet) for _, record in shown], next_page)
+
+
+def pending_calls(at: Deployment, wanted: RunFilter, *, limit: int) -> Plan[list[Pending]]:
+    """What runs wait for people for, the oldest first; at most of *limit* runs a status."""
+    pending: dict[tuple[str, int], Pending] = {}
+    for status in _MAY_WAIT:
+        # A run may change from one to the other meanwhile, and be in both.
+        page = yield from page_of_runs(at, replace(wanted, status=status), limit=limit)
+        pending |= {(each.run_id, each.number): each for info in page for each in info.pending}
+    return sorted(pending.values(), key=lambda each: each.since)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """Reads the narrowest index page by page, and keeps what matches."""
+
+    keys: Keys
+    wanted: RunFilter
+    limit: int
+    before: _Place | None
+
+    def of_shard(self, shard: int) -> Plan[list[tuple[_Place, Record]]]:
+        index = next(iter(self.wanted.fields.items()), ("all", ""))
+        since = self.wanted.since
         matching: list[tuple[_Place, Record]] = []
         offset = 0
         # One more than is shown says whether there is another page.
-        while len(matching) <= self._limit:
-            [places] = yield [
-                indexes.list_index(
-                    self._keys,
+        while len(matching) <= self.limit:
+            places = yield from send(
+                list_index(
+                    self.keys,
                     shard,
-                    self._index,
-                    since=self._since,
-                    until=None if self._before is None else self._before[0],
+                    index,
+                    since=0 if since is None else int(since.timestamp() * 1000),
+                    until=None if self.before is None else self.before[0],
                     offset=offset,
-                    limit=PAGE,
+                    limit=_PAGE,
                 )
-            ]
-            if isinstance(places, BaseException):
-                raise places
+            )
             if not places:
                 break
-            records = yield [runs.read(self._keys, run_id) for _, run_id in places]
-            gone = [place[1] for place, r in zip(places, records, strict=True) if _is_gone(r)]
+            records = yield from self._read([run_id for _, run_id in places])
+            gone = [run_id for _, run_id in places if run_id not in records]
             if gone:
                 # Their records have expired: nobody else takes them out of the index.
-                yield [indexes.forget(self._keys, shard, self._index, gone)]
+                yield from send(forget(self.keys, shard, index, gone))
             offset += len(places) - len(gone)
             matching.extend(
-                (place, record)
-                for place, record in zip(places, records, strict=True)
-                if isinstance(record, Record) and self._matches(place, record)
+                (place, records[place[1]])
+                for place in places
+                if place[1] in records and self._matches(place, records[place[1]])
             )
-        return matching[: self._limit + 1]
+        return matching[: self.limit + 1]
+
+    def _read(self, run_ids: Sequence[str]) -> Plan[dict[str, Record]]:
+        """The records that there are."""
+        found = yield from send_all([read(self.keys, run_id) for run_id in run_ids])
+        for each in found:
+            if isinstance(each, Exception) and not isinstance(each, RunNotFound | RunDeleted):
+                raise each
+        return {each.run_id: each for each in found if isinstance(each, Record)}
 
     def _matches(self, place: _Place, record: Record) -> bool:
-        if self._before is not None and place >= self._before:
+        if self.before is not None and place >= self.before:
             return False
-        return all(record.fields.get(name) == value for name, value in self._fields.items())
+        return all(record.fields.get(name) == value for name, value in self.wanted.fields.items())
 
 
 def _place(page: str) -> _Place:
@@ -117,18 +164,3 @@ def _place(page: str) -> _Place:
     if not time.isdecimal() or not run_id:
         raise DeclarationError(f"page={page!r}: pass the next_page of the page before.")
     return int(time), run_id
-
-
-def oldest_first(found: Sequence[Sequence[RunInfo]]) -> list[Pending]:
-    """What the runs of several listings wait for; a run may be in more than one of them."""
-    pending = {
-        (each.run_id, each.number): each
-        for infos in found
-        for info in infos
-        for each in info.pending
-    }
-    return sorted(pending.values(), key=lambda each: each.since)
-
-
-def _is_gone(record: object) -> bool:
-    return isinstance(record, RunNotFound | RunDeleted)

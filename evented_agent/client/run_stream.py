@@ -18,7 +18,7 @@ from collections.abc import (
     Sequence,
 )
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self, TypedDict, Unpack, cast
 
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.chunks import (
@@ -32,8 +32,11 @@ from evented_agent.chunks import (
     ToolCallSuspended,
     Transcript,
 )
+from evented_agent.client.commands import DecisionOptions, decide_call, request_abort
 from evented_agent.client.decisions import approval_data, denial_data
+from evented_agent.client.deployment import Deployment
 from evented_agent.client.follow import Cursor
+from evented_agent.client.queries import read_info, read_result
 from evented_agent.client.reader import Reader
 from evented_agent.errors import RunAborted, RunFailed
 from evented_agent.state.run_info import ENDED, RunInfo
@@ -45,46 +48,38 @@ logger = logging.getLogger(__name__)
 #: several clients would read it as an empty event.
 HEARTBEAT = ": hb\n"
 
+#: Takes a chunk; what it returns is ignored, or awaited by `AsyncRunStream` if it can be.
 Callback = Callable[[Any], Any]
 
 #: Statuses in which nothing more comes by itself.
 SETTLED = ENDED | {"suspended"}
 
 
-class Door(Protocol):
-    """What a stream needs of `Runs`."""
+class Callbacks(TypedDict, total=False):
+    """What `listen` calls, each with one chunk; an exception of theirs is logged.
 
-    def reader(self, run_id: str) -> Reader: ...
-    def get(self, run_id: str) -> RunInfo: ...
-    def result(self, run_id: str) -> RunResult: ...
-    def abort(self, run_id: str, *, reason: str | None = None) -> bool: ...
-    def resume(
-        self,
-        run_id: str,
-        data: Any,
-        *,
-        tool_call_id: str | None = None,
-        number: int | None = None,
-        by: str | None = None,
-    ) -> "RunStream": ...
-    async def aresume(
-        self,
-        run_id: str,
-        data: Any,
-        *,
-        tool_call_id: str | None = None,
-        number: int | None = None,
-        by: str | None = None,
-    ) -> "AsyncRunStream": ...
-    async def aget(self, run_id: str) -> RunInfo: ...
-    async def aresult(self, run_id: str) -> RunResult: ...
-    async def aabort(self, run_id: str, *, reason: str | None = None) -> bool: ...
+    Attributes:
+        on_chunk: Each chunk.
+        on_step_finish: The end of each step (`StepFinish`).
+        on_suspended: A call that begins to wait for a person (`ToolCallApproval`,
+            `ToolCallSuspended`).
+        on_finish: The end of a run that finished (`Finish`).
+        on_error: The end of a run that failed (`Error`).
+        on_abort: The end of a run that was aborted (`Abort`).
+    """
+
+    on_chunk: Callback
+    on_step_finish: Callback
+    on_suspended: Callback
+    on_finish: Callback
+    on_error: Callback
+    on_abort: Callback
 
 
 class _Stream:
     def __init__(
         self,
-        runs: Door,
+        deployment: Deployment,
         run_id: str,
         *,
         after: Cursor = 0,
@@ -92,13 +87,16 @@ class _Stream:
         close_on_suspend: bool = True,
     ) -> None:
         self.run_id = run_id
-        self._close_on_suspend = close_on_suspend
         self.cursor: Cursor = after
-        self._runs = runs
+        self._deployment = deployment
         self._timeout = timeout
+        self._close_on_suspend = close_on_suspend
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.run_id} after {self.cursor}>"
+
+    def _reader(self) -> Reader:
+        return Reader(self._deployment.keys, self._deployment.ledger, self.run_id)
 
     def _took(self, chunk: Chunk) -> Chunk:
         self.cursor = chunk.cursor
@@ -128,7 +126,7 @@ class RunStream(_Stream):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.cleanup()
+        self.close()
 
     def __iter__(self) -> Iterator[Chunk]:
         for chunk in self._read():
@@ -138,12 +136,12 @@ class RunStream(_Stream):
     @property
     def status(self) -> str:
         """The run's status now, read anew each time."""
-        return self._runs.get(self.run_id).status
+        return self._info().status
 
     @property
     def pending(self) -> Sequence[Pending]:
         """The calls that wait for a person now, read anew each time."""
-        return self._runs.get(self.run_id).pending
+        return self._info().pending
 
     def text_parts(self) -> Iterator[TextUpdate]:
         """Yield each change of the run's text as ``(delta, snapshot, reset)``.
@@ -165,18 +163,16 @@ class RunStream(_Stream):
         for chunk in self._read(heartbeat=heartbeat):
             yield HEARTBEAT if chunk is None else chunk.sse()
 
-    def listen(self, **callbacks: Callback) -> RunResult:
-        """Read to the end and call back with each chunk of a kind.
+    def listen(self, **callbacks: Unpack[Callbacks]) -> RunResult:
+        """Read to the end and call back with each chunk of a kind; see `Callbacks`.
 
-        Takes ``on_chunk``, ``on_step_finish``, ``on_suspended`` (for each call that begins to wait
-        for a person), ``on_finish``, ``on_error`` and ``on_abort``; an exception of theirs is
-        logged. Returns the result, whatever the run came to.
+        Returns the result, whatever the run came to.
         """
         chosen = _check_callbacks(callbacks)
         for chunk in self:
             for callback in _callbacks_for(chosen, chunk):
                 _call(callback, chunk)
-        return self._runs.result(self.run_id)
+        return self._deployment.drive("result", read_result(self._deployment, self.run_id))
 
     def result(self, timeout: float | None = None) -> RunResult:
         """Wait for the run's end, at most *timeout* seconds; does not move the cursor.
@@ -186,43 +182,57 @@ class RunStream(_Stream):
         `TimeoutError`, which leaves the run running.
         """
         ends = None if timeout is None else time.monotonic() + timeout
-        while (info := self._runs.get(self.run_id)).status not in SETTLED:
+        while (info := self._info()).status not in SETTLED:
             left = None if ends is None else ends - time.monotonic()
             if left is not None and left <= 0:
                 raise _timed_out(info, timeout)
             try:
-                _exhaust(
-                    self._runs.reader(self.run_id).chunks(info.cursor or 0, total_timeout=left)
-                )
+                _exhaust(self._reader().chunks(info.cursor or 0, total_timeout=left))
             except TimeoutError:
                 continue
-        return _raise_if_failed(self._runs.result(self.run_id))
+        return _raise_if_failed(
+            self._deployment.drive("result", read_result(self._deployment, self.run_id))
+        )
 
-    def resume(self, data: Any, **which: Any) -> None:
+    def resume(self, data: Any, **which: Unpack[DecisionOptions]) -> None:
         """Answer a suspended call, as `Runs.resume` does; iterate again for what follows."""
-        self._runs.resume(self.run_id, data, **which)
+        plan = decide_call(self._deployment, self.run_id, data, **which)
+        self._deployment.drive("resume", plan)
 
-    def approve(self, *, args: Mapping[str, Any] | None = None, **which: Any) -> None:
+    def approve(
+        self,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        **which: Unpack[DecisionOptions],
+    ) -> None:
         """Approve a call, perhaps with other arguments; iterate again for what follows."""
-        self.resume(approval_data(args), **which)
+        self.resume(approval_data(arguments), **which)
 
-    def decline(self, *, reason: str | None = None, **which: Any) -> None:
+    def decline(self, *, reason: str | None = None, **which: Unpack[DecisionOptions]) -> None:
         """Decline a call; iterate again for what follows."""
         self.resume(denial_data(reason), **which)
 
     def abort(self, reason: str | None = None) -> bool:
         """Ask that the run ends; durable on return. False if it had ended before."""
-        return self._runs.abort(self.run_id, reason=reason)
+        plan = request_abort(self._deployment, self.run_id, reason=reason)
+        return self._deployment.drive("abort", plan)
 
-    def cleanup(self) -> None:
+    def close(self) -> None:
         """Stop reading. The run, and every other reader, goes on."""
         reading, self._reading = self._reading, None
         if reading is not None:
             reading.close()
 
+    def cleanup(self) -> None:
+        """Stop reading: another name of `close`."""
+        self.close()
+
+    def _info(self) -> RunInfo:
+        return self._deployment.drive("get", read_info(self._deployment, self.run_id))
+
     def _read(self, heartbeat: float | None = None) -> Iterator[Chunk | None]:
-        self.cleanup()
-        reader = self._runs.reader(self.run_id)
+        self.close()
+        reader = self._reader()
         self._reading = reader.chunks(
             self.cursor,
             timeout=self._timeout,
@@ -247,7 +257,7 @@ class AsyncRunStream(_Stream):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.cleanup()
+        await self.aclose()
 
     async def __aiter__(self) -> AsyncIterator[Chunk]:
         async for chunk in self._read():
@@ -256,11 +266,11 @@ class AsyncRunStream(_Stream):
 
     async def status(self) -> str:
         """The run's status now."""
-        return (await self._runs.aget(self.run_id)).status
+        return (await self._info()).status
 
     async def pending(self) -> Sequence[Pending]:
         """The calls that wait for a person now."""
-        return (await self._runs.aget(self.run_id)).pending
+        return (await self._info()).pending
 
     async def text_parts(self) -> AsyncIterator[TextUpdate]:
         """Yield each change of the run's text, from its beginning."""
@@ -275,7 +285,7 @@ class AsyncRunStream(_Stream):
         async for chunk in self._read(heartbeat=heartbeat):
             yield HEARTBEAT if chunk is None else chunk.sse()
 
-    async def listen(self, **callbacks: Callback) -> RunResult:
+    async def listen(self, **callbacks: Unpack[Callbacks]) -> RunResult:
         """Read to the end and call the callbacks, plain or `async`."""
         chosen = _check_callbacks(callbacks)
         async for chunk in self:
@@ -283,50 +293,64 @@ class AsyncRunStream(_Stream):
                 answer = _call(callback, chunk)
                 if inspect.isawaitable(answer):
                     await _settle(answer)
-        return await self._runs.aresult(self.run_id)
+        return await self._deployment.adrive(read_result(self._deployment, self.run_id))
 
     async def result(self, timeout: float | None = None) -> RunResult:
         """Wait for the run's end, at most *timeout* seconds; does not move the cursor."""
         ends = None if timeout is None else time.monotonic() + timeout
-        while (info := await self._runs.aget(self.run_id)).status not in SETTLED:
+        while (info := await self._info()).status not in SETTLED:
             left = None if ends is None else ends - time.monotonic()
             if left is not None and left <= 0:
                 raise _timed_out(info, timeout)
             try:
-                chunks = self._runs.reader(self.run_id).achunks(
-                    info.cursor or 0, total_timeout=left
-                )
+                chunks = self._reader().achunks(info.cursor or 0, total_timeout=left)
                 async for _ in chunks:
                     pass
             except TimeoutError:
                 continue
-        return _raise_if_failed(await self._runs.aresult(self.run_id))
+        return _raise_if_failed(
+            await self._deployment.adrive(read_result(self._deployment, self.run_id))
+        )
 
-    async def resume(self, data: Any, **which: Any) -> None:
+    async def resume(self, data: Any, **which: Unpack[DecisionOptions]) -> None:
         """Answer a suspended call, as `Runs.resume` does; iterate again for what follows."""
-        await self._runs.aresume(self.run_id, data, **which)
+        await self._deployment.adrive(decide_call(self._deployment, self.run_id, data, **which))
 
-    async def approve(self, *, args: Mapping[str, Any] | None = None, **which: Any) -> None:
+    async def approve(
+        self,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        **which: Unpack[DecisionOptions],
+    ) -> None:
         """Approve a call, perhaps with other arguments; iterate again for what follows."""
-        await self.resume(approval_data(args), **which)
+        await self.resume(approval_data(arguments), **which)
 
-    async def decline(self, *, reason: str | None = None, **which: Any) -> None:
+    async def decline(self, *, reason: str | None = None, **which: Unpack[DecisionOptions]) -> None:
         """Decline a call; iterate again for what follows."""
         await self.resume(denial_data(reason), **which)
 
     async def abort(self, reason: str | None = None) -> bool:
         """Ask that the run ends; durable on return. False if it had ended before."""
-        return await self._runs.aabort(self.run_id, reason=reason)
+        return await self._deployment.adrive(
+            request_abort(self._deployment, self.run_id, reason=reason)
+        )
 
-    async def cleanup(self) -> None:
+    async def aclose(self) -> None:
         """Stop reading. The run, and every other reader, goes on."""
         reading, self._reading = self._reading, None
         if reading is not None:
             await reading.aclose()
 
+    async def cleanup(self) -> None:
+        """Stop reading: another name of `aclose`."""
+        await self.aclose()
+
+    async def _info(self) -> RunInfo:
+        return await self._deployment.adrive(read_info(self._deployment, self.run_id))
+
     async def _read(self, heartbeat: float | None = None) -> AsyncIterator[Chunk | None]:
-        await self.cleanup()
-        reader = self._runs.reader(self.run_id)
+        await self.aclose()
+        reader = self._reader()
         self._reading = reader.achunks(
             self.cursor,
             timeout=self._timeout,
@@ -358,7 +382,7 @@ class Starting:
         traceback: TracebackType | None,
     ) -> None:
         if self._run is not None:
-            await self._run.cleanup()
+            await self._run.aclose()
 
 
 _KINDS: dict[str, type[Chunk] | tuple[type[Chunk], ...]] = {
@@ -371,11 +395,11 @@ _KINDS: dict[str, type[Chunk] | tuple[type[Chunk], ...]] = {
 }
 
 
-def _check_callbacks(callbacks: dict[str, Callback]) -> dict[str, Callback]:
+def _check_callbacks(callbacks: Callbacks) -> dict[str, Callback]:
     for name in callbacks:
         if name not in _KINDS:
-            raise TypeError(f"listen() knows no {name!r}; it calls {', '.join(_KINDS)}.")
-    return callbacks
+            raise TypeError(f"listen() has no callback {name!r}; it calls {', '.join(_KINDS)}.")
+    return cast(dict[str, Callback], callbacks)
 
 
 def _callbacks_for(callbacks: dict[str, Callback], chunk: Chunk) -> list[Callback]:

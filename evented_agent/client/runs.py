@@ -1,22 +1,22 @@
-"""The door to all runs of a deployment: create, look, list, follow, decide, abort, delete.
-
-Needs no agent code and no Celery; what it commits is sent by whoever rings the bell, or later by
-an alarm.
-"""
+"""Client for all runs of a deployment; needs neither the agents' code nor Celery."""
 
 import weakref
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from evented_agent.client.commands import Deciding
-from evented_agent.client.deployment import Notifier as Notifier
-from evented_agent.client.follow import Cursor, check_readable
-from evented_agent.client.run_stream import AsyncRunStream, RunStream
+from evented_agent.client.deployment import Deployment
+from evented_agent.client.queries import read_workers
+from evented_agent.client.run_methods import RunMethods
 from evented_agent.errors import ConfigurationError
-from evented_agent.ledger import runs
+from evented_agent.ledger.settings import Settings
+from evented_agent.ledger.workers import LiveWorker
 
 
-class Runs(Deciding):
-    """All runs of one deployment, as any process sees them.
+class Runs(Deployment, RunMethods):
+    """Client for all runs of a deployment, from any process.
+
+    What it changes is durable at once; a process without a broker leaves the messages that follow
+    to the next watchdog, half a second later.
 
     Args:
         redis_url: Where the runs are; by default ``EVENTED_AGENT_REDIS_URL``, else the embedded
@@ -28,10 +28,19 @@ class Runs(Deciding):
 
     Example:
         >>> runs = Runs("redis://127.0.0.1:6379/0")
-        >>> for run in runs.runs(status="running"): ...
+        >>> for run in runs.list(status="running"): ...
     """
 
     _of_app: ClassVar[weakref.WeakKeyDictionary[Any, "Runs"]] = weakref.WeakKeyDictionary()
+
+    def __init__(
+        self,
+        redis_url: str | Callable[[], str] | None = None,
+        *,
+        settings: Settings | None = None,
+        allow_blocking: bool = False,
+    ) -> None:
+        super().__init__(redis_url, settings=settings, allow_blocking=allow_blocking)
 
     @classmethod
     def of(cls, app: Any) -> "Runs":
@@ -43,37 +52,22 @@ class Runs(Deciding):
             )
         return found
 
-    def observe(
-        self,
-        run_id: str,
-        *,
-        after: Cursor = 0,
-        timeout: float | None = None,
-        close_on_suspend: bool = True,
-    ) -> RunStream:
-        """Follow a run from the start, or from a cursor; before, during and after it runs.
+    @property
+    def _deployment(self) -> Deployment:
+        return self
 
-        *after* is `chunk.cursor`, a ``Last-Event-ID``, or the last seq seen. *timeout* is how many
-        seconds without a chunk raise `TimeoutError`, which leaves the run running.
-        With ``close_on_suspend=False`` the stream stays open while people decide.  Raises
-        `RunNotFound`, `RunDeleted`, `RunExpired`, and `ValueError` for what is no cursor.
-        """
-        self._may_block("observe")
-        check_readable(self.ledger.send(runs.read(self.keys, run_id)), after)
-        return RunStream(
-            self, run_id, after=after, timeout=timeout, close_on_suspend=close_on_suspend
-        )
+    def workers(self) -> Sequence[LiveWorker]:
+        """The workers that were heard of in the last 10 s."""
+        return self.drive("workers", read_workers(self))
 
-    async def aobserve(
-        self,
-        run_id: str,
-        *,
-        after: Cursor = 0,
-        timeout: float | None = None,
-        close_on_suspend: bool = True,
-    ) -> AsyncRunStream:
-        """`observe` for the running event loop."""
-        check_readable(await self.ledger.asend(runs.read(self.keys, run_id)), after)
-        return AsyncRunStream(
-            self, run_id, after=after, timeout=timeout, close_on_suspend=close_on_suspend
-        )
+    async def aworkers(self) -> Sequence[LiveWorker]:
+        """`workers` for the running event loop."""
+        return await self.adrive(read_workers(self))
+
+    def close(self) -> None:
+        """Close the connections that threads have used; the next call connects anew."""
+        self.ledger.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop; the next call connects anew."""
+        await self.ledger.aclose()

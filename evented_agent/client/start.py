@@ -1,12 +1,9 @@
-"""What starts a run: the options as JSON, the record, the first message, a place in its thread.
-
-Without I/O: it makes calls of the ledger, which `durable` sends, blocking or not.
-"""
+"""The plan that starts a run: options checked, a turn in its thread, the record, the message."""
 
 import hashlib
 import json
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,11 +11,13 @@ from typing import Any
 from evented_agent.agents.agent import Agent
 from evented_agent.agents.run_options import RunOptions, StreamOptions
 from evented_agent.chunks.codec import encode
+from evented_agent.client.deployment import Deployment
 from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound, ThreadBusy, TooLarge
 from evented_agent.ledger import runs, threads
 from evented_agent.ledger.indexes import indexes_of
 from evented_agent.ledger.keys import Keys, is_run_id, thread_name
-from evented_agent.ledger.records import FORMAT, Due, NewTask, Record, is_done
+from evented_agent.ledger.plan import Plan, notify, send
+from evented_agent.ledger.records import FORMAT, Due, NewTask, is_done
 from evented_agent.ledger.script import Command
 from evented_agent.ledger.settings import Settings, milliseconds
 from evented_agent.models.messages import Input, dump_messages, parse_messages
@@ -34,23 +33,34 @@ _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=F
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """What starts a run: the script, the first message, and a place in its thread."""
+    """What starts a run: the command, the first message, and a turn in its thread."""
 
     run_id: str
-    call: Command[bool]
+    command: Command[bool]
     due: Due
     thread: str | None = None
     thread_id: str = ""
     is_rejecting: bool = False
 
 
-def prepare(
+def start_run(at: Deployment, agent: Agent, given: Input, chosen: StreamOptions) -> Plan[str]:
+    """Create a run and send its first message; its id.
+
+    Raises `DeclarationError` and `TooLarge` before anything is written, `ThreadBusy`, and
+    `RunConflict`.
+    """
+    new = _new_run(agent, at.keys, at.settings, given, chosen)
+    yield from at.agree()
+    yield from _queue_in_thread(at.keys, at.settings, new)
+    if (yield from send(new.command)):
+        yield from notify(at.notifier, [new.due])
+    return new.run_id
+
+
+def _new_run(
     agent: Agent, keys: Keys, settings: Settings, given: Input, chosen: StreamOptions
 ) -> NewRun:
-    """Check what `stream` was given, and say what starts the run.
-
-    Raises `DeclarationError` and `TooLarge`.
-    """
+    """Check what `stream` was given, and say what starts the run."""
     rest = _plain(agent, chosen)
     run_id = _name(rest.pop("run_id", None) or uuid.uuid4().hex, "run_id")
     thread, resource = (_label(rest.pop(name, None), name) for name in LABELS)
@@ -67,7 +77,7 @@ def prepare(
     limit = options.tool_call_concurrency or agent.tool_call_concurrency
     fields |= {"tool_limit": limit, **_present({"thread": thread, "resource": resource})}
     fields |= _more_fields(agent, options, thread)
-    call = runs.create(
+    command = runs.create(
         keys,
         run_id,
         digest=_digest(agent.id, messages, stored_options, thread, resource, queue),
@@ -81,9 +91,9 @@ def prepare(
     )
     due = Due(run_id, "1:model", 1, "model", None, queue, agent.id)
     if thread is None or options.when_busy == "parallel":
-        return NewRun(run_id, call, due)
+        return NewRun(run_id, command, due)
     name = thread_name(thread, resource)
-    return NewRun(run_id, call, due, name, thread, options.when_busy == "reject")
+    return NewRun(run_id, command, due, name, thread, options.when_busy == "reject")
 
 
 def _plain(agent: Agent, chosen: StreamOptions) -> dict[str, Any]:
@@ -171,36 +181,26 @@ def _record_fields(
     }
 
 
-def queue_in_thread(
-    keys: Keys, settings: Settings, new: NewRun
-) -> Generator[Command[Any], Any, None]:
-    """Queue in the thread, in the order of the calls; raises `ThreadBusy` for who will not wait.
-
-    Without I/O: yields calls, and is sent what they return.
-    """
+def _queue_in_thread(keys: Keys, settings: Settings, new: NewRun) -> Plan[None]:
+    """Queue in the thread, in the order of the calls; raises `ThreadBusy` for who will not wait."""
     if new.thread is None:
         return
     ttl_ms = milliseconds(settings.thread_ttl)
     enter = threads.enter(keys, new.thread, new.run_id, ttl_ms=ttl_ms)
-    holder = yield enter
+    holder = yield from send(enter)
     while new.is_rejecting and holder != new.run_id:
-        record = yield runs.read(keys, holder)
-        is_gone = isinstance(record, RunNotFound | RunDeleted)
-        if not is_gone and not (isinstance(record, Record) and is_done(record)):
-            yield threads.leave(keys, new.thread, new.run_id)
+        if (yield from _is_under_way(keys, holder)):
+            yield from send(threads.leave(keys, new.thread, new.run_id))
             raise ThreadBusy(holder, new.thread_id)
-        yield threads.leave(keys, new.thread, holder)
-        holder = yield enter
+        yield from send(threads.leave(keys, new.thread, holder))
+        holder = yield from send(enter)
 
 
-def sent(steps: Generator[Command[Any], Any, None], found: Any) -> Command[Any] | None:
-    """Go on with what a call returned; the next call, if there is one."""
-    if isinstance(found, BaseException) and not isinstance(found, RunNotFound | RunDeleted):
-        raise found
+def _is_under_way(keys: Keys, run_id: str) -> Plan[bool]:
     try:
-        return steps.send(found)
-    except StopIteration:
-        return None
+        return not is_done((yield from send(runs.read(keys, run_id))))
+    except (RunNotFound, RunDeleted):
+        return False
 
 
 def _name(value: object, what: str) -> str:

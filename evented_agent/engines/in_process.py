@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from evented_agent.agents.agent import Agent
+from evented_agent.client.deployment import Deployment
 from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.runs import Runs
 from evented_agent.errors import EventedAgentError
@@ -70,16 +71,16 @@ class InProcessAgent(DurableAgent):
 
     def start(self) -> None:
         """Start the engine now: it also picks up runs that a dead process left."""
-        self._door()
+        self._started()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Hand back what runs, for another process, and stop the engine."""
         with self._lock:
             engine, self._engine = self._engine, None
         if engine is not None:
-            engine.stop()
+            engine.close()
 
-    def _door(self) -> Runs:
+    def _started(self) -> Deployment:
         with self._lock:
             if self._engine is None or self._engine.pid != os.getpid():
                 self._engine = LocalEngine(self._runs)
@@ -126,7 +127,7 @@ class LocalEngine:
         self._loop_thread.start()
         self._runs.notifier = self
         self._watchdog.start()
-        atexit.register(self.stop)
+        atexit.register(self.close)
 
     def notify(self, dues: Sequence[Due]) -> bool:
         """Start tasks on the engine's loop."""
@@ -136,12 +137,12 @@ class LocalEngine:
             self._loop.call_soon_threadsafe(self._start, due)
         return True
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Hand back what runs and stop; unfinished runs are logged with their ids."""
         if self._is_stopping or self.pid != os.getpid():
             return
         self._is_stopping = True
-        atexit.unregister(self.stop)
+        atexit.unregister(self.close)
         self._watchdog.leave()
         self._watchdog.stop()
         stopped = asyncio.run_coroutine_threadsafe(self._stop_attempts(), self._loop).result()

@@ -1,16 +1,17 @@
-"""Sends calls to Redis, from threads and from event loops.  Knows no run, only scripts.
+"""Sends commands to Redis, from threads and from event loops.
 
-Scripts are idempotent, so a call whose reply was lost is sent again until *patience* (seconds) is
-used up.  redis-py's own retries are off: they would hide a reconnect, and wait for minutes.
+Scripts are idempotent, so a command whose reply was lost is sent again for *retry_for* seconds.
+redis-py's own retries are off: they would hide a reconnect, and wait for minutes.
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import threading
 import time
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from evented_agent.errors import LedgerUnavailable
+from evented_agent.ledger.plan import Plan, PlanRequest, ReadBlobs, SendMessages
 from evented_agent.ledger.script import Command
 
 _T = TypeVar("_T")
@@ -40,6 +42,9 @@ CONNECT_TIMEOUT = 1.0
 #: A blocking read waits at most `BLOCK_MS`; a reply that is much later means a dead peer.
 BLOCK_MS = 5_000
 READ_TIMEOUT = 10.0
+
+#: Seconds that a caller keeps trying to reach Redis.
+CALLER_RETRY_FOR = 2.0
 
 #: What a server says while it restarts, fails over or is out of memory: worth another try.
 TRANSIENT = (
@@ -127,7 +132,7 @@ async def _keep(client: "redis.asyncio.Redis") -> AsyncGenerator[None, None]:
 
 
 class Ledger:
-    """Sends calls from any thread and, awaited, from any event loop of this process.
+    """Sends commands from any thread and, awaited, from any event loop of this process.
 
     Connections are made at first use and never shared with a forked child.
     """
@@ -166,64 +171,130 @@ class Ledger:
             self._forget_after_fork()
         return await self._async.get()
 
-    def send(self, call: Command[_T], *, retry_for: float = 2.0) -> _T:
-        """Send *call*; raises `LedgerUnavailable` when *patience* seconds brought no answer."""
-        gives_up_at = time.monotonic() + retry_for
-        for wait in _waits():
-            client = self.client()
+    def run(self, plan: Plan[_T]) -> _T:
+        """Drive *plan* from this thread: answer what it asks, throw it the errors; its value."""
+        with contextlib.closing(plan):
             try:
-                return call.parse(self._evaluate(client, call))
-            except TRANSIENT as error:
-                if time.monotonic() + wait > gives_up_at:
-                    raise self._unavailable(error) from None
-                time.sleep(wait)
-            except RedisError as error:
-                raise self._refused(error) from None
-        raise AssertionError("waits are endless")
+                request = next(plan)
+                while True:
+                    try:
+                        answer = self._answer(request)
+                    except Exception as error:  # noqa: BLE001 - the plan's to handle
+                        request = plan.throw(error)
+                    else:
+                        request = plan.send(answer)
+            except StopIteration as stop:
+                value: _T = stop.value
+                return value
 
-    async def asend(self, call: Command[_T], *, retry_for: float = 2.0) -> _T:
+    async def arun(self, plan: Plan[_T]) -> _T:
+        """`run` for the running event loop."""
+        with contextlib.closing(plan):
+            try:
+                request = next(plan)
+                while True:
+                    try:
+                        answer = await self._aanswer(request)
+                    except Exception as error:  # noqa: BLE001 - the plan's to handle
+                        request = plan.throw(error)
+                    else:
+                        request = plan.send(answer)
+            except StopIteration as stop:
+                value: _T = stop.value
+                return value
+
+    def _answer(self, request: PlanRequest) -> Any:
+        match request:
+            case Command():
+                return self.send(request)
+            case ReadBlobs(key, names):
+                return self.fetch_blobs(key, names)
+            case SendMessages(notifier, dues):
+                return notifier.notify(dues)
+            case _:
+                return self.send_all(request, retry_for=CALLER_RETRY_FOR)
+
+    async def _aanswer(self, request: PlanRequest) -> Any:
+        match request:
+            case Command():
+                return await self.asend(request)
+            case ReadBlobs(key, names):
+                return await self.afetch_blobs(key, names)
+            case SendMessages(notifier, dues):
+                # A broker that hangs must not hang the caller's event loop.
+                return await asyncio.to_thread(notifier.notify, dues)
+            case _:
+                return await self.asend_all(request, retry_for=CALLER_RETRY_FOR)
+
+    def send(self, command: Command[_T], *, retry_for: float = CALLER_RETRY_FOR) -> _T:
+        """Send *command*; `LedgerUnavailable` when *retry_for* seconds brought no answer."""
+        return command.parse(self._try(lambda client: _evaluate(client, command), retry_for))
+
+    async def asend(self, command: Command[_T], *, retry_for: float = CALLER_RETRY_FOR) -> _T:
         """`send` for the running event loop."""
-        gives_up_at = time.monotonic() + retry_for
-        for wait in _waits():
-            client = await self.async_client()
-            try:
-                return call.parse(await self._aevaluate(client, call))
-            except TRANSIENT as error:
-                if time.monotonic() + wait > gives_up_at:
-                    raise self._unavailable(error) from None
-                await asyncio.sleep(wait)
-            except RedisError as error:
-                raise self._refused(error) from None
-        raise AssertionError("waits are endless")
+        return command.parse(await self._atry(lambda each: _aevaluate(each, command), retry_for))
 
-    async def afetch_blobs(self, key: str, names: list[str]) -> list[bytes]:
+    def fetch_blobs(
+        self, key: str, names: Sequence[str], *, retry_for: float = CALLER_RETRY_FOR
+    ) -> list[bytes]:
         """Fetch large payloads; they are written before whatever points to them."""
-        for wait in _waits():
+        return _payloads(self._try(lambda client: client.hmget(key, list(names)), retry_for))
+
+    async def afetch_blobs(
+        self, key: str, names: Sequence[str], *, retry_for: float = CALLER_RETRY_FOR
+    ) -> list[bytes]:
+        """`fetch_blobs` for the running event loop."""
+        return _payloads(await self._atry(lambda each: each.hmget(key, list(names)), retry_for))
+
+    def send_all(self, commands: Sequence[Command[Any]], *, retry_for: float = 0) -> list[Any]:
+        """Send commands in one round trip; an answer may be the error that its reply means."""
+
+        def ask(client: "redis.Redis") -> list[Any]:
+            replies = _pipeline(client, commands)
+            return _raise_if_transient(replies) if retry_for else replies
+
+        replies = self._try(ask, retry_for)
+        return self._values(commands, replies)
+
+    async def asend_all(
+        self, commands: Sequence[Command[Any]], *, retry_for: float = 0
+    ) -> list[Any]:
+        """`send_all` for the running event loop."""
+
+        async def ask(client: "redis.asyncio.Redis") -> list[Any]:
+            replies = await _apipeline(client, commands)
+            return _raise_if_transient(replies) if retry_for else replies
+
+        replies = await self._atry(ask, retry_for)
+        return self._values(commands, replies)
+
+    def _try(self, ask: Callable[["redis.Redis"], Any], retry_for: float) -> Any:
+        """Ask until there is an answer, for *retry_for* seconds."""
+        tries = _Tries(retry_for)
+        while True:
             try:
-                client = await self.async_client()
-                found: list[Any] = await client.hmget(key, names)
-                return [bytes(payload) if payload else b"" for payload in found]
-            except TRANSIENT as error:
-                if wait > 0.5:
-                    raise self._unavailable(error) from None
+                return ask(self.client())
+            except (RedisError, OSError) as error:
+                if (wait := tries.wait_after(error)) is None:
+                    raise self._error(error) from None
+                time.sleep(wait)
+
+    async def _atry(self, ask: Callable[["redis.asyncio.Redis"], Any], retry_for: float) -> Any:
+        """`_try` for the running event loop."""
+        tries = _Tries(retry_for)
+        while True:
+            try:
+                return await ask(await self.async_client())
+            except (RedisError, OSError) as error:
+                if (wait := tries.wait_after(error)) is None:
+                    raise self._error(error) from None
                 await asyncio.sleep(wait)
-        raise AssertionError("waits are endless")
 
-    def fetch_blobs(self, key: str, names: list[str]) -> list[bytes]:
-        """Fetch large payloads; they are written before whatever points to them."""
-        try:
-            found: list[Any] = self.client().hmget(key, names)
-        except RedisError as error:
-            raise self._unavailable(error) from None
-        return [bytes(payload) if payload else b"" for payload in found]
-
-    def send_all(self, calls: list[Command[Any]]) -> list[Any]:
-        """Send many calls in one round trip, once; an answer may be an exception."""
-        client = self.client()
-        try:
-            return self._pipeline(client, calls)
-        except TRANSIENT as error:
-            raise self._unavailable(error) from None
+    def _values(self, commands: Sequence[Command[Any]], replies: Sequence[Any]) -> list[Any]:
+        return [
+            self._error(reply) if isinstance(reply, RedisError) else _parsed(command, reply)
+            for command, reply in zip(commands, replies, strict=True)
+        ]
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
@@ -249,38 +320,10 @@ class Ledger:
         self._async = _Clients(self.url, SOCKET_TIMEOUT)
         self._async_readers = _Clients(self.url, READ_TIMEOUT)
 
-    @staticmethod
-    def _evaluate(client: "redis.Redis", call: Command[Any]) -> Any:
-        args = (*call.keys, *call.args)
-        try:
-            return client.evalsha(call.script.sha, len(call.keys), *args)
-        except NoScriptError:
-            return client.eval(call.script.source, len(call.keys), *args)
+    def _error(self, error: BaseException) -> LedgerUnavailable:
+        return self._unavailable(error) if isinstance(error, TRANSIENT) else self._refused(error)
 
-    @staticmethod
-    async def _aevaluate(client: "redis.asyncio.Redis", call: Command[Any]) -> Any:
-        args = (*call.keys, *call.args)
-        try:
-            return await client.evalsha(call.script.sha, len(call.keys), *args)
-        except NoScriptError:
-            return await client.eval(call.script.source, len(call.keys), *args)
-
-    @staticmethod
-    def _pipeline(client: "redis.Redis", calls: list[Command[Any]]) -> list[Any]:
-        def ask() -> list[Any]:
-            with client.pipeline(transaction=False) as pipeline:
-                for call in calls:
-                    pipeline.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)
-                return pipeline.execute(raise_on_error=False)
-
-        replies = ask()
-        if any(isinstance(reply, NoScriptError) for reply in replies):
-            for script in {call.script.sha: call.script for call in calls}.values():
-                client.script_load(script.source)
-            replies = ask()
-        return [_parse(call, reply) for call, reply in zip(calls, replies, strict=True)]
-
-    def _refused(self, error: RedisError) -> LedgerUnavailable:
+    def _refused(self, error: BaseException) -> LedgerUnavailable:
         return LedgerUnavailable(
             f"Redis at {safe_url(self.url)} refused: {error}. Check the user's permissions and the "
             "server's log."
@@ -295,20 +338,87 @@ class Ledger:
         )
 
 
-def _parse(call: Command[Any], reply: Any) -> Any:
-    if isinstance(reply, RedisError):
-        return reply
+class _Tries:
+    """When to ask again: after 50 ms, then twice as long each time, at most a second."""
+
+    def __init__(self, retry_for: float) -> None:
+        self._gives_up_at = time.monotonic() + retry_for
+        self._wait = 0.05
+
+    def wait_after(self, error: BaseException) -> float | None:
+        """Seconds to wait before the next try; None where there is none."""
+        wait = self._wait * random.uniform(0.8, 1.2)
+        self._wait = min(self._wait * 2, 1.0)
+        is_over = time.monotonic() + wait > self._gives_up_at
+        return None if is_over or not isinstance(error, TRANSIENT) else wait
+
+
+def _evaluate(client: "redis.Redis", command: Command[Any]) -> Any:
+    args = (*command.keys, *command.args)
     try:
-        return call.parse(reply)
-    except Exception as error:  # noqa: BLE001 - one call's refusal must not hide the others
+        return client.evalsha(command.script.sha, len(command.keys), *args)
+    except NoScriptError:
+        return client.eval(command.script.source, len(command.keys), *args)
+
+
+async def _aevaluate(client: "redis.asyncio.Redis", command: Command[Any]) -> Any:
+    args = (*command.keys, *command.args)
+    try:
+        return await client.evalsha(command.script.sha, len(command.keys), *args)
+    except NoScriptError:
+        return await client.eval(command.script.source, len(command.keys), *args)
+
+
+def _pipeline(client: "redis.Redis", commands: Sequence[Command[Any]]) -> list[Any]:
+    def ask() -> list[Any]:
+        with client.pipeline(transaction=False) as pipeline:
+            for each in commands:
+                pipeline.evalsha(each.script.sha, len(each.keys), *each.keys, *each.args)
+            return pipeline.execute(raise_on_error=False)
+
+    replies = ask()
+    if any(isinstance(reply, NoScriptError) for reply in replies):
+        for script in {each.script for each in commands}:
+            client.script_load(script.source)
+        replies = ask()
+    return replies
+
+
+async def _apipeline(client: "redis.asyncio.Redis", commands: Sequence[Command[Any]]) -> list[Any]:
+    async def ask() -> list[Any]:
+        async with client.pipeline(transaction=False) as made:
+            # Its methods queue; the annotations say that they are to be awaited.
+            pipeline: Any = made
+            for each in commands:
+                pipeline.evalsha(each.script.sha, len(each.keys), *each.keys, *each.args)
+            queued: list[Any] = await pipeline.execute(raise_on_error=False)
+            return queued
+
+    replies = await ask()
+    if any(isinstance(reply, NoScriptError) for reply in replies):
+        for script in {each.script for each in commands}:
+            await client.script_load(script.source)
+        replies = await ask()
+    return replies
+
+
+def _parsed(command: Command[Any], reply: Any) -> Any:
+    try:
+        return command.parse(reply)
+    except Exception as error:  # noqa: BLE001 - one command's refusal must not hide the others
         return error
 
 
-def _waits() -> Any:
-    wait = 0.05
-    while True:
-        yield wait * random.uniform(0.8, 1.2)
-        wait = min(wait * 2, 1.0)
+def _raise_if_transient(replies: list[Any]) -> list[Any]:
+    """Raise what is worth another try: the scripts may be sent again, all of them."""
+    for reply in replies:
+        if isinstance(reply, TRANSIENT):
+            raise reply
+    return replies
+
+
+def _payloads(found: Sequence[Any]) -> list[bytes]:
+    return [bytes(payload) if payload else b"" for payload in found]
 
 
 def _keepalive(url: str) -> dict[str, Any]:

@@ -39,4 +39,4 @@ def serve(embedded_redis_url: str) -> Iterator[Callable[[Agent], InProcessAgent]
     with block_real_models():
         yield start
     for durable in served:
-        durable.stop()
+        durable.close()

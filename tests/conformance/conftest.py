@@ -56,7 +56,7 @@ def in_process(url: str, prefix: str) -> Iterator[Engine]:
     made = {a.id: create_durable_agent(a, redis_url=url, settings=settings) for a in AGENTS}
     yield made
     for each in made.values():
-        each.stop()
+        each.close()
 
 
 def on_celery(broker: str, ledger: str, prefix: str, folder: Path, pool: str) -> Iterator[Engine]:

@@ -253,19 +253,19 @@ def test_runs_are_found_by_what_they_belong_to(engine: Engine) -> None:
     owner = uuid.uuid4().hex
     for _ in range(3):
         engine["hello"].stream("Hi.", resource_id=owner).result(timeout=20)
-    found = engine["hello"].runs(resource_id=owner, status="finished")
+    found = engine["hello"].list(resource_id=owner, status="finished")
     assert len(found) == 3
-    assert engine["hello"].runs(resource_id=owner, status="failed") == []
+    assert engine["hello"].list(resource_id=owner, status="failed") == []
 
 
 def test_runs_are_listed_page_by_page(engine: Engine) -> None:
     owner = uuid.uuid4().hex
     made = [engine["hello"].stream("Hi.", resource_id=owner).run_id for _ in range(5)]
     seen: list[str] = []
-    page = engine["hello"].runs(resource_id=owner, limit=2)
+    page = engine["hello"].list(resource_id=owner, limit=2)
     seen.extend(info.run_id for info in page)
     while page.next_page:
-        page = engine["hello"].runs(resource_id=owner, limit=2, page=page.next_page)
+        page = engine["hello"].list(resource_id=owner, limit=2, page=page.next_page)
         seen.extend(info.run_id for info in page)
     assert sorted(seen) == sorted(made)
     assert len(seen) == len(set(seen))

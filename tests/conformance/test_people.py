@@ -67,7 +67,7 @@ def test_resume_with_approved_is_the_same_as_approve(engine: Engine) -> None:
 
 def test_approved_arguments_take_the_place_of_the_model_s(engine: Engine) -> None:
     run = suspended(engine, erase("a"))
-    engine["toolbox"].approve(run.run_id, args={"name": "b"})
+    engine["toolbox"].approve(run.run_id, arguments={"name": "b"})
     result = run.result(timeout=20)
     assert (result.answer, erased(run)) == ("erased b", ["b"])
 

@@ -166,4 +166,4 @@ def test_odd_characters_of_a_model_are_shown_or_end_the_run(agent: str, agents: 
 
 
 def test_nothing_of_all_this_is_left(runs: Runs, marks: Path) -> None:
-    assert runs.runs(status="running") == []
+    assert runs.list(status="running") == []

@@ -196,12 +196,12 @@ def test_a_rolled_back_transaction_starts_no_run(
     django_site: Shop, shop_database: Path, question: str
 ) -> None:
     runs = Runs(django_site.redis_url)
-    before = len(runs.runs(limit=100))
+    before = len(runs.list(limit=100))
 
     declined = django_site.order(question, quantity=101)
 
     assert declined.status_code == 402
-    assert len(runs.runs(limit=100)) == before
+    assert len(runs.list(limit=100)) == before
     with contextlib.closing(sqlite3.connect(shop_database)) as database:
         stored = database.execute("SELECT * FROM orders_order WHERE item = ?", [question])
         assert stored.fetchall() == []

@@ -6,6 +6,7 @@ from typing import Any
 from celery import Celery
 
 from evented_agent.agents.agent import Agent
+from evented_agent.client.deployment import Deployment
 from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery.loop_bridge import Bridge
@@ -73,12 +74,12 @@ class EventedAgent(DurableAgent):
             self._app, self._runs = app, runs
         return self
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Stop what runs in this process under ``task_always_eager``; elsewhere, nothing."""
         with _registering:
             engine, self._eager = self._eager, None
         if engine is not None:
-            engine.stop()
+            engine.close()
 
     def __getattr__(self, name: str) -> Any:
         # Only `_runs` can be missing, before register().
@@ -88,7 +89,7 @@ class EventedAgent(DurableAgent):
             )
         raise AttributeError(name)
 
-    def _door(self) -> Runs:
+    def _started(self) -> Deployment:
         runs = self._runs
         assert self._app is not None
         if self._app.conf.task_always_eager and self._eager is None:

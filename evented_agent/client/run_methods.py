@@ -1,0 +1,343 @@
+"""Everything that can be done with runs, each as a pair: for threads, and for event loops."""
+
+import builtins
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Unpack
+
+from evented_agent.agents.tools.approvals import Pending
+from evented_agent.client.commands import (
+    CANCELLED,
+    DecisionOptions,
+    cancel_call,
+    decide_call,
+    delete_conversation,
+    erase_run,
+    request_abort,
+    retry_from_failure,
+)
+from evented_agent.client.decisions import approval_data, denial_data
+from evented_agent.client.deployment import Deployment
+from evented_agent.client.follow import Cursor
+from evented_agent.client.listing import RunFilter, RunPage, page_of_runs, pending_calls
+from evented_agent.client.queries import (
+    check_readable_run,
+    read_background_task,
+    read_background_tasks,
+    read_info,
+    read_result,
+    read_thread,
+)
+from evented_agent.client.run_stream import AsyncRunStream, RunStream
+from evented_agent.models.messages import Message
+from evented_agent.state.run_info import RunInfo, Status
+from evented_agent.state.run_result import BackgroundTask, RunResult
+
+
+class RunMethods:
+    """What a caller does with runs: look, list, follow, decide, retry, abort, delete.
+
+    Each method has a twin with the prefix ``a`` to await on an event loop; it asks the same of
+    Redis and raises the same. The plain one raises `BlockingCall` where an event loop runs.
+    """
+
+    @property
+    def _deployment(self) -> Deployment:
+        """Where the runs are."""
+        raise NotImplementedError
+
+    def _started(self) -> Deployment:
+        """The same, once whatever executes runs in this process is up."""
+        return self._deployment
+
+    def _agent_scope(self, agent: str | None) -> str | None:
+        """The agent whose runs are listed; None for all."""
+        return agent
+
+    # Look -----------------------------------------------------------------------------------------
+
+    def get(self, run_id: str) -> RunInfo:
+        """The state of a run now.  Raises `RunNotFound`, `RunDeleted`."""
+        return self._deployment.drive("get", read_info(self._deployment, run_id))
+
+    async def aget(self, run_id: str) -> RunInfo:
+        """`get` for the running event loop."""
+        return await self._deployment.adrive(read_info(self._deployment, run_id))
+
+    def result(self, run_id: str) -> RunResult:
+        """What the run came to, so far.  Raises `RunNotFound`, `RunDeleted`.
+
+        Its *output* has the type that the agent declares where this process has the agent's code,
+        elsewhere it is plain JSON.
+        """
+        return self._deployment.drive("result", read_result(self._deployment, run_id))
+
+    async def aresult(self, run_id: str) -> RunResult:
+        """`result` for the running event loop."""
+        return await self._deployment.adrive(read_result(self._deployment, run_id))
+
+    def list(
+        self,
+        *,
+        status: Status | None = None,
+        agent: str | None = None,
+        thread_id: str | None = None,
+        resource_id: str | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+        page: str | None = None,
+    ) -> RunPage:
+        """The newest runs that match all that is given, at most *limit*; see `RunFilter`.
+
+        The `next_page` of what it returns, passed as *page*, gives those that follow. An agent's
+        own method lists the runs of that agent.
+        """
+        scope = self._agent_scope(agent)
+        wanted = RunFilter(status, scope, thread_id, resource_id, since)
+        plan = page_of_runs(self._deployment, wanted, limit=limit, page=page)
+        return self._deployment.drive("list", plan)
+
+    async def alist(
+        self,
+        *,
+        status: Status | None = None,
+        agent: str | None = None,
+        thread_id: str | None = None,
+        resource_id: str | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+        page: str | None = None,
+    ) -> RunPage:
+        """`list` for the running event loop."""
+        scope = self._agent_scope(agent)
+        wanted = RunFilter(status, scope, thread_id, resource_id, since)
+        plan = page_of_runs(self._deployment, wanted, limit=limit, page=page)
+        return await self._deployment.adrive(plan)
+
+    def pending(
+        self,
+        *,
+        agent: str | None = None,
+        thread_id: str | None = None,
+        resource_id: str | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+    ) -> builtins.list[Pending]:
+        """The calls that wait for a person, the oldest first; at most of *limit* runs a status.
+
+        An agent's own method lists the calls of that agent.
+        """
+        wanted = RunFilter(None, self._agent_scope(agent), thread_id, resource_id, since)
+        plan = pending_calls(self._deployment, wanted, limit=limit)
+        return self._deployment.drive("pending", plan)
+
+    async def apending(
+        self,
+        *,
+        agent: str | None = None,
+        thread_id: str | None = None,
+        resource_id: str | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+    ) -> builtins.list[Pending]:
+        """`pending` for the running event loop."""
+        wanted = RunFilter(None, self._agent_scope(agent), thread_id, resource_id, since)
+        return await self._deployment.adrive(pending_calls(self._deployment, wanted, limit=limit))
+
+    def thread(self, thread_id: str, *, resource_id: str | None = None) -> builtins.list[Message]:
+        """The conversation that runs with this *thread_id* and *resource_id* have had so far.
+
+        Empty for one that is unknown, or that an agent's own `Memory` keeps.
+        """
+        plan = read_thread(self._deployment, thread_id, resource_id)
+        return self._deployment.drive("thread", plan)
+
+    async def athread(
+        self, thread_id: str, *, resource_id: str | None = None
+    ) -> builtins.list[Message]:
+        """`thread` for the running event loop."""
+        return await self._deployment.adrive(read_thread(self._deployment, thread_id, resource_id))
+
+    def background_tasks(self, run_id: str) -> builtins.list[BackgroundTask]:
+        """The background calls of a run, in the model's order.
+
+        Raises `RunNotFound`, `RunDeleted`.
+        """
+        plan = read_background_tasks(self._deployment, run_id)
+        return self._deployment.drive("background_tasks", plan)
+
+    async def abackground_tasks(self, run_id: str) -> builtins.list[BackgroundTask]:
+        """`background_tasks` for the running event loop."""
+        return await self._deployment.adrive(read_background_tasks(self._deployment, run_id))
+
+    def background_task(self, task_id: str) -> BackgroundTask | None:
+        """One background call, ``<run id>:<tool call id>``; None where the run has no such call.
+
+        Raises `RunNotFound`, `RunDeleted`.
+        """
+        plan = read_background_task(self._deployment, task_id)
+        return self._deployment.drive("background_task", plan)
+
+    async def abackground_task(self, task_id: str) -> BackgroundTask | None:
+        """`background_task` for the running event loop."""
+        return await self._deployment.adrive(read_background_task(self._deployment, task_id))
+
+    # Follow ---------------------------------------------------------------------------------------
+
+    def observe(
+        self,
+        run_id: str,
+        *,
+        after: Cursor = 0,
+        timeout: float | None = None,
+        close_on_suspend: bool = True,
+    ) -> RunStream:
+        """Follow a run from the start, or from a cursor; before, during and after it runs.
+
+        *after* is `chunk.cursor`, a ``Last-Event-ID``, or the last seq seen. *timeout* is how many
+        seconds without a chunk raise `TimeoutError`, which leaves the run running.
+        With ``close_on_suspend=False`` the stream stays open while people decide.  Raises
+        `RunNotFound`, `RunDeleted`, `RunExpired`, and `ValueError` for what is no cursor.
+        """
+        at = self._deployment
+        at.drive("observe", check_readable_run(at, run_id, after))
+        return RunStream(
+            at, run_id, after=after, timeout=timeout, close_on_suspend=close_on_suspend
+        )
+
+    async def aobserve(
+        self,
+        run_id: str,
+        *,
+        after: Cursor = 0,
+        timeout: float | None = None,
+        close_on_suspend: bool = True,
+    ) -> AsyncRunStream:
+        """`observe` for the running event loop."""
+        at = self._deployment
+        await at.adrive(check_readable_run(at, run_id, after))
+        return AsyncRunStream(
+            at, run_id, after=after, timeout=timeout, close_on_suspend=close_on_suspend
+        )
+
+    # Decide ---------------------------------------------------------------------------------------
+
+    def resume(self, run_id: str, data: Any, **which: Unpack[DecisionOptions]) -> RunStream:
+        """Answer a suspended call, from any process; durable on return, with what follows to read.
+
+        *data* is JSON: ``{"approved": bool, "reason": …, "args": …}`` for an approval, the tool's
+        answer for a suspension, ``{"action": "rerun" | "fail" | "result", …}`` for a call whose
+        worker is gone. *which* call is meant is needed where several are pending. The same
+        decision again changes nothing.
+
+        Raises `NotSuspended`, `SuspensionExpired`, `RunConflict` where it was decided otherwise,
+        `InvalidDecision` for data that does not fit, `RunNotFound`, `RunDeleted`.
+        """
+        at = self._started()
+        after = at.drive("resume", decide_call(at, run_id, data, **which))
+        return RunStream(at, run_id, after=after)
+
+    async def aresume(
+        self, run_id: str, data: Any, **which: Unpack[DecisionOptions]
+    ) -> AsyncRunStream:
+        """`resume` for the running event loop."""
+        at = self._started()
+        after = await at.adrive(decide_call(at, run_id, data, **which))
+        return AsyncRunStream(at, run_id, after=after)
+
+    def approve(
+        self,
+        run_id: str,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        **which: Unpack[DecisionOptions],
+    ) -> RunStream:
+        """Approve a call, perhaps with other *arguments* than the model's; see `resume`."""
+        return self.resume(run_id, approval_data(arguments), **which)
+
+    async def aapprove(
+        self,
+        run_id: str,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        **which: Unpack[DecisionOptions],
+    ) -> AsyncRunStream:
+        """`approve` for the running event loop."""
+        return await self.aresume(run_id, approval_data(arguments), **which)
+
+    def decline(
+        self, run_id: str, *, reason: str | None = None, **which: Unpack[DecisionOptions]
+    ) -> RunStream:
+        """Decline a call; the model is told the *reason*. See `resume`."""
+        return self.resume(run_id, denial_data(reason), **which)
+
+    async def adecline(
+        self, run_id: str, *, reason: str | None = None, **which: Unpack[DecisionOptions]
+    ) -> AsyncRunStream:
+        """`decline` for the running event loop."""
+        return await self.aresume(run_id, denial_data(reason), **which)
+
+    # Change ---------------------------------------------------------------------------------------
+
+    def cancel(self, task_id: str, *, reason: str = CANCELLED) -> bool:
+        """End a background call, ``<run id>:<tool call id>``; the model is told. Durable on return.
+
+        Returns False if it had ended before.  Raises `RunNotFound`, `RunDeleted`.
+        """
+        plan = cancel_call(self._deployment, task_id, reason=reason)
+        return self._deployment.drive("cancel", plan)
+
+    async def acancel(self, task_id: str, *, reason: str = CANCELLED) -> bool:
+        """`cancel` for the running event loop."""
+        return await self._deployment.adrive(cancel_call(self._deployment, task_id, reason=reason))
+
+    def retry(self, run_id: str) -> RunStream:
+        """Let a failed run go on where it failed, with what was completed; durable on return.
+
+        What the failed attempt said is withdrawn, its end taken back: readers that have seen it
+        start over. Returns what follows to read.  Raises `NotFailed`, `RunNotFound`, `RunDeleted`,
+        and `RunConflict` while its hooks are still being called.
+        """
+        at = self._started()
+        at.drive("retry", retry_from_failure(at, run_id))
+        return RunStream(at, run_id)
+
+    async def aretry(self, run_id: str) -> AsyncRunStream:
+        """`retry` for the running event loop."""
+        at = self._started()
+        await at.adrive(retry_from_failure(at, run_id))
+        return AsyncRunStream(at, run_id)
+
+    def abort(self, run_id: str, *, reason: str | None = None) -> bool:
+        """Ask that a run ends; durable on return, seen at its next chunk or heartbeat.
+
+        Returns False if it had ended before.  Raises `RunNotFound`, `RunDeleted`.
+        """
+        return self._deployment.drive(
+            "abort", request_abort(self._deployment, run_id, reason=reason)
+        )
+
+    async def aabort(self, run_id: str, *, reason: str | None = None) -> bool:
+        """`abort` for the running event loop."""
+        return await self._deployment.adrive(request_abort(self._deployment, run_id, reason=reason))
+
+    def delete(self, run_id: str) -> None:
+        """Remove everything of a run, also of a running one; a tombstone stays.
+
+        Raises `RunNotFound`, `RunDeleted`.
+        """
+        self._deployment.drive("delete", erase_run(self._deployment, run_id))
+
+    async def adelete(self, run_id: str) -> None:
+        """`delete` for the running event loop."""
+        await self._deployment.adrive(erase_run(self._deployment, run_id))
+
+    def delete_thread(self, thread_id: str, *, resource_id: str | None = None) -> None:
+        """Forget a conversation; its runs stay."""
+        plan = delete_conversation(self._deployment, thread_id, resource_id)
+        self._deployment.drive("delete_thread", plan)
+
+    async def adelete_thread(self, thread_id: str, *, resource_id: str | None = None) -> None:
+        """`delete_thread` for the running event loop."""
+        plan = delete_conversation(self._deployment, thread_id, resource_id)
+        await self._deployment.adrive(plan)
