@@ -167,7 +167,7 @@ HELD = {
     "append": "2:model",
     "commit": "1:tool:call_1_0",
     "heartbeat": "1:tool:call_1_0",
-    "retry": "1:tool:call_1_1",
+    "requeue": "1:tool:call_1_1",
     "remember": "",
     "leave_thread": "",
 }
