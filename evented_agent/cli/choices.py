@@ -1,4 +1,4 @@
-"""What every command can be told: where the runs are, and how to print.  Knows no command."""
+"""Options of every command: where the runs are, and how to print."""
 
 import functools
 import os
@@ -65,7 +65,7 @@ class Choices:
         return Runs.of(self.loaded_app)
 
     def again(self, *arguments: str) -> str:
-        """A command line on the same runs, to tell people."""
+        """A command line for the same runs, to show to people."""
         words = [*self.program.split(" ")]
         if self.app is not None and self.celery_app is None:
             words += ["-A", self.app]

@@ -1,4 +1,4 @@
-"""``doctor``: finds what keeps runs from running or being kept, and tells what mends it."""
+"""``doctor``: finds what keeps runs from running or being kept, and says how to fix it."""
 
 import re
 from collections import defaultdict
@@ -63,7 +63,7 @@ def _server_problems(runs: Runs) -> Iterator[Problem]:
     where = f"Redis at {safe_url(runs.redis_url)}"
     try:
         info: Mapping[str, Any] = runs.ledger.client().info()
-    except Exception as error:  # noqa: BLE001 - whatever the server refuses to tell
+    except Exception as error:  # noqa: BLE001 - whatever the server refuses
         yield Problem(f"{where} does not answer INFO ({error}).", "Allow this user that command.")
         return
     policy = info.get("maxmemory_policy", "noeviction")
@@ -94,7 +94,7 @@ def _shard_problems(runs: Runs, stored: int | None) -> Iterator[Problem]:
 
 def _fleet_problems(runs: Runs, live: Sequence[LiveWorker]) -> Iterator[Problem]:
     queue = runs.settings.queue
-    # Without an app nobody knows its queue, so any worker will do.
+    # Without an app its queue is not known, so any worker will do.
     serving = [worker for worker in live if not runs.agents or queue in worker.queues]
     if not serving:
         on = f" on queue {queue!r}" if runs.agents else ""

@@ -1,4 +1,4 @@
-"""The two groups of commands, and how their errors are told: one sentence, and an exit code.
+"""The two groups of commands, and how their errors are shown: one sentence, and an exit code.
 
 0 all is well · 1 a failed run, or a problem · 2 wrong usage · 130 Ctrl-C.
 """
@@ -19,12 +19,12 @@ from evented_agent.cli.runs import runs
 from evented_agent.cli.work import demo, run, worker, workers
 from evented_agent.errors import EventedAgentError
 
-#: The exit code of a command that the shell ended because nobody reads it (SIGPIPE).
+#: The exit code of a command whose reader has gone (SIGPIPE).
 UNREAD = 141
 
 
 class _Entry(click.Group):
-    """A group that tells this library's errors without a traceback."""
+    """A group that shows this library's errors without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

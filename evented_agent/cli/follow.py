@@ -104,7 +104,7 @@ class Follower:
         return runs.get(self._run_id)
 
     def detach(self) -> NoReturn:
-        """Leave the run running, and tell how to come back."""
+        """Leave the run running, and say how to come back."""
         after = [] if str(self.cursor).startswith("0") else ["--after", str(self.cursor)]
         again = self._choices.again("runs", "watch", self._run_id, *after)
         self._output.end_text()
@@ -141,7 +141,7 @@ class Follower:
         try:
             waits_for = runs.get(self._run_id).waiting_for
             if waits_for is None and not runs.workers():
-                # Nobody is left to notice that the worker that ran it is gone.
+                # No worker is left to notice that the one that ran it is gone.
                 waits_for = f"a worker, and none is alive; start one with: {_START}"
         except LedgerUnavailable as error:
             waits_for = f"Redis: {error}"
@@ -160,7 +160,7 @@ class Follower:
 
 
 def judge(output: Printer, info: RunInfo) -> NoReturn:
-    """Tell how the run ended, and exit: 0 if it did not fail."""
+    """Say how the run ended, and exit: 0 if it did not fail."""
     if info.status == "failed":
         error = f" {info.error.name}: {info.error.message}" if info.error else ""
         output.warn(printable(f"Run {info.run_id} failed.{error}"))
@@ -185,8 +185,8 @@ def _note_of(chunk: Chunk) -> str | None:
     match chunk:
         case ToolCallRequested(payload=call):
             note = call_line(call.tool_name, call.args)
-        case ToolOutput(payload=told):
-            note = f"  {told.tool_name}: {short(told.output)}"
+        case ToolOutput(payload=payload):
+            note = f"  {payload.tool_name}: {short(payload.output)}"
         case ToolResult(payload=done):
             note = f"< {done.tool_name}: {short(done.result)}"
         case ToolError(payload=failed):

@@ -1,4 +1,4 @@
-"""What commands print: results on stdout, everything else on stderr.  Knows no Redis."""
+"""What commands print: results on stdout, everything else on stderr."""
 
 import dataclasses
 import io
@@ -37,16 +37,16 @@ class Printer:
         self._is_after_note = False
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                # A lone surrogate, or a terminal that knows only ASCII, must not end a command.
+                # A lone surrogate, or a terminal that shows only ASCII, must not end a command.
                 stream.reconfigure(errors="backslashreplace")
 
     def note(self, text: str) -> None:
-        """Tell how it goes."""
+        """Print progress, unless --quiet."""
         if not self._is_quiet:
             self.warn(self._styled(sys.stderr, printable(text), dim=True))
 
     def warn(self, text: str) -> None:
-        """Tell what must be known also when nothing else is asked for."""
+        """Print what matters also with --quiet."""
         if sys.stdout.isatty() and sys.stderr.isatty():
             self.end_text()
             self._is_after_note = True
@@ -82,7 +82,7 @@ class Printer:
                 self.line(f"{name:<12}{value}")
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print columns: with rich if it is installed and somebody looks, else plain."""
+        """Print columns: with rich if it is installed and stdout is a terminal, else plain."""
         rows = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
         if sys.stdout.isatty() and not self._is_plain and _rich_table(headers, rows):
             return

@@ -64,7 +64,7 @@ def approve_call(
 
 @click.command("decline")
 @_which
-@click.option("--reason", help="Told to the model.")
+@click.option("--reason", help="Shown to the model.")
 @shared
 def decline_call(
     choices: Choices, run_id: str, call: str | None, by: str, reason: str | None

@@ -63,8 +63,8 @@ def list_runs(
     page: str | None,
 ) -> None:
     """List the newest runs that match all that is given."""
-    door, output = choices.runs(), choices.output
-    found = door.list(
+    client, output = choices.runs(), choices.output
+    found = client.list(
         status=cast("Status | None", status),
         agent=agent,
         thread_id=thread,
@@ -80,7 +80,7 @@ def list_runs(
         headers = ("RUN", "AGENT", "STATUS", "STEP", "CREATED", "")
         output.table(headers, [_row(info) for info in found])
     else:
-        where = f"{safe_url(door.redis_url)} under prefix {door.settings.prefix!r}"
+        where = f"{safe_url(client.redis_url)} under prefix {client.settings.prefix!r}"
         output.note(f"No such runs at {where}.")
     if found.next_page:
         output.note(f"There are more: --page {found.next_page}")
@@ -91,9 +91,9 @@ def list_runs(
 @shared
 def show_run(choices: Choices, run_id: str) -> None:
     """Show a run's state and its conversation so far."""
-    door, output = choices.runs(), choices.output
-    info = door.get(run_id)
-    result = door.result(run_id)
+    client, output = choices.runs(), choices.output
+    info = client.get(run_id)
+    result = client.result(run_id)
     if output.is_json:
         conversation = {"text": result.text, "messages": dump_messages(result.messages)}
         output.record(to_json(info) | conversation)
@@ -113,9 +113,9 @@ def watch_run(choices: Choices, run_id: str, after: str) -> None:
     """Follow a run from its start, or from a cursor.  Ctrl-C leaves it running."""
     follower = Follower(choices, run_id, after)
     try:
-        door = choices.runs()
-        door.observe(run_id, after=after)
-        info = follower.follow(door)
+        client = choices.runs()
+        client.observe(run_id, after=after)
+        info = follower.follow(client)
     except KeyboardInterrupt:
         follower.detach()
     judge(choices.output, info)
@@ -130,8 +130,8 @@ def abort_run(choices: Choices, run_id: str, reason: str | None) -> None:
     is_asked = choices.runs().abort(run_id, reason=reason)
     if choices.output.is_json:
         choices.output.record({"runId": run_id, "isAborting": is_asked})
-    told = "is being aborted" if is_asked else "had ended before"
-    choices.output.note(f"Run {run_id} {told}.")
+    outcome = "is being aborted" if is_asked else "had ended before"
+    choices.output.note(f"Run {run_id} {outcome}.")
 
 
 @runs.command("delete")

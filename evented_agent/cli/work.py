@@ -30,20 +30,20 @@ def run(choices: Choices, agent: str, message: str, detach: bool, run_id: str | 
     MESSAGE may be - for stdin. Ctrl-C leaves the run running.
     """
     app = choices.needed_app()
-    door = choices.runs()
-    if agent not in door.agents:
-        raise UnknownAgent(agent, door.agents)
+    client = choices.runs()
+    if agent not in client.agents:
+        raise UnknownAgent(agent, client.agents)
     text = sys.stdin.read() if message == "-" else message
     # Named here, so that whoever interrupts the next line knows what was started.
     run_id = run_id or uuid.uuid4().hex
     follower = Follower(choices, run_id)
     try:
-        create_evented_agent(door.agents[agent], app=app).stream(text, run_id=run_id)
+        create_evented_agent(client.agents[agent], app=app).stream(text, run_id=run_id)
         if detach:
             _print_id(choices, run_id)
             return
         choices.output.note(f"Run {run_id}")
-        info = follower.follow(door)
+        info = follower.follow(client)
     except KeyboardInterrupt:
         follower.detach()
     judge(choices.output, info)

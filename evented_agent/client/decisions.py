@@ -1,4 +1,4 @@
-"""From what a person said to what the script stores.  Knows no I/O."""
+"""From a person's decision to what the script stores.  Pure: does no I/O."""
 
 import hashlib
 import json

@@ -1,7 +1,7 @@
 """Following a topic, without I/O.
 
-`follow` is a generator that yields chunks and requests; whoever drives it (readers.py) answers the
-requests.  It knows no Redis client, so its rules can be tested with a list.
+`follow` is a generator that yields chunks and requests; its driver (reader.py) answers the
+requests.  It does not import a Redis client, so its rules can be tested with a list.
 """
 
 from collections.abc import Generator, Sequence
@@ -122,7 +122,7 @@ class _Place:
         self._run_id = run_id
         self._close_on_suspend = close_on_suspend
         self._trusted = _incarnation(position)
-        # Somebody may have been asked before what this reader is told.
+        # A person may have been asked before the first chunk that this reader gets.
         self._may_wait = position != _START
 
     def lost(self) -> None:

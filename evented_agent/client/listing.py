@@ -135,7 +135,7 @@ class _Listing:
             records = yield from self._read([run_id for _, run_id in places])
             gone = [run_id for _, run_id in places if run_id not in records]
             if gone:
-                # Their records have expired: nobody else takes them out of the index.
+                # Their records have expired; nothing else removes them from the index.
                 yield from send(forget(self.keys, shard, index, gone))
             offset += len(places) - len(gone)
             matching.extend(

@@ -1,6 +1,6 @@
-"""Reading a topic from a thread or an event loop: drives `follow` over Redis, reconnects, waits.
+"""Reads a topic from a thread or an event loop: drives `follow` over Redis, reconnects, waits.
 
-A reader never writes: it cannot affect the run.
+A reader never writes, so it cannot affect the run.
 """
 
 import asyncio

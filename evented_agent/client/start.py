@@ -129,7 +129,7 @@ def _output_name(agent: Agent, wanted: Any) -> str:
 def _more_fields(agent: Agent, options: RunOptions, thread: str | None) -> dict[str, str | int]:
     """What scripts have to know of the agent's declaration and the run's options."""
     hooks = agent.hooks
-    told = {
+    events = {
         "suspended": "on_suspended" in hooks,
         "failed": thread is not None or "on_error" in hooks,
         "aborted": thread is not None or "on_abort" in hooks,
@@ -137,7 +137,7 @@ def _more_fields(agent: Agent, options: RunOptions, thread: str | None) -> dict[
     default = agent.output_type
     output = options.output_type or (default.name if default else None)
     return {
-        **_present({"tells": " ".join(what for what, is_told in told.items() if is_told)}),
+        **_present({"tells": " ".join(event for event, is_wanted in events.items() if is_wanted)}),
         **_present({"output_type": output}),
         **({"deadline_in": int(options.deadline * 1000)} if options.deadline else {}),
     }

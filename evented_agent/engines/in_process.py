@@ -209,4 +209,4 @@ class LocalEngine:
 
 
 def _ignore(ending: Ending) -> None:
-    """Nobody else is told of a run's end here."""
+    """There is no result backend in this engine."""

@@ -2,7 +2,7 @@
 
 from evented_agent.errors import ModelError
 
-#: Who forbids it; empty for nobody.
+#: Who forbids it; empty while calls are allowed.
 blocked: set[str] = set()
 
 

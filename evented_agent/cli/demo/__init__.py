@@ -1,6 +1,6 @@
 """The demo: an agent tidies a folder, and the worker that runs it is killed in mid-answer.
 
-Knows no test and no command line; everything it starts is its own, and ends with it.
+Everything that it starts is its own, and ends with it.
 """
 
 from evented_agent.cli.demo.run import run_demo

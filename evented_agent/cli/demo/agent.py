@@ -1,4 +1,4 @@
-"""The demo's agent: a librarian with five real tools on one folder.  Knows no run and no server.
+"""The demo's agent: a librarian with five real tools on one folder.
 
 The folder comes with each run, as ``context={"directory": …, "calls": …}``; ``calls`` is the file
 in which every execution of a tool leaves a line.
@@ -128,7 +128,7 @@ def _name(root: Path, file: Path) -> str:
 
 
 def _note(ctx: ToolContext) -> None:
-    """Leave a line in the file of calls, and tell readers which process works."""
+    """Add a line to the file of calls, and emit which process works."""
     with Path(ctx.context["calls"]).open("a") as calls:
         calls.write(f"{ctx.idempotency_key}\n")
     ctx.emit({"pid": os.getpid()})

@@ -1,6 +1,6 @@
 """What the demo's workers load: ``celery -A evented_agent.cli.demo.app worker``.
 
-The demo tells them in two environment variables which broker and which model to use.
+Two environment variables of the demo say which broker and which model to use.
 """
 
 import os

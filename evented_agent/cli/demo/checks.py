@@ -1,4 +1,4 @@
-"""What the demo checks afterwards: nothing lost, nothing doubled.  Knows no worker."""
+"""What the demo checks afterwards: nothing lost, nothing doubled."""
 
 import posixpath
 from collections import Counter
@@ -61,7 +61,7 @@ def check_files(result: RunResult, before: Mapping[str, str], directory: Path) -
 
 
 def check_index(result: RunResult, calls: Path) -> Check:
-    """What was done in the background was told in a turn of its own."""
+    """What was done in the background was reported in a turn of its own."""
     indexes = [
         (step, answer)
         for step in result.steps
@@ -74,7 +74,7 @@ def check_index(result: RunResult, calls: Path) -> Check:
     index = index_of(str(calls))
     written = len(index.read_text().splitlines()) if index.exists() else 0
     is_told = result.steps[-1].number > step.number
-    says = f"an index of {written} files was written in the background, and told of afterwards"
+    says = f"an index of {written} files was written in the background, and reported afterwards"
     return Check(written == answer.result and is_told, says)
 
 

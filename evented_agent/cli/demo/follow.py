@@ -69,7 +69,7 @@ class StoryFollower:
         for chunk in self.librarian.observe(run_id, timeout=_SILENCE):
             self._transcript.feed(chunk)
             self._show(chunk)
-        # Words of the dead worker that nobody withdrew: its answer was complete already.
+        # Words of the dead worker that were not withdrawn: its answer was complete already.
         self.screen.say(self._late)
         self.screen.pause()
         self.story.text = self._transcript.text
@@ -93,8 +93,8 @@ class StoryFollower:
                 self.screen.short(f"  → {call.tool_name}({arguments})", "cyan")
             case BackgroundTaskStarted(payload=started):
                 self.screen.short(f"  ⧗ {started.tool_name} runs in the background", "cyan")
-            case BackgroundTaskOutput(payload=told):
-                self._pids[told.tool_call_id] = told.output["pid"]
+            case BackgroundTaskOutput(payload=payload):
+                self._pids[payload.tool_call_id] = payload.output["pid"]
             case ToolOutput(payload=output):
                 self._pids[output.tool_call_id] = output.output["pid"]
             case ToolResult(payload=done):

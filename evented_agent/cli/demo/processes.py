@@ -1,6 +1,6 @@
 """The demo's child processes: started in sessions of their own, stopped by pid, logs at hand.
 
-Knows neither Celery nor agents.
+Imports neither Celery nor agents.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import evented_agent
 
-#: What the demo tells its workers.
+#: What the demo passes to its workers.
 BROKER_VARIABLE = "EVENTED_AGENT_DEMO_BROKER"
 MODEL_VARIABLE = "EVENTED_AGENT_DEMO_MODEL"
 

@@ -1,4 +1,4 @@
-"""What the rehearsed model says: a function of the conversation.  Knows no network.
+"""What the rehearsed model says: a function of the conversation.  Does no I/O.
 
 It has no memory, so any server process gives the same answer to the same conversation; what it
 decides comes from the real results of the real tools.
@@ -25,7 +25,7 @@ class RehearsedReply:
 
 @dataclass(slots=True)
 class Known:
-    """What the tools have told so far.
+    """What the tools have returned so far.
 
     *found* holds the matching line of each file, by the text that was searched for.
     """

@@ -1,7 +1,7 @@
 """A model server for the demo: streams the Chat Completions API over real HTTP, on loopback.
 
 ``python -m evented_agent.cli.demo.rehearsed PORTFILE`` writes its port into that file
-once it listens.  Knows HTTP and the API's form; what is said comes from the rehearsal.
+once it listens.  Speaks HTTP and the API's form; the answers come from the rehearsal.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ async def serve_rehearsed(port_file: Path) -> None:
     """Serve until cancelled; the port is in *port_file* once there is an answer."""
     server = await asyncio.start_server(_converse, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    # Whole or not at all: somebody waits for this file.
+    # Whole or not at all: the demo waits for this file.
     draft = port_file.with_suffix(".draft")
     draft.write_text(str(port))
     draft.rename(port_file)

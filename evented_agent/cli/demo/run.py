@@ -60,7 +60,7 @@ def run_demo(kill: bool = True) -> int:
         ):
             return _demo(_set_stage(Path(home), stack, screen), screen, kill=kill)
     except BrokenPipeError:
-        return 1  # Nobody reads any more, as in `evented-agent demo | head`.
+        return 1  # The reader has gone, as in `evented-agent demo | head`.
     except KeyboardInterrupt:
         screen.line()
         screen.line("Interrupted; workers, server and files are gone.")

@@ -1,4 +1,4 @@
-"""Plain output for a terminal or a file: lines, and text that arrives in pieces.  Knows no run."""
+"""Plain output for a terminal or a file: lines, and text that arrives in pieces."""
 
 import os
 import re
@@ -74,6 +74,6 @@ class Screen:
 
     def _write(self, text: str) -> None:
         encoding = self._stream.encoding or "utf-8"
-        # A terminal that knows no arrows shows question marks instead of ending the demo.
+        # A terminal without arrows shows question marks instead of ending the demo.
         self._stream.write(text.encode(encoding, "replace").decode(encoding))
         self._stream.flush()

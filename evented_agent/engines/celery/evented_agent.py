@@ -103,7 +103,7 @@ class EventedAgent(DurableAgent):
 def _runs_of(
     app: Celery, redis_url: str | None, settings: Settings | None, allow_blocking: bool
 ) -> Runs:
-    known = Runs._of_app.get(app)  # noqa: SLF001 - the registry of the door itself
+    known = Runs._of_app.get(app)  # noqa: SLF001 - the registry of `Runs` itself
     if known is not None:
         if settings is not None and settings != known.settings:
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""The doorbell: a Celery message for each task that is due.  It may fail, and never blocks long."""
+"""Sends a Celery message for each task that is due.  It may fail, and never blocks for long."""
 
 import logging
 import os

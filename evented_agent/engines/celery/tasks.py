@@ -1,4 +1,4 @@
-"""The three tasks on the user's app.  Their bodies decode, execute and report; nothing more."""
+"""The five tasks on the user's app.  Their bodies decode, execute and report; nothing more."""
 
 import logging
 from typing import NoReturn
@@ -23,7 +23,7 @@ class AgentTask(Task):  # type: ignore[type-arg]
 
     abstract = True
     Request = "evented_agent.engines.celery.revoke:AgentRequest"
-    # Redelivery is the ledger's business: a message is a doorbell, and may be lost or doubled.
+    # The ledger redelivers: a message only says that a task is due, and may be lost or doubled.
     acks_late = False
     acks_on_failure_or_timeout = True
     reject_on_worker_lost = False
@@ -59,7 +59,7 @@ def add_tasks(app: Celery, bridge: Bridge, notifier: CeleryNotifier) -> None:
 
 
 def _report(outcome: Outcome) -> None:
-    """Tell Celery, and so Flower and Sentry, what became of the attempt."""
+    """Report to Celery, and so to Flower and Sentry, how the attempt ended."""
     if outcome.failure is not None:
         raise outcome.failure
     if outcome.retried is not None:
@@ -76,7 +76,7 @@ def _retried(reason: str) -> NoReturn:
 def store_result(app: Celery, ending: Ending) -> None:
     """Store the final result where ``AsyncResult(run_id).get()`` finds it, if there is a backend.
 
-    A courtesy copy: the record is the truth, so a backend that is down delays nothing.
+    Only a copy: the run's record is what counts, so a backend that is down delays nothing.
     """
     backend = app.backend
     if type(backend).__name__ == "DisabledBackend":

@@ -22,7 +22,7 @@ from evented_agent.ledger.workers import LiveWorker
 
 logger = logging.getLogger(__name__)
 
-#: Seconds after which a stopping worker announces again what it handed back.
+#: Seconds after which a stopping worker sends again what it handed back.
 NOTIFY_AGAIN = 0.3
 #: Pools whose threads are greenlets: an event loop beside them would never run.
 GREEN_POOLS = ("gevent", "eventlet")
@@ -140,7 +140,7 @@ class AgentWorker:
         self._notify_again()
 
     def _notify_again(self) -> None:
-        """Announce once more what nobody has taken.
+        """Send once more what no worker has taken.
 
         A message may have gone to this very worker, whose last request for one is still open at
         the broker when it stops; there is no other after that.

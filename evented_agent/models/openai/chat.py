@@ -186,7 +186,7 @@ class ChatAnswer:
         return pieces
 
     def end(self) -> AnswerEnded:
-        """Return the end of the answer as the provider told it."""
+        """Return the end of the answer as the provider reported it."""
         reason = _REASONS.get(self._reason, "other")
         # A forced call and several compatible servers end with "stop" all the same.
         if reason == "stop" and self._call_ids:

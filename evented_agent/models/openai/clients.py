@@ -1,4 +1,4 @@
-"""One OpenAI client per event loop, server and key.  Knows neither models nor requests."""
+"""One OpenAI client per event loop, server and key."""
 
 import asyncio
 import os

@@ -81,7 +81,7 @@ class Faults:
         return self._error(self._lost(error), retryable=True)
 
     def reported(self, problem: object) -> ModelError:
-        """Return the error for a failure that the provider told inside the stream."""
+        """Return the error for a failure that the provider reported inside the stream."""
         code, kind, text = _told(problem)
         label = code or kind or "an error"
         wait = _WAIT.search(text)

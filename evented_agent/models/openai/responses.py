@@ -247,7 +247,7 @@ class ResponsesAnswer:
             return ()
         place = event["output_index"]
         started = () if place in self._calls else tuple(self._item_added(event))
-        # Some compatible servers tell the arguments only here.
+        # Some compatible servers send the arguments only here.
         if place in self._silent and item.get("arguments"):
             return (*started, CallPiece(self._calls[place], item["arguments"]))
         return started

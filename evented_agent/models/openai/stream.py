@@ -1,4 +1,4 @@
-"""One streamed call to an OpenAI-compatible server.  Knows neither of the two APIs' formats."""
+"""One streamed call to an OpenAI-compatible server, whichever of the two APIs it speaks."""
 
 import asyncio
 import os
@@ -85,7 +85,7 @@ class OpenAIModel:
         write: Callable[[ModelRequest, str], dict[str, Any]],
         answer: Callable[[Faults, str], Answer],
     ) -> AsyncGenerator[ModelEvent, None]:
-        """Make one call: *write* its body and read its *answer*; both are told the host."""
+        """Make one call: *write* its body and read its *answer*; both are given the host."""
         reader = await self._ask(request, write, answer)
         try:
             while (pieces := await reader.read()) is not None:

@@ -1,4 +1,4 @@
-"""How values are written for both OpenAI APIs.  Knows no request and no network."""
+"""How values are written for both OpenAI APIs.  Does no I/O."""
 
 import json
 from collections.abc import Mapping
