@@ -12,14 +12,17 @@ from celery import Celery
 
 from evented_agent import (
     Agent,
+    AsyncRunStream,
     EventedAgent,
     LedgerUnavailable,
     Runs,
+    RunStream,
     Settings,
     create_evented_agent,
 )
 from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.run_methods import RunMethods
+from evented_agent.engines.in_process import InProcessAgent
 from evented_agent.testing import ScriptedModel
 from tests.proxy import Moment, Proxy, Write
 from tests.servers import RedisServer
@@ -54,19 +57,12 @@ def test_each_method_has_a_twin_with_the_same_parameters(cls: type) -> None:
         assert (other.__doc__ or "").startswith(f"`{name}` for the running event loop"), name
 
 
-@pytest.mark.parametrize(
-    "method", [m for cls in (Runs, DurableAgent) for m in inspect.getmembers(cls)], ids=str
-)
-def test_no_public_method_hides_its_options(method: tuple[str, Any]) -> None:
-    name, function = method
-    if name[0] == "_" or not inspect.isfunction(function):
-        return
-    hidden = [
-        parameter
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind is parameter.VAR_KEYWORD and parameter.annotation is Any
-    ]
-    assert hidden == []
+@pytest.mark.parametrize("cls", [Runs, EventedAgent, InProcessAgent, RunStream, AsyncRunStream])
+def test_no_public_method_hides_its_options(cls: type) -> None:
+    for name, function in inspect.getmembers(cls, inspect.isfunction):
+        for parameter in inspect.signature(function).parameters.values():
+            is_hidden = parameter.kind is parameter.VAR_KEYWORD and parameter.annotation is Any
+            assert name[0] == "_" or not is_hidden, name
 
 
 @pytest.mark.parametrize("start", [stream, astream])
