@@ -1,6 +1,5 @@
 """Scripts of one attempt of a task: claim, append, commit, suspend, and giving it back."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,9 +7,7 @@ from typing import Any
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Claim, Committed, Due, JournalChanged, Refused, Task, Work
 from evented_agent.ledger.replies import owned, sends_of, text_of
-from evented_agent.ledger.script import Command, script
-
-_dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+from evented_agent.ledger.script import Command, command, dump_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +36,18 @@ def claim(
             return Refused(text_of(reply[0]))
         return _claim(run_id, task_key, reply[1:])
 
-    args = (run_id, task_key, token, worker.id, worker.owner, worker.lease_ms, newest)
-    return Command(
-        script("attempt/claim"), keys.of(run_id).all, (*args, _dumps(list(agents))), parse
+    return command(
+        "attempt/claim",
+        keys.of(run_id).all,
+        parse,
+        run_id=run_id,
+        key=task_key,
+        token=token,
+        worker=worker.id,
+        owner=worker.owner,
+        lease_ms=worker.lease_ms,
+        newest=newest,
+        agents=dump_json(list(agents)),
     )
 
 
@@ -59,11 +65,16 @@ def append(
 
     *closing* are the chunks that would close what is open now (None: as before).  Raises `Fenced`.
     """
-    return Command(
-        script("attempt/append"),
+    return command(
+        "attempt/append",
         keys.of(run_id).own,
-        (run_id, task_key, token, sent, "" if closing is None else _dumps(list(closing)), *chunks),
         lambda reply: bool(owned(reply)[1]),
+        run_id=run_id,
+        key=task_key,
+        token=token,
+        sent=sent,
+        closing="" if closing is None else dump_json(list(closing)),
+        rest=chunks,
     )
 
 
@@ -71,11 +82,14 @@ def heartbeat(
     keys: Keys, run_id: str, task_key: str, *, token: str, lease_ms: int
 ) -> Command[bool]:
     """Renew a lease by *lease_ms*; True if the run is being aborted.  Raises `Fenced`."""
-    return Command(
-        script("attempt/heartbeat"),
+    return command(
+        "attempt/heartbeat",
         keys.of(run_id).own,
-        (run_id, task_key, token, lease_ms),
         lambda reply: bool(owned(reply)[1]),
+        run_id=run_id,
+        key=task_key,
+        token=token,
+        lease_ms=lease_ms,
     )
 
 
@@ -127,29 +141,57 @@ def commit(
         end = _claim(task.run_id, text_of(reply[2][0]), reply[2][1:]) if reply[2] else None
         return Committed(sends_of(task.run_id, reply[1]), end)
 
-    return Command(
-        script("attempt/commit"),
+    return command(
+        "attempt/commit",
         keys.of(task.run_id).all,
-        (task.run_id, task.key, task.token, sent, _dumps(spec), *work.chunks, *work.entries),
         parse,
+        run_id=task.run_id,
+        key=task.key,
+        token=task.token,
+        sent=sent,
+        spec=dump_json(spec),
+        rest=(*work.chunks, *work.entries),
+    )
+
+
+def suspend(
+    keys: Keys, task: Task, *, sent: int, chunks: Sequence[str], ask: str, asked: str
+) -> Command[Committed]:
+    """End an attempt that asks for a person, with the chunk *ask*; what it said stays.
+
+    *asked* is what `SuspensionRecord.asked` holds.  Raises `Fenced`.
+    """
+    return command(
+        "attempt/suspend",
+        keys.of(task.run_id).all,
+        lambda reply: _committed(task.run_id, reply),
+        run_id=task.run_id,
+        key=task.key,
+        token=task.token,
+        sent=sent,
+        asked=asked,
+        ask=ask,
+        rest=chunks,
     )
 
 
 def requeue(
     keys: Keys, task: Task, *, delay_ms: int, reason: str, change: Mapping[str, Any]
 ) -> Command[Committed]:
-    """End a failed attempt and queue the task again after *delay_ms*; its output is withdrawn."""
+    """End a failed attempt and queue the task again after *delay_ms*; its output is withdrawn.
 
-    def parse(reply: Any) -> Committed:
-        if reply[0] == b"aborted":
-            return Committed(aborted=True)
-        return Committed(sends_of(task.run_id, owned(reply)[1]))
-
-    return Command(
-        script("attempt/requeue"),
+    *change* has fields of the task's record to change.  Raises `Fenced`.
+    """
+    return command(
+        "attempt/requeue",
         keys.of(task.run_id).all,
-        (task.run_id, task.key, task.token, delay_ms, reason, _dumps(dict(change))),
-        parse,
+        lambda reply: _committed(task.run_id, reply),
+        run_id=task.run_id,
+        key=task.key,
+        token=task.token,
+        delay_ms=delay_ms,
+        reason=reason,
+        change=dump_json(dict(change)),
     )
 
 
@@ -157,21 +199,28 @@ def release(
     keys: Keys, run_id: str, *, worker: str = "", token: str = "", reason: str
 ) -> Command[Sequence[Due]]:
     """Hand back what *worker* (or the attempt with *token*) still runs of this run."""
-    return Command(
-        script("attempt/release"),
+    return command(
+        "attempt/release",
         keys.of(run_id).all,
-        (run_id, worker, token, reason),
         lambda reply: sends_of(run_id, reply[1]) if reply[0] == b"ok" else (),
+        run_id=run_id,
+        worker=worker,
+        token=token,
+        reason=reason,
     )
 
 
 def store_blob(keys: Keys, task: Task, *, name: str, payload: str) -> Command[None]:
     """Store a large payload before the write that points to it.  Raises `Fenced`."""
-    return Command(
-        script("attempt/blob"),
+    return command(
+        "attempt/blob",
         keys.of(task.run_id).own,
-        (task.run_id, task.key, task.token, name, payload),
         lambda reply: owned(reply) and None,
+        run_id=task.run_id,
+        key=task.key,
+        token=task.token,
+        name=name,
+        payload=payload,
     )
 
 
@@ -191,22 +240,7 @@ def _claim(run_id: str, task_key: str, reply: Any) -> Claim:
     )
 
 
-def suspend(
-    keys: Keys, task: Task, *, sent: int, chunks: Sequence[str], ask: str, asked: str
-) -> Command[Committed]:
-    """End an attempt that asks for a person, with the chunk *ask*; what it said stays.
-
-    *asked* is what `Suspended.asked` holds.  Raises `Fenced`.
-    """
-
-    def parse(reply: Any) -> Committed:
-        if reply[0] == b"aborted":
-            return Committed(aborted=True)
-        return Committed(sends_of(task.run_id, owned(reply)[1]))
-
-    return Command(
-        script("attempt/suspend"),
-        keys.of(task.run_id).all,
-        (task.run_id, task.key, task.token, sent, asked, ask, *chunks),
-        parse,
-    )
+def _committed(run_id: str, reply: Any) -> Committed:
+    if reply[0] == b"aborted":
+        return Committed(aborted=True)
+    return Committed(sends_of(run_id, owned(reply)[1]))

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.script import Command, script
+from evented_agent.ledger.script import Command, command
 
 
 def indexes_of(agent: str, thread: str | None, resource: str | None) -> list[tuple[str, str]]:
-    """The indexes that a run is found in, beside that of its status."""
+    """Return the indexes that a run is found in, beside that of its status."""
     found = [("all", ""), ("agent", agent)]
     if thread:
         found.append(("thread", thread))
@@ -33,25 +33,26 @@ def list_index(
         pairs = zip(reply[::2], reply[1::2], strict=True)
         return [(int(float(score)), run_id.decode()) for run_id, score in pairs]
 
-    newest = "+inf" if until is None else until
-    return Command(
-        script("indexes/list"), (keys.index(shard, *index),), (newest, since, offset, limit), parse
+    return command(
+        "indexes/list",
+        (keys.index(shard, *index),),
+        parse,
+        newest="+inf" if until is None else until,
+        oldest=since,
+        offset=offset,
+        limit=limit,
     )
 
 
 def forget(keys: Keys, shard: int, index: tuple[str, str], run_ids: Sequence[str]) -> Command[int]:
-    """Take expired runs out of an index."""
-    return Command(script("indexes/forget"), (keys.index(shard, *index),), tuple(run_ids), int)
+    """Take runs that have expired out of an index."""
+    return command("indexes/forget", (keys.index(shard, *index),), int, rest=run_ids)
 
 
 def trim(
     keys: Keys, shard: int, status: str, *, agents: Sequence[str], ended_before: int
 ) -> Command[int]:
-    """Take runs whose records have expired out of the indexes; how many were."""
+    """Take runs whose records have expired out of the indexes; returns how many there were."""
     indexes = [("status", status), ("all", ""), *(("agent", agent) for agent in agents)]
-    return Command(
-        script("indexes/trim"),
-        [keys.index(shard, *index) for index in indexes],
-        (ended_before,),
-        int,
-    )
+    where = [keys.index(shard, *index) for index in indexes]
+    return command("indexes/trim", where, int, ended_before=ended_before)

@@ -5,73 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evented_agent.errors import NotFailed, NotSuspended, RunConflict, SuspensionExpired
-from evented_agent.ledger.attempts import _dumps
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Decision, Due, NewTask, Record, Task
 from evented_agent.ledger.replies import check_exists, sends_of, text_of
-from evented_agent.ledger.script import Command, script
-
-
-def resume(
-    keys: Keys, run_id: str, *, call: str, number: int, decision: Decision, notifies: bool
-) -> Command[Sequence[Due]]:
-    """Write a person's decision about a suspended call; durable on return.
-
-    *number* 0 means the suspension that is pending, or was last; *call* "" the one decided last.
-    The messages in the reply are still to be sent, which *rings* promises.  Raises `RunConflict`
-    where another decision was taken, `NotSuspended`, `SuspensionExpired`.
-    """
-
-    def parse(reply: Any) -> Sequence[Due]:
-        status = text_of(reply[0])
-        check_exists(run_id, status)
-        if status == "conflict":
-            raise RunConflict(run_id, f"Call {call!r} of run {run_id!r} was decided otherwise.")
-        if status == "expired":
-            raise SuspensionExpired(run_id, call)
-        if status in ("not-suspended", "over"):
-            raise NotSuspended(run_id, call, is_over=status == "over")
-        return sends_of(run_id, reply[1])
-
-    what = (decision.digest, decision.follows, int(notifies))
-    texts = (decision.entry, decision.data, decision.chunk, decision.result)
-    return Command(
-        script("run/resume"), keys.of(run_id).all, (run_id, call, number, *what, *texts), parse
-    )
-
-
-def retry_failed(keys: Keys, run_id: str, *, notifies: bool) -> Command[Sequence[Due]]:
-    """Let a failed run go on at the tasks that were under way.  Durable on return.
-
-    Raises `NotFailed`; `RunConflict` while people are still being told that it failed.
-    """
-
-    def parse(reply: Any) -> Sequence[Due]:
-        status = text_of(reply[0])
-        check_exists(run_id, status)
-        if status == "not-failed":
-            raise NotFailed(run_id, text_of(reply[1]))
-        if status == "telling":
-            raise RunConflict(
-                run_id, f"Run {run_id!r} is still telling its hooks that it failed; try again."
-            )
-        if status == "not-kept":
-            raise NotFailed(run_id, "failed, by a version that kept nothing to go on from")
-        return sends_of(run_id, reply[1])
-
-    args = (run_id, int(notifies), secrets.token_hex(8))
-    return Command(script("run/retry_failed"), keys.of(run_id).all, args, parse)
-
-
-def cancel(keys: Keys, run_id: str, *, call: str, reason: str) -> Command[bool]:
-    """End a background call; durable on return.  False where it had ended, or there is none."""
-
-    def parse(reply: Any) -> bool:
-        check_exists(run_id, text_of(reply[0]))
-        return bool(reply[0] == b"ok")
-
-    args = (run_id, call, reason, secrets.token_hex(8))
-    return Command(script("run/cancel"), keys.of(run_id).all, args, parse)
+from evented_agent.ledger.script import Command, command, dump_json
 
 
 def create(
@@ -99,40 +36,15 @@ def create(
         check_exists(run_id, status)
         return status == "created"
 
-    return Command(
-        script("run/create"),
+    return command(
+        "run/create",
         (*keys.of(run_id).all, *index_keys),
-        (run_id, digest, _dumps(first.json()), len(chunks), *chunks, *record),
         parse,
-    )
-
-
-def abort(keys: Keys, run_id: str, *, reason: str | None) -> Command[bool]:
-    """Ask that the run ends; durable on return.  False if it had ended before."""
-
-    def parse(reply: Any) -> bool:
-        check_exists(run_id, text_of(reply[0]))
-        return bool(reply[0] == b"ok")
-
-    return Command(
-        script("run/abort"),
-        keys.of(run_id).all,
-        (run_id, reason or "", secrets.token_hex(8)),
-        parse,
-    )
-
-
-def delete(
-    keys: Keys, run_id: str, *, indexes: Sequence[tuple[str, str]], tombstone_ms: int
-) -> Command[None]:
-    """Remove everything of a run but a tombstone.  Raises `RunNotFound`, `RunDeleted`."""
-    shard = keys.shard(run_id)
-    index_keys = [keys.index(shard, kind, value) for kind, value in indexes]
-    return Command(
-        script("run/delete"),
-        (*keys.of(run_id).all, *index_keys),
-        (run_id, tombstone_ms, secrets.token_hex(8)),
-        lambda reply: check_exists(run_id, text_of(reply[0])),
+        run_id=run_id,
+        digest=digest,
+        first_task=dump_json(first.json()),
+        chunk_count=len(chunks),
+        rest=(*chunks, *record),
     )
 
 
@@ -154,4 +66,122 @@ def read(keys: Keys, run_id: str, *, journal: bool = False) -> Command[Record]:
             entries=reply[5],
         )
 
-    return Command(script("run/read"), keys.of(run_id).own, (run_id, int(journal)), parse)
+    return command("run/read", keys.of(run_id).own, parse, run_id=run_id, journal=int(journal))
+
+
+def resume(
+    keys: Keys, run_id: str, *, call: str, number: int, decision: Decision, notifies: bool
+) -> Command[Sequence[Due]]:
+    """Write a person's decision about a suspended call; durable on return.
+
+    *number* 0 means the suspension that is pending, or was last; *call* "" the one decided last.
+    The messages in the reply are still to be sent, which *notifies* promises.  Raises `RunConflict`
+    where another decision was taken, `NotSuspended`, `SuspensionExpired`.
+    """
+
+    def parse(reply: Any) -> Sequence[Due]:
+        status = text_of(reply[0])
+        check_exists(run_id, status)
+        if status == "conflict":
+            raise RunConflict(run_id, f"Call {call!r} of run {run_id!r} was decided otherwise.")
+        if status == "expired":
+            raise SuspensionExpired(run_id, call)
+        if status in ("not-suspended", "over"):
+            raise NotSuspended(run_id, call, is_over=status == "over")
+        return sends_of(run_id, reply[1])
+
+    return command(
+        "run/resume",
+        keys.of(run_id).all,
+        parse,
+        run_id=run_id,
+        call=call,
+        number=number,
+        digest=decision.digest,
+        follows=decision.follows,
+        notifies=int(notifies),
+        entry=decision.entry,
+        data=decision.data,
+        chunk=decision.chunk,
+        result=decision.result,
+    )
+
+
+def retry_failed(keys: Keys, run_id: str, *, notifies: bool) -> Command[Sequence[Due]]:
+    """Let a failed run go on at the tasks that were under way.  Durable on return.
+
+    Raises `NotFailed`; `RunConflict` while people are still being told that it failed.
+    """
+
+    def parse(reply: Any) -> Sequence[Due]:
+        status = text_of(reply[0])
+        check_exists(run_id, status)
+        if status == "not-failed":
+            raise NotFailed(run_id, text_of(reply[1]))
+        if status == "telling":
+            raise RunConflict(
+                run_id, f"Run {run_id!r} is still telling its hooks that it failed; try again."
+            )
+        if status == "not-kept":
+            raise NotFailed(run_id, "failed, by a version that kept nothing to go on from")
+        return sends_of(run_id, reply[1])
+
+    return command(
+        "run/retry_failed",
+        keys.of(run_id).all,
+        parse,
+        run_id=run_id,
+        notifies=int(notifies),
+        token=secrets.token_hex(8),
+    )
+
+
+def cancel(keys: Keys, run_id: str, *, call: str, reason: str) -> Command[bool]:
+    """End a background call; durable on return.  False where it had ended, or there is none."""
+
+    def parse(reply: Any) -> bool:
+        check_exists(run_id, text_of(reply[0]))
+        return bool(reply[0] == b"ok")
+
+    return command(
+        "run/cancel",
+        keys.of(run_id).all,
+        parse,
+        run_id=run_id,
+        call=call,
+        reason=reason,
+        token=secrets.token_hex(8),
+    )
+
+
+def abort(keys: Keys, run_id: str, *, reason: str | None) -> Command[bool]:
+    """Ask that the run ends; durable on return.  False if it had ended before."""
+
+    def parse(reply: Any) -> bool:
+        check_exists(run_id, text_of(reply[0]))
+        return bool(reply[0] == b"ok")
+
+    return command(
+        "run/abort",
+        keys.of(run_id).all,
+        parse,
+        run_id=run_id,
+        reason=reason or "",
+        token=secrets.token_hex(8),
+    )
+
+
+def delete(
+    keys: Keys, run_id: str, *, indexes: Sequence[tuple[str, str]], tombstone_ms: int
+) -> Command[None]:
+    """Remove everything of a run but a tombstone.  Raises `RunNotFound`, `RunDeleted`."""
+    shard = keys.shard(run_id)
+    index_keys = [keys.index(shard, kind, value) for kind, value in indexes]
+    return command(
+        "run/delete",
+        (*keys.of(run_id).all, *index_keys),
+        lambda reply: check_exists(run_id, text_of(reply[0])),
+        run_id=run_id,
+        tombstone_ms=tombstone_ms,
+        token=secrets.token_hex(8),
+    )

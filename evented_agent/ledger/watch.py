@@ -9,36 +9,10 @@ import pydantic_core
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Due
 from evented_agent.ledger.replies import sends_of, text_of
-from evented_agent.ledger.script import Command, script
+from evented_agent.ledger.script import Command, command
 
 #: A look at the alarms is acted on within so many ms, or not at all.
 LOOK_MS = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Reconciled:
-    """What reconcile found: messages to send, dead attempts, suspensions that expire soon."""
-
-    sends: Sequence[Due]
-    crashes: Sequence[Mapping[str, Any]]
-    expiring: Sequence[Mapping[str, Any]] = ()
-
-
-def reconcile(
-    keys: Keys, run_id: str, *, look: "Tick", may_send: bool, jitter: float
-) -> Command[Reconciled]:
-    """Look at a run whose alarm rang, and set its next alarm."""
-
-    def parse(reply: Any) -> Reconciled:
-        if reply[0] != b"ok":
-            return Reconciled((), ())
-        notes = pydantic_core.from_json(reply[2]) or ()
-        crashes = [note for note in notes if "crashes" in note]
-        expiring = [note for note in notes if "expires" in note]
-        return Reconciled(sends_of(run_id, reply[1]), crashes, expiring)
-
-    args = (run_id, look.grace_until, int(may_send), f"{jitter:.3f}", look.now + LOOK_MS)
-    return Command(script("watch/reconcile"), keys.of(run_id).all, args, parse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +20,8 @@ class Tick:
     """What one look at a shard's alarms gave; *now* is the time of the Redis clock (ms).
 
     *is_watching* tells whether this watchdog is the one that looks, *due* names runs whose alarm
-    rang, *unheard* those with a message that may be lost, *grace_begins* why leases get more time.
+    rang, *unconfirmed* those with a message that may be lost, *grace_begins* why leases get more
+    time.
     """
 
     is_watching: bool
@@ -79,9 +54,19 @@ def tick(
         why = text_of(reply[5])
         return Tick(True, int(reply[1]), 0, int(reply[2]), due, unconfirmed, why)
 
-    waited = (since.now, since.elapsed, int(since.saw_pause))
-    args = (watchdog, lock_ms, *waited, most, pause_ms(lease_ms), lease_ms + 2000)
-    return Command(script("watch/tick"), keys.watch(shard), args, parse)
+    return command(
+        "watch/tick",
+        keys.watch(shard),
+        parse,
+        watchdog=watchdog,
+        lock_ms=lock_ms,
+        last=since.now,
+        elapsed=since.elapsed,
+        saw_pause=int(since.saw_pause),
+        most=most,
+        pause_ms=pause_ms(lease_ms),
+        grace_ms=lease_ms + 2000,
+    )
 
 
 def pause_ms(lease_ms: int) -> int:
@@ -89,11 +74,46 @@ def pause_ms(lease_ms: int) -> int:
     return lease_ms * 2 // 3 - 100
 
 
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What reconcile found: messages to send, dead attempts, suspensions that expire soon."""
+
+    sends: Sequence[Due]
+    crashes: Sequence[Mapping[str, Any]]
+    expiring: Sequence[Mapping[str, Any]] = ()
+
+
+def reconcile(
+    keys: Keys, run_id: str, *, look: Tick, may_send: bool, jitter: float
+) -> Command[Reconciled]:
+    """Look at a run whose alarm rang, and set its next alarm."""
+
+    def parse(reply: Any) -> Reconciled:
+        if reply[0] != b"ok":
+            return Reconciled((), ())
+        notes = pydantic_core.from_json(reply[2]) or ()
+        crashes = [note for note in notes if "crashes" in note]
+        expiring = [note for note in notes if "expires" in note]
+        return Reconciled(sends_of(run_id, reply[1]), crashes, expiring)
+
+    return command(
+        "watch/reconcile",
+        keys.of(run_id).all,
+        parse,
+        run_id=run_id,
+        grace_until=look.grace_until,
+        may_send=int(may_send),
+        jitter=f"{jitter:.3f}",
+        latest=look.now + LOOK_MS,
+    )
+
+
 def wake(keys: Keys, run_id: str, task_key: str) -> Command[Sequence[Due]]:
     """Let a task that waits for its turn try now; the message to send, if there is one."""
-    return Command(
-        script("watch/wake"),
+    return command(
+        "watch/wake",
         keys.of(run_id).all,
-        (run_id, task_key),
         lambda reply: sends_of(run_id, reply[1]) if reply[0] == b"ok" else (),
+        run_id=run_id,
+        key=task_key,
     )

@@ -9,7 +9,7 @@ import pydantic_core
 
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import FORMAT
-from evented_agent.ledger.script import Command, script
+from evented_agent.ledger.script import Command, command
 
 #: A worker that has been silent for so long (ms) counts as gone.
 SILENCE_MS = 10_000
@@ -44,17 +44,17 @@ class DeploymentInfo:
 def announce(keys: Keys, worker: LiveWorker) -> Command[int]:
     """Say that *worker* lives; returns how many do."""
     state = json.dumps(asdict(worker))
-    return Command(script("workers/announce"), (keys.workers,), (worker.id, state, SILENCE_MS), int)
+    return _announce(keys, worker.id, state)
 
 
 def announce_leaving(keys: Keys, worker_id: str) -> Command[int]:
     """Say that a worker takes no more tasks."""
-    return Command(script("workers/announce"), (keys.workers,), (worker_id, "", SILENCE_MS), int)
+    return _announce(keys, worker_id, "")
 
 
 def live_workers(keys: Keys) -> Command[Sequence[LiveWorker]]:
     """Return the workers that were heard of in the last 10 s."""
-    return Command(script("workers/workers"), (keys.workers,), (SILENCE_MS,), _workers)
+    return command("workers/workers", (keys.workers,), _workers, silence_ms=SILENCE_MS)
 
 
 def deployment(keys: Keys) -> Command[DeploymentInfo]:
@@ -66,7 +66,16 @@ def deployment(keys: Keys) -> Command[DeploymentInfo]:
             int(shards), int(format_), eviction.decode(), aof == b"1", version.decode()
         )
 
-    return Command(script("workers/deployment"), (keys.deployment,), (keys.shards, FORMAT), parse)
+    return command(
+        "workers/deployment", (keys.deployment,), parse, shards=keys.shards, format=FORMAT
+    )
+
+
+def _announce(keys: Keys, worker_id: str, state: str) -> Command[int]:
+    where = (keys.workers,)
+    return command(
+        "workers/announce", where, int, worker=worker_id, state=state, silence_ms=SILENCE_MS
+    )
 
 
 def _workers(reply: Any) -> Sequence[LiveWorker]:

@@ -1,21 +1,24 @@
--- append: chunks of a running attempt.
--- ARGV 2 task key, 3 token, 4 chunks sent before, 5 chunks that would close what is open now
--- (JSON, '' for as before), 6.. chunks
-local key = ARGV[2]
+-- append: adds chunks of a running attempt.
+-- sent says how many the attempt had sent before; closing are the chunks that would close what is
+-- open now, as a JSON list ('' for as before).
+-- INCLUDE record chunks
+-- KEYS run
+-- ARGV run_id key token sent closing chunks...
+-- RETURNS ok is_aborting | deleted | fenced | gap | missing
 local state = load_run()
 if state then return {state} end
 local task = get_task(key)
-if not owns(task, ARGV[3]) then return {'fenced'} end
-local before = tonumber(ARGV[4])
+if not owns(task, token) then return {'fenced'} end
+local before = tonumber(sent)
 if before > task.sent then return {'gap'} end
 -- A repeated append (its reply was lost) finds its chunks counted and writes only the rest.
 local skip = task.sent - before
-for i = 6 + skip, #ARGV do
+for i = CHUNKS_AT + skip, #ARGV do
   emit(ARGV[i])
   task.first = task.first or run.seq
   task.sent = task.sent + 1
 end
-if ARGV[5] ~= '' then task.open = cjson.decode(ARGV[5]) end
+if closing ~= '' then task.open = cjson.decode(closing) end
 put_task(key, task)
 save_run()
 return {'ok', is_aborting() and 1 or 0}

@@ -1,7 +1,11 @@
--- claim: start an attempt of a queued task. It never takes a running one; only reconcile and
--- release end an attempt.
--- ARGV 2 task key, 3 token, 4 worker, 5 owner, 6 lease ms, 7 newest format served, 8 agents served
-local key, token = ARGV[2], ARGV[3]
+-- claim: starts an attempt of a queued task.
+-- It never takes a running one; only reconcile and release end an attempt. newest is the newest
+-- format that the worker serves, agents (a JSON list) the agents.
+-- INCLUDE record tasks status ending
+-- KEYS run statuses
+-- ARGV run_id key token worker owner lease_ms newest agents
+-- RETURNS ok task is_aborting journal_length record entries | aborted | busy | deleted | early
+--   | missing | newer | stale | unserved
 local state = load_run()
 if state then return {state} end
 local task = get_task(key)
@@ -32,20 +36,20 @@ if is_aborting() then
 end
 if task.not_before and now < task.not_before then return {'early'} end
 local function leave_it(why)
-  -- Another worker may serve it: the alarm rings the bell again.
+  -- Another worker may serve it: the watchdog sends the message again.
   task.send_at = now + SEND_AGAIN
   put_task(key, task)
   save()
   return {why}
 end
-if run.v > tonumber(ARGV[7]) then return leave_it('newer') end
+if run.v > tonumber(newest) then return leave_it('newer') end
 local served = false
-for _, id in ipairs(cjson.decode(ARGV[8])) do
+for _, id in ipairs(cjson.decode(agents)) do
   if id == run.agent then served = true end
 end
 if not served then return leave_it('unserved') end
 
-start_task(task, token, ARGV[4], ARGV[5], tonumber(ARGV[6]))
+start_task(task, token, worker, owner, tonumber(lease_ms))
 put_task(key, task)
 if run.status == 'queued' then
   set_status('running')

@@ -1,13 +1,21 @@
--- commit: an attempt completed. Journal entries, closing chunks, next tasks, status and counters in
--- one go; enqueueing follows outside, and the alarm set here repairs a crash in between.
--- ARGV 2 task key, 3 token, 4 chunks sent before, 5 spec as JSON, then spec.chunks chunks, then
--- spec.entries journal entries.
--- spec: chunks, entries, turn (which entry the next tasks belong to), next (tasks), usage, journal
--- (length a decision was folded from), idle (ms that deferred calls may take from now on), drop
--- (deferred calls are over; what they came to is among the entries),
--- claim {token, worker, owner, lease} for the end task, finish {status, reason, error}
-local key, token = ARGV[2], ARGV[3]
-local spec = cjson.decode(ARGV[5])
+-- commit: completes an attempt.
+-- Journal entries, closing chunks, next tasks, status and counters in one go; messages follow
+-- outside, and the alarm set here repairs a crash in between. sent says how many chunks the attempt
+-- had sent before. spec is JSON:
+--   chunks, entries  how many of texts are chunks; how many, after them, are journal entries
+--   next, turn       tasks to queue; which of the entries they belong to
+--   usage            tokens to add to those of the run
+--   journal          how long the journal was when this was decided; refused if it has grown
+--   idle             ms that deferred calls may take from now on
+--   drop             deferred calls are over; what they came to is among the entries
+--   claim            token, worker, owner and lease for the step's end task, if this was the last
+--   finish           status, reason and error with which the run ends
+-- INCLUDE record tasks suspensions status ending
+-- KEYS run statuses
+-- ARGV run_id key token sent spec texts...
+-- RETURNS ok sends end | aborted | already sends end | deleted | fenced | gap
+--   | grew journal_length entries | missing
+spec = cjson.decode(spec)
 local state = load_run()
 if state then return {state} end
 local task = get_task(key)
@@ -24,15 +32,16 @@ if task and task.state == 'done' and task.token == token then
   return {'already', cjson.encode(task.sends or {}), claimed_end(task.ends)}
 end
 if not owns(task, token) then return {'fenced'} end
-if task.sent ~= tonumber(ARGV[4]) then return {'gap'} end
+if task.sent ~= tonumber(sent) then return {'gap'} end
 if spec.journal and redis.call('LLEN', JOURNAL) ~= spec.journal then
   return {'grew', redis.call('LLEN', JOURNAL), redis.call('LRANGE', JOURNAL, 0, -1)}
 end
 
 local turn = redis.call('LLEN', JOURNAL) + (spec.turn or 0)
 local began = run.seq + 1
-for i = 1, spec.chunks do emit(ARGV[5 + i]) end
-for i = 1, spec.entries do redis.call('RPUSH', JOURNAL, ARGV[5 + spec.chunks + i]) end
+local entries_at = TEXTS_AT + spec.chunks
+for i = TEXTS_AT, entries_at - 1 do emit(ARGV[i]) end
+for i = entries_at, entries_at + spec.entries - 1 do redis.call('RPUSH', JOURNAL, ARGV[i]) end
 if spec.usage then
   local total = cjson.decode(redis.call('HGET', RUN, 'usage') or '{}')
   for name, n in pairs(spec.usage) do total[name] = (total[name] or 0) + n end

@@ -1,13 +1,16 @@
--- release: a worker hands back what it still runs of this run (it is stopping, or was interrupted).
--- Counts nowhere.
--- ARGV 2 worker ('' for any), 3 token ('' for any), 4 reason
+-- release: a worker hands back what it still runs of this run; it is stopping, or was interrupted.
+-- worker and token say which attempts ('' for any). Counts as neither a crash nor a retry.
+-- INCLUDE record chunks tasks suspensions status ending
+-- KEYS run statuses
+-- ARGV run_id worker token reason
+-- RETURNS ok sends | deleted | fenced | missing
 local state = load_run()
 if state then return {state} end
 local sends, released = {}, 0
 for _, key in ipairs(run.live) do
   local task = get_task(key)
-  if task.state == 'running' and (ARGV[2] == '' or task.worker == ARGV[2])
-    and (ARGV[3] == '' or task.token == ARGV[3]) then
+  if task.state == 'running' and (worker == '' or task.worker == worker)
+    and (token == '' or task.token == token) then
     released = released + 1
     local why = 'The worker that ran this tool was stopped; it may have done part of its work.'
     if task.on_crash == 'fail' then
@@ -16,7 +19,7 @@ for _, key in ipairs(run.live) do
       ask_person(key, task, why)
       wake_waiting(sends)
     else
-      retract(key, task, ARGV[4])
+      retract(key, task, reason)
       queue_task(key, task)
       sends[#sends + 1] = due_message(key, task)
     end

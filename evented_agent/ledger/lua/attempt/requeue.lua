@@ -1,7 +1,10 @@
--- requeue: an attempt failed and the task is to run again later. What it said is withdrawn; the
--- alarm holds the wait, no worker does.
--- ARGV 2 task key, 3 token, 4 delay ms, 5 reason, 6 fields to change in the task as JSON
-local key, token = ARGV[2], ARGV[3]
+-- requeue: an attempt failed and the task is to run again later.
+-- What it said is withdrawn; the alarm holds the wait, no worker does. change (JSON) has fields of
+-- the task to change.
+-- INCLUDE record chunks tasks status ending
+-- KEYS run statuses
+-- ARGV run_id key token delay_ms reason change
+-- RETURNS ok sends | aborted | already sends | deleted | fenced | missing
 local state = load_run()
 if state then return {state} end
 local task = get_task(key)
@@ -16,13 +19,13 @@ if is_aborting() then
   save()
   return {'aborted'}
 end
-retract(key, task, ARGV[5])
+retract(key, task, reason)
 task.retries = task.retries + 1
 task.retried = token
-for name, value in pairs(cjson.decode(ARGV[6])) do task[name] = value end
+for name, value in pairs(cjson.decode(change)) do task[name] = value end
 -- A run that waits for its turn has not begun.
 if task.waits_for then set_status('queued') end
-local delay = tonumber(ARGV[4])
+local delay = tonumber(delay_ms)
 if delay > 0 then
   task.not_before = now + delay
   queue_task(key, task, task.not_before)

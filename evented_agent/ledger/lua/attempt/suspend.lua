@@ -1,14 +1,17 @@
--- suspend: a tool asked for a person. The attempt ends, what it said stays, its place is free.
--- ARGV 2 task key, 3 token, 4 chunks sent before, 5 what people are asked (JSON), 6 the chunk that asks,
--- 7.. chunks to append first
-local key, token = ARGV[2], ARGV[3]
+-- suspend: a tool asks for a person.
+-- The attempt ends, what it said stays, and its slot is free. asked (JSON) is what people are
+-- asked, ask the chunk that asks them; chunks go before it.
+-- INCLUDE record chunks tasks suspensions status ending
+-- KEYS run statuses
+-- ARGV run_id key token sent asked ask chunks...
+-- RETURNS ok sends | aborted | already sends | deleted | fenced | gap | missing
 local state = load_run()
 if state then return {state} end
 local task, sends = get_task(key), {}
 if task and task.paused == token and not owns(task, token) then return {'already', '[]'} end
 if not owns(task, token) then return {'fenced'} end
-if task.sent ~= tonumber(ARGV[4]) then return {'gap'} end
-for i = 7, #ARGV do emit(ARGV[i]) end
+if task.sent ~= tonumber(sent) then return {'gap'} end
+for i = CHUNKS_AT, #ARGV do emit(ARGV[i]) end
 if is_aborting() then
   finish_task(key, task, {})
   if not has_running() then abort_run() end
@@ -16,8 +19,8 @@ if is_aborting() then
   return {'aborted'}
 end
 task.paused = token
-task.asked = ARGV[5]
-suspend_task(key, task, 'suspension', ARGV[6])
+task.asked = asked
+suspend_task(key, task, 'suspension', ask)
 wake_waiting(sends)
 save()
 return {'ok', cjson.encode(sends)}

@@ -1,2 +1,5 @@
--- forget: take run ids out of an index whose records have expired. KEYS 1 index. ARGV run ids
-return redis.call('ZREM', KEYS[1], unpack(ARGV))
+-- forget: takes runs whose records have expired out of an index.
+-- KEYS index
+-- ARGV run_ids...
+-- RETURNS (how many were taken out)
+return redis.call('ZREM', INDEX, unpack(ARGV))

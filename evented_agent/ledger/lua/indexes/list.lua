@@ -1,4 +1,5 @@
--- list: run ids of one index with their times, newest first. KEYS 1 index. ARGV 1 newest ms, 2 oldest ms, 3 offset,
--- 4 how many
-return redis.call('ZREVRANGEBYSCORE', KEYS[1], ARGV[1], ARGV[2], 'WITHSCORES', 'LIMIT', ARGV[3],
-  ARGV[4])
+-- list: run ids of one index with their times, newest first.
+-- KEYS index
+-- ARGV newest oldest offset limit
+-- RETURNS (run ids, each followed by its time)
+return redis.call('ZREVRANGEBYSCORE', INDEX, newest, oldest, 'WITHSCORES', 'LIMIT', offset, limit)

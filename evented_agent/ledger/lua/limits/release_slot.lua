@@ -1,6 +1,9 @@
--- release_slot: a background call is done; who has waited longest. KEYS as take_slot. ARGV 1 call,
--- 2 how many of those that wait, 3.. of them that no longer do
-for i = 2, #KEYS do redis.call('ZREM', KEYS[i], ARGV[1]) end
-redis.call('ZREM', KEYS[1], ARGV[1])
-for i = 3, #ARGV do redis.call('ZREM', KEYS[1], ARGV[i]) end
-return redis.call('ZRANGE', KEYS[1], 0, tonumber(ARGV[2]) - 1)
+-- release_slot: a background call is done; who has waited longest.
+-- most says how many of those that wait to name; gone are calls that no longer wait.
+-- KEYS waiting holders...
+-- ARGV holder most gone...
+-- RETURNS (calls that wait, the longest first)
+for i = HOLDERS_AT, #KEYS do redis.call('ZREM', KEYS[i], holder) end
+redis.call('ZREM', WAITING, holder)
+for i = GONE_AT, #ARGV do redis.call('ZREM', WAITING, ARGV[i]) end
+return redis.call('ZRANGE', WAITING, 0, tonumber(most) - 1)

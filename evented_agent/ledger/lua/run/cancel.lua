@@ -1,16 +1,20 @@
--- cancel: a background call is no longer wanted. ARGV 2 call, 3 reason, 4 token: asked again after
--- a lost reply, the same answer
+-- cancel: a background call is no longer wanted.
+-- The same token again (the reply may have been lost) gets the same answer.
+-- INCLUDE record chunks tasks status
+-- KEYS run statuses
+-- ARGV run_id call reason token
+-- RETURNS ok | deleted | missing | over
 local state = load_run()
 if state then return {state} end
 local sends = {}
 for _, key in ipairs(run.live) do
   local task = get_task(key)
-  if task.call == ARGV[2] and task.bg and not ENDED[run.status] then
+  if task.call == call and task.bg and not ENDED[run.status] then
     close_parts(task)
     emit_new('background-task-cancelled', key, {taskId = run_id .. ':' .. task.call,
-      toolCallId = task.call, toolName = task.tool, reason = ARGV[3]})
-    settle_call(key, task, {error = {name = 'Cancelled', message = ARGV[3]}}, sends)
-    redis.call('HSET', TASKS, 'cancelled:' .. ARGV[2], ARGV[4])
+      toolCallId = task.call, toolName = task.tool, reason = reason})
+    settle_call(key, task, {error = {name = 'Cancelled', message = reason}}, sends)
+    redis.call('HSET', TASKS, 'cancelled:' .. call, token)
     queue_end(sends)
     for _, due in ipairs(sends) do
       -- The next look of a watchdog sends what nobody sends now.
@@ -22,4 +26,4 @@ for _, key in ipairs(run.live) do
     return {'ok'}
   end
 end
-return {redis.call('HGET', TASKS, 'cancelled:' .. ARGV[2]) == ARGV[4] and 'ok' or 'over'}
+return {redis.call('HGET', TASKS, 'cancelled:' .. call) == token and 'ok' or 'over'}

@@ -1,5 +1,9 @@
--- read: a consistent view of one run for people and results.
--- ARGV 2 1 to include the journal
+-- read: a consistent view of one run, for people and results.
+-- journal is 1 to include the journal.
+-- INCLUDE record
+-- KEYS run
+-- ARGV run_id journal
+-- RETURNS ok now fields tasks last_entry_id entries | deleted | missing
 local state = load_run()
 if state then return {state} end
 local tasks = {}
@@ -9,5 +13,5 @@ for _, key in ipairs(run.live) do
 end
 local last = redis.call('XREVRANGE', TOPIC, '+', '-', 'COUNT', 1)
 local entries = {}
-if ARGV[2] == '1' then entries = redis.call('LRANGE', JOURNAL, 0, -1) end
+if journal == '1' then entries = redis.call('LRANGE', JOURNAL, 0, -1) end
 return {'ok', int(now), redis.call('HGETALL', RUN), tasks, last[1] and last[1][1] or '', entries}

@@ -1,9 +1,14 @@
--- resume: a person's decision about a suspended call. The same again is the same; another is refused.
--- ARGV 2 call, 3 number (0: the one that is pending, or was last), 4 digest of the decision,
--- 5 what follows: 'approved' or 'data' (run the tool with it), 'rerun', 'settle' (ends the call),
--- 6 1 if the caller rings the bell, 7 the decision for the journal, 8 data for the tool or '',
--- 9 chunk and 10 journal entry that settle the call
-local call, number, digest, what = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+-- resume: writes a person's decision about a suspended call.
+-- The same again gets the same answer; another is refused. number names the suspension (0: the one
+-- that is pending, or was last), digest the decision. follows says what becomes of the call:
+-- 'approved' and 'data' run its tool with data, 'rerun' runs it again, 'settle' ends it with chunk
+-- and the journal entry result. entry is the decision for the journal; notifies is 1 if the caller
+-- sends the messages.
+-- INCLUDE record chunks tasks suspensions status
+-- KEYS run statuses
+-- ARGV run_id call number digest follows notifies entry data chunk result
+-- RETURNS ok sends | already sends | conflict | deleted | expired | missing | not-suspended | over
+number = tonumber(number)
 local state = load_run()
 if state then return {state} end
 local key, task = nil, nil
@@ -29,20 +34,20 @@ if is_aborting() then return {'over'} end
 if now >= task.suspended.expires then return {'expired'} end
 
 remember_decision(call, task.suspended.n, digest)
-redis.call('RPUSH', JOURNAL, ARGV[7])
+redis.call('RPUSH', JOURNAL, entry)
 task.suspended = nil
-if what == 'settle' then
-  emit(ARGV[9])
-  redis.call('RPUSH', JOURNAL, ARGV[10])
+if follows == 'settle' then
+  emit(chunk)
+  redis.call('RPUSH', JOURNAL, result)
   settled = true
   finish_task(key, task, {})
   wake_waiting(sends)
   queue_end(sends)
 else
-  if what == 'approved' then task.approval = ARGV[8] end
-  if what == 'data' then
+  if follows == 'approved' then task.approval = data end
+  if follows == 'data' then
     task.given = task.given or {}
-    task.given[#task.given + 1] = ARGV[8]
+    task.given[#task.given + 1] = data
   end
   if is_deferred(task) then
     queue_task(key, task)
@@ -50,14 +55,14 @@ else
     -- Waiting for people is not being idle.
     if (run.idle or 0) > 0 then set('idle', now + run.idle_for) end
   else
-    -- Behind those that wait for a place already; a free place is taken at once.
+    -- Behind those that wait for a slot already; a free slot is taken at once.
     task.state = 'waiting'
     put_task(key, task)
     wake_waiting(sends)
   end
 end
-if ARGV[6] ~= '1' then
-  -- Nobody rings now: the next look of a watchdog does.
+if notifies ~= '1' then
+  -- Nobody sends the messages now: the next look of a watchdog does.
   for _, due in ipairs(sends) do
     local queued = get_task(due.key)
     queued.not_before, queued.send_at = now, now

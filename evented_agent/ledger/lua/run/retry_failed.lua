@@ -1,9 +1,14 @@
 -- retry_failed: a failed run goes on at the tasks that were under way when it failed.
--- ARGV 2 1 if the caller rings the bell, 3 token: asked again after a lost reply, the same answer
+-- notifies is 1 if the caller sends the messages. The same token again (the reply may have been
+-- lost) gets the same answer.
+-- INCLUDE record chunks tasks suspensions status
+-- KEYS run statuses
+-- ARGV run_id notifies token
+-- RETURNS ok sends | deleted | missing | not-failed status | not-kept | telling
 local state = load_run()
 if state then return {state} end
 local sends = {}
-if run.revived_by ~= ARGV[3] then
+if run.revived_by ~= token then
   if run.status ~= 'failed' then return {'not-failed', run.status} end
   -- Somebody is still being told that it failed.
   if #run.live > 0 then return {'telling'} end
@@ -33,7 +38,7 @@ if run.revived_by ~= ARGV[3] then
   run.abort_at, run.abort_by, run.abort_reason = nil, nil, nil
   changed.abort_at, changed.abort_by, changed.abort_reason = nil, nil, nil
   if run.deadline_in then set('deadline', now + run.deadline_in) end
-  set('revived_by', ARGV[3])
+  set('revived_by', token)
   for _, each in ipairs(kept) do
     local key, task = each.key, each.task
     add_live(key)
@@ -44,7 +49,7 @@ if run.revived_by ~= ARGV[3] then
     elseif task.state == 'running' or task.state == 'queued' then
       task.not_before = nil
       queue_task(key, task)
-      if ARGV[2] ~= '1' then task.send_at = now end
+      if notifies ~= '1' then task.send_at = now end
     end
     put_task(key, task)
   end

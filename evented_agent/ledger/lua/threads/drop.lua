@@ -1,3 +1,5 @@
--- drop: forget a conversation. KEYS 1 conversation, 2 where each run is in it
-redis.call('UNLINK', KEYS[1], KEYS[2])
+-- drop: forgets a conversation, and where each run is in it.
+-- KEYS log places
+-- RETURNS (1)
+redis.call('UNLINK', LOG, PLACES)
 return 1

@@ -1,4 +1,7 @@
--- enter: a run waits for its turn in a thread. KEYS 1 turns. ARGV 1 run id, 2 ms to keep it
-if not redis.call('LPOS', KEYS[1], ARGV[1]) then redis.call('RPUSH', KEYS[1], ARGV[1]) end
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return redis.call('LINDEX', KEYS[1], 0)
+-- enter: a run waits for its turn in a thread.
+-- KEYS turns
+-- ARGV run_id ttl_ms
+-- RETURNS (the run whose turn it is)
+if not redis.call('LPOS', TURNS, run_id) then redis.call('RPUSH', TURNS, run_id) end
+redis.call('PEXPIRE', TURNS, ttl_ms)
+return redis.call('LINDEX', TURNS, 0)

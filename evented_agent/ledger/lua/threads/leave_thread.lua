@@ -1,3 +1,6 @@
--- leave_thread: a run's turn is over; whose turn it is now, or ''. KEYS 1 turns. ARGV 1 run id
-redis.call('LREM', KEYS[1], 0, ARGV[1])
-return redis.call('LINDEX', KEYS[1], 0) or ''
+-- leave_thread: a run's turn is over, or its wait for one.
+-- KEYS turns
+-- ARGV run_id
+-- RETURNS (the run whose turn it is now, or '')
+redis.call('LREM', TURNS, 0, run_id)
+return redis.call('LINDEX', TURNS, 0) or ''

@@ -1,2 +1,5 @@
--- recall: the last entries of a conversation, oldest first. KEYS 1 conversation. ARGV 1 how many
-return redis.call('LRANGE', KEYS[1], -tonumber(ARGV[1]), -1)
+-- recall: the last entries of a conversation, oldest first.
+-- KEYS log
+-- ARGV most
+-- RETURNS (entries)
+return redis.call('LRANGE', LOG, -tonumber(most), -1)

@@ -1,16 +1,18 @@
--- remember: what a run added to a thread; again, and from a longer journal, it takes its own place.
--- KEYS 1 the conversation, 2 where each run is in it. ARGV 1 run id, 2 journal length, 3 entry,
--- 4 ms to keep it
-local known = redis.call('HGET', KEYS[2], ARGV[1])
+-- remember: keeps what a run added to a thread.
+-- Again, and from a longer journal, it takes the place that it had; places says which that is.
+-- KEYS log places
+-- ARGV run_id journal_length entry ttl_ms
+-- RETURNS (1, or 0 where a longer journal's is known)
+local known = redis.call('HGET', PLACES, run_id)
 if known then
   local place, length = string.match(known, '(%d+):(%d+)')
-  if tonumber(length) > tonumber(ARGV[2]) then return 0 end
-  redis.call('LSET', KEYS[1], place, ARGV[3])
-  redis.call('HSET', KEYS[2], ARGV[1], place .. ':' .. ARGV[2])
+  if tonumber(length) > tonumber(journal_length) then return 0 end
+  redis.call('LSET', LOG, place, entry)
+  redis.call('HSET', PLACES, run_id, place .. ':' .. journal_length)
 else
-  local length = redis.call('RPUSH', KEYS[1], ARGV[3])
-  redis.call('HSET', KEYS[2], ARGV[1], (length - 1) .. ':' .. ARGV[2])
+  local length = redis.call('RPUSH', LOG, entry)
+  redis.call('HSET', PLACES, run_id, (length - 1) .. ':' .. journal_length)
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
-redis.call('PEXPIRE', KEYS[2], ARGV[4])
+redis.call('PEXPIRE', LOG, ttl_ms)
+redis.call('PEXPIRE', PLACES, ttl_ms)
 return 1

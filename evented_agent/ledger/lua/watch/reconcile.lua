@@ -1,12 +1,18 @@
--- reconcile: the alarm rang. End attempts whose lease ran out, send again what was not heard,
--- fence what ignores an abort, and set the next alarm.
--- ARGV 2 leases count only from this time on (ms; after a pause of Redis), 3 1 if a message may be
--- sent again now, 4 jitter in 0..1, 5 Redis time (ms) after which this look is too old to act on
-local grace_until = tonumber(ARGV[2])
-local may_send = ARGV[3] == '1'
-local jitter = tonumber(ARGV[4])
+-- reconcile: the alarm of a run rang.
+-- Ends attempts whose lease ran out, sends again what nobody took, fences what ignores an abort,
+-- and sets the next alarm. Leases count only from grace_until on (after a pause of Redis); may_send
+-- is 1 if a message may be sent again now; jitter is in 0..1; after latest (Redis time, ms) this
+-- look is too old to act on.
+-- INCLUDE record chunks tasks suspensions alarms status ending
+-- KEYS run statuses
+-- ARGV run_id grace_until may_send jitter latest
+-- RETURNS ok sends notes | deleted | ended | late | missing
+local MAX_CRASHES = 5
+local SEND_AGAIN_MOST = 300000  -- ms between two messages, at most
+
+grace_until, may_send, jitter = tonumber(grace_until), may_send == '1', tonumber(jitter)
 -- Redis was paused between the tick and this call: leases had no chance to be renewed.
-if now > tonumber(ARGV[5]) then return {'late'} end
+if now > tonumber(latest) then return {'late'} end
 local state = load_run()
 if state then
   redis.call('ZREM', ALARMS, run_id)

@@ -1,12 +1,15 @@
--- announce: a worker says that it lives, or ('' for its state) that it leaves. KEYS 1 workers.
--- ARGV 1 worker, 2 state as JSON, 3 ms after which silence counts as death
-if ARGV[2] == '' then
-  redis.call('HDEL', KEYS[1], ARGV[1])
+-- announce: a worker says that it lives, or ('' for its state) that it leaves.
+-- state is JSON; silence of silence_ms counts as death.
+-- INCLUDE clock
+-- KEYS workers
+-- ARGV worker state silence_ms
+-- RETURNS (how many live)
+if state == '' then
+  redis.call('HDEL', WORKERS, worker)
 else
-  local clock = redis.call('TIME')
-  local state = cjson.decode(ARGV[2])
-  state.pulse = clock[1] * 1000 + math.floor(clock[2] / 1000)
-  redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(state))
-  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  state = cjson.decode(state)
+  state.pulse = now
+  redis.call('HSET', WORKERS, worker, cjson.encode(state))
+  redis.call('PEXPIRE', WORKERS, silence_ms)
 end
-return redis.call('HLEN', KEYS[1])
+return redis.call('HLEN', WORKERS)

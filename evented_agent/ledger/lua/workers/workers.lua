@@ -1,12 +1,13 @@
--- workers: who lives; the silent ones are forgotten. KEYS 1 workers.
--- ARGV 1 ms after which silence counts as death
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local all = redis.call('HGETALL', KEYS[1])
+-- workers: who lives; those that were silent for silence_ms are forgotten.
+-- INCLUDE clock
+-- KEYS workers
+-- ARGV silence_ms
+-- RETURNS (workers, each followed by its state)
+local all = redis.call('HGETALL', WORKERS)
 local live = {}
 for i = 1, #all, 2 do
-  if now - cjson.decode(all[i + 1]).pulse > tonumber(ARGV[1]) then
-    redis.call('HDEL', KEYS[1], all[i])
+  if now - cjson.decode(all[i + 1]).pulse > tonumber(silence_ms) then
+    redis.call('HDEL', WORKERS, all[i])
   else
     live[#live + 1] = all[i]
     live[#live + 1] = all[i + 1]

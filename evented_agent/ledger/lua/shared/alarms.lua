@@ -1,0 +1,32 @@
+-- alarms: when somebody must look at a run again.
+-- At ALARMS for what runs, at BELLS for messages that may be lost. Apart, so that a backlog of
+-- thousands of old messages delays no recovery. Every script that changes one of these ends with
+-- rearm(), or with save(), which calls it.
+-- INCLUDE record
+local function arm(key, at)
+  if at then redis.call('ZADD', key, int(at), run_id) else redis.call('ZREM', key, run_id) end
+end
+
+local function rearm()
+  local alarm, bell = nil, nil
+  if is_aborting() then
+    alarm = run.abort_at + run.abort_grace
+  elseif run.deadline and not ENDED[run.status] then
+    alarm = run.deadline
+  end
+  for _, key in ipairs(run.live) do
+    local task = get_task(key)
+    if task.state == 'running' then alarm = math.min(alarm or task.lease, task.lease) end
+    if task.state == 'queued' then bell = math.min(bell or task.send_at, task.send_at) end
+    if task.state == 'suspended' then
+      local at = task.suspended.warns or task.suspended.expires
+      alarm = math.min(alarm or at, at)
+    end
+  end
+  -- The run is idle: only deferred calls are left of it, for so long at most.
+  if (run.idle or 0) > 0 and not ENDED[run.status] and run.status ~= 'suspended' then
+    alarm = math.min(alarm or run.idle, run.idle)
+  end
+  arm(ALARMS, alarm)
+  arm(BELLS, bell)
+end

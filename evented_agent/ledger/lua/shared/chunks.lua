@@ -1,0 +1,37 @@
+-- chunks: what readers see, appended to the run's topic or withdrawn from it.
+-- INCLUDE record
+-- 48 bits of the server's own id: an entry written again after a lost last second, or by another
+-- server after a failover, gets another id than the one that a reader has seen.
+local incarnation_ = nil
+local function incarnation()
+  if not incarnation_ then
+    local id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+    incarnation_ = int(tonumber(string.sub(id, 1, 12), 16))
+  end
+  return incarnation_
+end
+
+local function emit(stored)
+  set('seq', run.seq + 1)
+  redis.call('XADD', TOPIC, int(run.seq) .. '-' .. incarnation(), 'd', stored)
+end
+
+local function emit_new(type_, task_key, payload)
+  emit(cjson.encode({type_, task_key or cjson.null, payload}))
+end
+
+local function close_parts(task)
+  for _, stored in ipairs(task.open or {}) do emit(stored) end
+  task.open = nil
+end
+
+-- Withdraw what an attempt has said: close its parts, then tell readers to drop them.
+local function retract(key, task, reason)
+  close_parts(task)
+  if task.first then
+    emit_new('step-reset', key, {step = task.step, toolCallId = task.call, fromSeq = task.first,
+      attempt = task.gen, reason = reason})
+  end
+  task.first = nil
+  task.sent = 0
+end

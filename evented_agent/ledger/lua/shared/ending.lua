@@ -1,0 +1,44 @@
+-- ending: how a run ends, and what stays of it.
+-- INCLUDE tasks status
+local function end_run(status, reason)
+  set_status(status)
+  set('ended', now)
+  if reason then set('finish_reason', reason) end
+  for _, key in ipairs(run.live) do redis.call('HDEL', TASKS, key) end
+  set('live', {})
+  if tells(status) then
+    -- The next look of a watchdog sends it.
+    queue_task('after', new_task('after', {kind = 'after', step = run.step}), now)
+  end
+  redis.call('PEXPIRE', RUN, run.ttl_record)
+  redis.call('PEXPIRE', TASKS, run.ttl_record)
+  redis.call('PEXPIRE', JOURNAL, run.ttl_record)
+  redis.call('PEXPIRE', BLOBS, run.ttl_record)
+  redis.call('PEXPIRE', TOPIC, run.ttl_topic)
+end
+
+-- Aborted and failed runs keep their partial text: parts are closed, nothing is withdrawn.
+local function abort_run()
+  for _, key in ipairs(run.live) do
+    local task = get_task(key)
+    if task.state == 'running' then close_parts(task) end
+  end
+  emit_new('abort', nil, {reason = run.abort_reason})
+  end_run('aborted', run.abort_by == 'deadline' and 'deadline' or 'abort')
+end
+
+-- What is under way when a run fails, for somebody who wants it to go on.
+local function keep_for_retry()
+  local kept = {}
+  for _, key in ipairs(run.live) do kept[#kept + 1] = {key = key, task = get_task(key)} end
+  set('failed_tasks', cjson.encode(kept))
+end
+
+local function fail_run(key, name, message)
+  keep_for_retry()
+  for _, other in ipairs(run.live) do close_parts(get_task(other)) end
+  local failure = {name = name, message = message}
+  set('error', cjson.encode(failure))
+  emit_new('error', key, {error = failure})
+  end_run('failed', 'error')
+end

@@ -1,0 +1,47 @@
+-- suspensions: calls that wait for a person.
+-- INCLUDE tasks
+local LAST_DAY = 86400000  -- ms before its expiry in which a suspension is warned of
+
+-- The call waits for a person, holding no worker. Its number is the seq of the chunk that says so.
+local function suspend_task(key, task, kind, chunk)
+  emit(chunk)
+  task.state = 'suspended'
+  task.token, task.lease, task.due, task.owner, task.worker = nil, nil, nil, nil, nil
+  -- To be asked again after a retry, unless it is very large.
+  task.asking = #chunk <= 65536 and chunk or nil
+  local expires = now + task.expiry
+  task.suspended = {n = run.seq, kind = kind, at = now, expires = expires,
+    warns = expires - math.min(task.expiry / 10, LAST_DAY)}
+  redis.call('RPUSH', JOURNAL, cjson.encode({k = 'suspended', step = task.step, call = task.call,
+    n = run.seq, kind = kind}))
+  put_task(key, task)
+  if tells('suspended') then
+    local hook = {kind = 'hook', step = task.step, call = task.call, tool = task.tool,
+      held = task.suspended, asked = task.asked, args = task.args}
+    local hook_key = 'hook:' .. int(run.seq)
+    queue_task(hook_key, new_task(hook_key, hook), now)
+  end
+end
+
+-- The tool had begun and its worker is gone: a person says what becomes of the call.
+local function ask_person(key, task, why)
+  retract(key, task, 'crash')
+  local payload = cjson.encode({reason = why, attempt = task.gen, crashes = task.crashes})
+  task.asked = '{"payload":' .. payload .. '}'
+  suspend_task(key, task, 'crash', '["tool-call-suspended",' .. cjson.encode(key)
+    .. ',{"toolCallId":' .. cjson.encode(task.call) .. ',"toolName":' .. cjson.encode(task.tool)
+    .. ',"args":' .. task.args .. ',"suspendPayload":' .. payload .. '}]')
+end
+
+-- A question that nobody answered in time is asked anew.
+local function ask_again(key, task)
+  local kind = task.suspended.kind
+  local type_ = kind == 'approval' and 'tool-call-approval' or 'tool-call-suspended'
+  suspend_task(key, task, kind, task.asking or cjson.encode({type_, key,
+    {toolCallId = task.call, toolName = task.tool}}))
+end
+
+local function remember_decision(call, n, digest)
+  redis.call('HSET', TASKS, 'decision:' .. int(n), digest, 'latest:' .. call, int(n),
+    'latest:', int(n))
+end

@@ -1,0 +1,138 @@
+-- tasks: how a task is queued, started, finished or given up, and what follows it in its step.
+-- INCLUDE record chunks
+local SEND_AGAIN = 5000  -- ms until a queued task's message counts as lost
+
+-- A deferred call is under way beside the steps of its run: none of them waits for it.
+local function is_deferred(task) return task.bg == 'deferred' end
+
+-- What the step that is under way still waits for.
+local function awaited()
+  local count = 0
+  for _, key in ipairs(run.live) do
+    if not is_deferred(get_task(key)) then count = count + 1 end
+  end
+  return count
+end
+
+local function add_live(key)
+  run.live[#run.live + 1] = key
+  changed.live = true
+end
+
+local function drop_live(key)
+  local rest = {}
+  for _, other in ipairs(run.live) do
+    if other ~= key then rest[#rest + 1] = other end
+  end
+  set('live', rest)
+end
+
+local function queue_task(key, task, send_at)
+  task.state = 'queued'
+  task.queued_at = now
+  task.send_at = send_at or (now + SEND_AGAIN)
+  task.token = nil
+  put_task(key, task)
+end
+
+local function start_task(task, token, worker, owner, lease_ms)
+  task.state = 'running'
+  task.gen = task.gen + 1
+  task.token = token
+  task.worker = worker
+  task.owner = owner
+  task.lease = now + lease_ms
+  task.due = task.timeout and (now + task.timeout) or nil
+  task.started = now
+  task.sent = 0
+  task.first = nil
+  task.open = nil
+  task.sends = 0
+  task.not_before = nil
+  task.waits_for = nil
+end
+
+-- The short record that stays: a commit whose reply was lost asks again with the same token.
+local function finish_task(key, task, sends, ends)
+  put_task(key, {state = 'done', kind = task.kind, step = task.step, gen = task.gen,
+    token = task.token, sends = sends, ends = ends})
+  drop_live(key)
+end
+
+local function due_message(key, task)
+  return {key = key, gen = task.gen + 1, kind = task.kind, tool = task.tool, queue = run.queue,
+    agent = run.agent}
+end
+
+local function has_running()
+  for _, key in ipairs(run.live) do
+    if get_task(key).state == 'running' then return true end
+  end
+  return false
+end
+
+-- Calls over the limit wait; a finished or suspended call hands its place on.
+local function wake_waiting(sends)
+  local busy, first_waiting, waiting_task = 0, nil, nil
+  for _, key in ipairs(run.live) do
+    local task = get_task(key)
+    if task.kind == 'tool' and not is_deferred(task) then
+      if task.state == 'queued' or task.state == 'running' then busy = busy + 1 end
+      if task.state == 'waiting' and not first_waiting then
+        first_waiting, waiting_task = key, task
+      end
+    end
+  end
+  if first_waiting and busy < run.tool_limit then
+    queue_task(first_waiting, waiting_task)
+    sends[#sends + 1] = due_message(first_waiting, waiting_task)
+  end
+end
+
+local function new_task(key, task)
+  task.gen, task.crashes, task.retries, task.sends = 0, 0, 0, 0
+  add_live(key)
+  return task
+end
+
+-- Whoever ends the last task of a step without going on with its end task queues that.
+local function end_key()
+  local key = int(run.step) .. ':end'
+  -- One end task of a step is enough, unless deferred calls go on after it.
+  if redis.call('HEXISTS', TASKS, key) == 0 then return key end
+  return key .. ':' .. int(redis.call('LLEN', JOURNAL))
+end
+
+-- Whether a call came to its end in this script without a commit of its own.
+local settled = false
+
+local function queue_end(sends, is_over)
+  if awaited() > 0 or ENDED[run.status] then return end
+  if (run.idle or 0) > 0 and not settled and not is_over then return end
+  set('idle', 0)
+  local key = end_key()
+  local task = new_task(key, {kind = 'end', step = run.step, idle_over = is_over})
+  queue_task(key, task)
+  sends[#sends + 1] = due_message(key, task)
+end
+
+-- Journal what a call came to without its tool, and go on with what waited for its place.
+local function settle_call(key, task, outcome, sends)
+  outcome.k, outcome.step, outcome.call, outcome.name = 'result', task.step, task.call, task.tool
+  redis.call('RPUSH', JOURNAL, cjson.encode(outcome))
+  settled = true
+  finish_task(key, task, {})
+  wake_waiting(sends)
+end
+
+-- A tool call that must not run again becomes an error that the model sees.
+local function give_up(key, task, name, message, sends)
+  local failure = {name = name, message = message}
+  close_parts(task)
+  if task.bg then
+    emit_new('background-task-failed', key, {taskId = run_id .. ':' .. task.call,
+      toolCallId = task.call, toolName = task.tool, error = failure})
+  end
+  emit_new('tool-error', key, {toolCallId = task.call, toolName = task.tool, error = failure})
+  settle_call(key, task, {error = failure}, sends)
+end
