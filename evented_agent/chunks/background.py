@@ -1,6 +1,6 @@
 """Chunks of background calls."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from evented_agent.chunks.base import Chunk, ErrorInfo, Payload
 
@@ -67,5 +67,6 @@ class BackgroundProgressPayload(Payload):
 
 
 class BackgroundTaskProgress(Chunk):
+    may_be_last: ClassVar[bool] = True
     type: Literal["background-task-progress"] = "background-task-progress"
     payload: BackgroundProgressPayload

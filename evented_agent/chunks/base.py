@@ -1,7 +1,8 @@
 """What all chunks share: their fields, the wire form, and the base of their payloads."""
 
 import json
-from typing import Any, ClassVar
+from functools import cache
+from typing import Any, ClassVar, Optional
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -25,7 +26,14 @@ class Chunk(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    #: Nothing follows a chunk of this type.
     ends_topic: ClassVar[bool] = False
+    #: A person is asked; the run may wait from here on.
+    asks_person: ClassVar[bool] = False
+    #: Nothing may follow while the run waits for a person.
+    may_be_last: ClassVar[bool] = False
+    #: The type of the chunk that began what a chunk of this type ends.
+    closes: ClassVar[Optional["type[Chunk]"]] = None
 
     type: str
     seq: int
@@ -73,9 +81,39 @@ class Payload(BaseModel):
         alias_generator=to_camel, populate_by_name=True, extra="allow", frozen=True
     )
 
+    #: Whether fields that were not given are stored as well.
+    stores_defaults: ClassVar[bool] = False
+
+
+@cache
+def stored_names(payload: type[Payload]) -> dict[str, str]:
+    """The fields of a payload class, each with its name in the stored form."""
+    fields = payload.model_fields.items()
+    return {name: field.serialization_alias or name for name, field in fields}
+
+
+def stored_payload(payload: Payload) -> dict[str, Any]:
+    """Return what is stored of *payload*: the fields that were given, also those that are None.
+
+    Values are passed on as they are, so this costs next to nothing and has no limit of depth.
+    """
+    given = payload.model_fields_set
+    stored = {
+        stored_name: _stored_value(getattr(payload, name))
+        for name, stored_name in stored_names(type(payload)).items()
+        if name in given or payload.stores_defaults
+    }
+    return {**stored, **(payload.model_extra or {})}
+
+
+def _stored_value(value: Any) -> Any:
+    return stored_payload(value) if isinstance(value, Payload) else value
+
 
 class Usage(Payload):
     """Tokens, as the provider counted them; they add up over the steps of a run."""
+
+    stores_defaults: ClassVar[bool] = True
 
     input_tokens: int = 0
     output_tokens: int = 0

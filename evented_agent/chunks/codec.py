@@ -3,12 +3,21 @@
 The number of a chunk is the id of its entry in Redis, so it is not repeated inside.
 """
 
-from typing import Any
+from functools import cache
+from typing import Any, Protocol, TypeVar
 
 import pydantic_core
 
 from evented_agent.chunks import background, run, text, tools
-from evented_agent.chunks.base import Chunk, Other, Payload, dump_json, payload_json
+from evented_agent.chunks.base import (
+    Chunk,
+    Other,
+    Payload,
+    dump_json,
+    payload_json,
+    stored_names,
+    stored_payload,
+)
 
 #: The modules whose classes are the vocabulary of streams.
 _FAMILIES = (run, text, tools, background)
@@ -22,6 +31,18 @@ CHUNKS: dict[str, type[Chunk]] = {
 _PAYLOADS: dict[str, Any] = {
     name: cls.model_fields["payload"].annotation for name, cls in CHUNKS.items()
 }
+_TYPES: dict[Any, str] = {cls: name for name, cls in CHUNKS.items()}
+_ENDS: dict[Any, type[Chunk]] = {
+    cls.closes: cls for cls in CHUNKS.values() if cls.closes is not None
+}
+
+P = TypeVar("P", bound=Payload)
+
+
+class ChunkWith(Protocol[P]):
+    """A chunk whose payload is a P; `type[ChunkWith[P]]` ties a payload to its chunk's class."""
+
+    payload: P
 
 
 def encode(type_: str, task: str | None, payload: Payload | dict[str, Any]) -> str:
@@ -30,6 +51,40 @@ def encode(type_: str, task: str | None, payload: Payload | dict[str, Any]) -> s
     Raises `ValueError` for a payload that JSON cannot hold (NaN, for example).
     """
     return dump_json([type_, task, payload_json(payload)])
+
+
+def encode_chunk(chunk: type[ChunkWith[P]], task: str | None, payload: P) -> str:
+    """Return the stored form of a chunk of this class; fields that were not given are left out.
+
+    Raises `ValueError` for a payload that JSON cannot hold (NaN, for example).
+    """
+    return dump_json([_TYPES[chunk], task, stored_payload(payload)])
+
+
+def encode_delta(chunk: type[Chunk], task: str | None, part: str, text: str) -> str:
+    """`encode` for one more piece of a part or of a tool call's arguments.
+
+    There is one of these for each token, so no payload is made.
+    """
+    type_, part_name, text_name = _delta_names(chunk)
+    return dump_json([type_, task, {part_name: part, text_name: text}])
+
+
+@cache
+def _delta_names(chunk: type[Chunk]) -> tuple[str, str, str]:
+    type_ = _TYPES[chunk]
+    part, text = stored_names(_PAYLOADS[type_]).values()
+    return type_, part, text
+
+
+def encode_end(chunk: type[ChunkWith[P]], task: str | None, payload: P) -> str | None:
+    """Return the stored form of the chunk that ends what this one begins; None for most."""
+    end = _ENDS.get(chunk)
+    if end is None:
+        return None
+    made: type[Payload] = _PAYLOADS[_TYPES[end]]
+    fields = {name: getattr(payload, name) for name in made.model_fields}
+    return encode_chunk(end, task, made(**fields))
 
 
 def _parts(stored: bytes | str) -> tuple[str, str | None, Any]:

@@ -1,6 +1,6 @@
 """Chunks of what the agent says: text, reasoning, structured output."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from evented_agent.chunks.base import Chunk, Payload
 
@@ -25,6 +25,7 @@ class TextDelta(Chunk):
 
 
 class TextEnd(Chunk):
+    closes: ClassVar[type[Chunk] | None] = TextStart
     type: Literal["text-end"] = "text-end"
     payload: PartPayload
 
@@ -40,6 +41,7 @@ class ReasoningDelta(Chunk):
 
 
 class ReasoningEnd(Chunk):
+    closes: ClassVar[type[Chunk] | None] = ReasoningStart
     type: Literal["reasoning-end"] = "reasoning-end"
     payload: PartPayload
 

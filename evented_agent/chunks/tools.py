@@ -1,6 +1,6 @@
 """Chunks of tool calls: their arguments, results, errors, and questions to people."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -32,6 +32,7 @@ class ToolInputEndPayload(Payload):
 
 
 class ToolCallInputEnd(Chunk):
+    closes: ClassVar[type[Chunk] | None] = ToolCallInputStart
     type: Literal["tool-call-input-streaming-end"] = "tool-call-input-streaming-end"
     payload: ToolInputEndPayload
 
@@ -62,11 +63,15 @@ class ToolAskPayload(Payload):
 
 
 class ToolCallApproval(Chunk):
+    asks_person: ClassVar[bool] = True
+    may_be_last: ClassVar[bool] = True
     type: Literal["tool-call-approval"] = "tool-call-approval"
     payload: ToolAskPayload
 
 
 class ToolCallSuspended(Chunk):
+    asks_person: ClassVar[bool] = True
+    may_be_last: ClassVar[bool] = True
     type: Literal["tool-call-suspended"] = "tool-call-suspended"
     payload: ToolAskPayload
 
@@ -86,6 +91,7 @@ class ToolDeniedPayload(Payload):
 
 
 class ToolOutputDenied(Chunk):
+    may_be_last: ClassVar[bool] = True
     type: Literal["tool-output-denied"] = "tool-output-denied"
     payload: ToolDeniedPayload
 
@@ -108,6 +114,7 @@ class ToolResultPayload(Payload):
 
 
 class ToolResult(Chunk):
+    may_be_last: ClassVar[bool] = True
     type: Literal["tool-result"] = "tool-result"
     payload: ToolResultPayload
 
@@ -119,5 +126,6 @@ class ToolErrorPayload(Payload):
 
 
 class ToolError(Chunk):
+    may_be_last: ClassVar[bool] = True
     type: Literal["tool-error"] = "tool-error"
     payload: ToolErrorPayload

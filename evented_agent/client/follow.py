@@ -7,17 +7,7 @@ requests.  It does not import a Redis client, so its rules can be tested with a 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from evented_agent.chunks import (
-    BackgroundTaskProgress,
-    Chunk,
-    ToolCallApproval,
-    ToolCallSuspended,
-    ToolError,
-    ToolOutputDenied,
-    ToolResult,
-    TopicReset,
-    TopicResetPayload,
-)
+from evented_agent.chunks import Chunk, TopicReset, TopicResetPayload
 from evented_agent.chunks.codec import decode
 from evented_agent.errors import RunExpired
 from evented_agent.ledger.records import Record
@@ -26,9 +16,6 @@ _START = "0-0"
 #: The largest second half of an entry id: "after that number, whoever wrote it".
 _ANY_LIFE = f"-{2**64 - 1}"
 _ENDED = {"finished", "failed", "aborted"}
-#: These ask people; after one of the others, too, such a run may wait with nothing more to come.
-_ASKS = (ToolCallApproval, ToolCallSuspended)
-_MAY_BE_LAST = (*_ASKS, ToolResult, ToolError, ToolOutputDenied, BackgroundTaskProgress)
 
 Cursor = str | int
 StoredChunk = tuple[str, bytes]
@@ -159,8 +146,8 @@ class _Place:
             if chunk.ends_topic:
                 return True
             # The run may wait for people now, which no chunk says.
-            self._may_wait = self._may_wait or isinstance(chunk, _ASKS)
-            self.is_idle = not (self._may_wait and isinstance(chunk, _MAY_BE_LAST))
+            self._may_wait = self._may_wait or chunk.asks_person
+            self.is_idle = not (self._may_wait and chunk.may_be_last)
         self._trusted = _incarnation(self.position)
         return False
 
