@@ -1,6 +1,6 @@
 """The end of a step: decide what follows, or finish the run."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pydantic_core
@@ -16,75 +16,105 @@ from evented_agent.execution.tasks.next_tasks import next_tasks
 from evented_agent.execution.tasks.thread import save_thread
 from evented_agent.ledger.records import NewTask, RunEnd, Work
 from evented_agent.models.messages import ToolCall
-from evented_agent.state.decide import CallModel, CallTools, FinishRun, NextAction, decide
+from evented_agent.state.decide import (
+    CallModel,
+    CallTools,
+    Drop,
+    FinishRun,
+    Idle,
+    NextAction,
+    Repair,
+    decide,
+    decided,
+    has_dropped,
+    was_idle,
+    was_repaired,
+)
 from evented_agent.state.fold import State, Step, fold
-from evented_agent.state.journal import Decided, Result, dump_entry
+from evented_agent.state.journal import Result, dump_entry
 from evented_agent.state.views import step_info
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What follows, what the model is told first, and the answer where it must have a type."""
-
-    decision: NextAction
-    entry: Decided
-    output: Any = None
-    invalid: InvalidOutput | None = None
-
-
 async def run_end(attempt: Attempt) -> Done | Requeue:
-    """Fold the journal and decide; a finished run is told to everybody before the commit."""
+    """Fold the journal and decide; everybody hears of a finished run before the commit."""
     state = fold(await attempt.entries())
-    plan = await _plan(attempt, state)
-    step = str(attempt.task.step)
-    again = None
-    if not _was_idle(state):
+    action = await _next_action(attempt, state)
+    if not was_idle(state):
+        step = str(attempt.task.step)
         again = await call_hook(attempt, "step", state, of=step, info=step_info(state))
-    if again is not None:
-        return again
-    if plan.invalid is not None:
-        return await failed_run(attempt, state, plan.invalid)
-    if plan.entry.follows == "idle":
-        return Done(await _idle(attempt, state, plan))
-    if plan.entry.follows == "drop":
-        return Done(await _drop(attempt, state, plan))
-    if isinstance(plan.decision, FinishRun):
-        return await _finish(attempt, state, plan, plan.decision.reason)
-    attempt.close()
-    return Done(await _go_on(attempt, state, plan))
+        if again is not None:
+            return again
+    match action:
+        case Idle():
+            return Done(await _idle(attempt, state, action))
+        case Drop():
+            return Done(await _drop(attempt, state, action))
+        case FinishRun():
+            return await _finish(attempt, state, action)
+        case CallModel() | Repair():
+            return Done(await _call_model(attempt, state, action))
+        case CallTools():
+            return Done(await _call_tools(attempt, state, action))
 
 
-async def _plan(attempt: Attempt, state: State) -> _Plan:
+async def _next_action(attempt: Attempt, state: State) -> NextAction:
     """What follows: the turn goes on, deferred calls have a say, or the run is done."""
-    plan = _Plan(FinishRun(state.steps[-1].turn.reason), Decided(attempt.task.step, "finish"))
-    if not _was_idle(state):
-        plan = await _plan_turn(attempt, state)
-    if not isinstance(plan.decision, FinishRun):
-        return plan
-    step = attempt.task.step
-    if state.arrived and not _has_dropped(state):
-        return _Plan(CallModel(step + 1), Decided(step, "follow-up", notice=notice_of(state)))
+    action: NextAction = FinishRun(state.steps[-1].turn.reason)
+    if not was_idle(state):
+        action = await _after_step(attempt, state)
+    if not isinstance(action, FinishRun):
+        return action
+    if state.arrived and not has_dropped(state):
+        return CallModel(attempt.task.step + 1, notice=notice_of(state))
     if state.outstanding:
-        follows = "drop" if attempt.task.is_idle_over else "idle"
-        return _Plan(plan.decision, Decided(step, follows))
-    return _with_output(attempt, state, plan, _may_go_on(attempt, state))
+        return Drop() if attempt.task.is_idle_over else Idle()
+    return _repair(attempt, state) or action
 
 
-def _was_idle(state: State) -> bool:
-    """Whether the turn had ended before: only deferred calls have gone on since."""
-    decided = state.steps[-1].decided
-    return decided is not None and decided.follows in ("idle", "drop")
+async def _after_step(attempt: Attempt, state: State) -> NextAction:
+    """What follows as far as the turn is concerned, by the agent's conditions and verdict."""
+    step = attempt.task.step
+    max_steps = _max_steps(attempt)
+    action = decide(state, max_steps=max_steps)
+    if isinstance(action, CallTools):
+        return action
+    if isinstance(action, CallModel) and await _is_stopped(attempt, state):
+        action = decide(state, max_steps=max_steps, is_stopped=True)
+    verdict = await _verdict(attempt, state)
+    may_go_on = _may_go_on(attempt, state)
+    if verdict.feedback is not None and may_go_on:
+        return CallModel(step + 1, verdict.feedback, is_last=verdict.proceed is False)
+    if verdict.proceed is False and isinstance(action, CallModel):
+        return decide(state, max_steps=max_steps, is_stopped=True)
+    if verdict.proceed and may_go_on:
+        return CallModel(step + 1)
+    return action
 
 
-def _has_dropped(state: State) -> bool:
-    """Whether the run ends without waiting for its deferred calls any longer."""
-    decided = state.steps[-1].decided
-    return decided is not None and decided.follows == "drop"
+def _repair(attempt: Attempt, state: State) -> Repair | None:
+    """Once, the model may repair an answer that does not have its type."""
+    try:
+        _output(attempt, state)
+    except InvalidOutput as error:
+        if was_repaired(state) or not _may_go_on(attempt, state):
+            return None
+        feedback = f"{error}\nAnswer again, with nothing but the corrected JSON object."
+        return Repair(attempt.task.step + 1, feedback)
+    return None
+
+
+def _output(attempt: Attempt, state: State) -> Any:
+    """The answer as the output type; None without one.  Raises `InvalidOutput`."""
+    wanted = attempt.output_type
+    return None if wanted is None else wanted.parse(state.steps[-1].turn.text)
 
 
 def _may_go_on(attempt: Attempt, state: State) -> bool:
-    max_steps = attempt.options.max_steps or attempt.agent.max_steps
-    return state.steps[-1].number - state.turn_start + 1 < max_steps
+    return state.steps[-1].number - state.turn_start + 1 < _max_steps(attempt)
+
+
+def _max_steps(attempt: Attempt) -> int:
+    return attempt.options.max_steps or attempt.agent.max_steps
 
 
 def _dropped(placeholder: Result) -> Result:
@@ -94,73 +124,35 @@ def _dropped(placeholder: Result) -> Result:
     )
 
 
-async def _plan_turn(attempt: Attempt, state: State) -> _Plan:
-    step = attempt.task.step
-    max_steps = attempt.options.max_steps or attempt.agent.max_steps
-    may_go_on = _may_go_on(attempt, state)
-    decision = decide(state, max_steps=max_steps)
-    if isinstance(decision, CallTools):
-        return _Plan(decision, Decided(step, "tools"))
-    if isinstance(decision, CallModel) and await _is_stopped(attempt, state):
-        decision = decide(state, max_steps=max_steps, is_stopped=True)
-    verdict = await _verdict(attempt, state)
-    if verdict.feedback is not None and may_go_on:
-        is_last = verdict.proceed is False
-        return _Plan(CallModel(step + 1), Decided(step, "step", verdict.feedback, is_last))
-    if verdict.proceed is False and isinstance(decision, CallModel):
-        decision = decide(state, max_steps=max_steps, is_stopped=True)
-    elif verdict.proceed and may_go_on:
-        decision = CallModel(step + 1)
-    follows = "step" if isinstance(decision, CallModel) else "finish"
-    return _Plan(decision, Decided(step, follows))
+async def _call_model(attempt: Attempt, state: State, action: CallModel | Repair) -> Work:
+    attempt.close()
+    if not was_idle(state):
+        _finish_step(attempt, state.steps[-1], is_continued=True)
+    attempt.writer.put("step-start", {"step": action.step})
+    following = NewTask(f"{action.step}:model", "model", action.step)
+    return await _work(attempt, action, [following])
 
 
-def _with_output(attempt: Attempt, state: State, plan: _Plan, may_go_on: bool) -> _Plan:
-    """The plan to finish, if the answer has its type; once, the model may repair it."""
-    wanted = attempt.output_type
-    if wanted is None:
-        return plan
-    step = attempt.task.step
-    try:
-        wanted.parse(state.steps[-1].turn.text)
-    except InvalidOutput as error:
-        was_repaired = any(
-            step.decided and step.decided.follows == "repair" for step in state.steps
-        )
-        if was_repaired or not may_go_on:
-            return replace(plan, invalid=error)
-        feedback = f"{error}\nAnswer again, with nothing but the corrected JSON object."
-        return _Plan(CallModel(step + 1), Decided(step, "repair", feedback))
-    return replace(plan, output=wanted.parse(state.steps[-1].turn.text))
+async def _call_tools(attempt: Attempt, state: State, action: CallTools) -> Work:
+    """Queue open calls again: only after a journal that another version wrote."""
+    attempt.close()
+    following = await next_tasks(attempt, state.steps[-1].turn)
+    return await _work(attempt, action, following.tasks)
 
 
-async def _go_on(attempt: Attempt, state: State, plan: _Plan) -> Work:
-    last = state.steps[-1]
-    match plan.decision:
-        case CallModel(step=step):
-            if not _was_idle(state):
-                _finish_step(attempt, last, is_continued=True)
-            attempt.writer.put("step-start", {"step": step})
-            return await _work(attempt, plan.entry, [NewTask(f"{step}:model", "model", step)])
-        case _:
-            # Only after a journal that another version wrote: its open calls are queued again.
-            following = await next_tasks(attempt, last.turn)
-            return await _work(attempt, plan.entry, following.tasks)
-
-
-async def _idle(attempt: Attempt, state: State, plan: _Plan) -> Work:
+async def _idle(attempt: Attempt, state: State, action: Idle) -> Work:
     """Nothing to do until a deferred call has come to something, or the time for that is over."""
     attempt.close()
     ids = [task_id(attempt.task.run_id, result.call) for result in state.outstanding]
-    if not _was_idle(state):
+    if not was_idle(state):
         _finish_step(attempt, state.steps[-1], is_continued=True)
         payload = {"taskIds": ids, "runningCount": len(ids)}
         attempt.writer.put("background-task-progress", payload)
-    work = await _work(attempt, plan.entry, [])
+    work = await _work(attempt, action, [])
     return replace(work, idle_ms=int(_most_idle(attempt, state) * 1000))
 
 
-async def _drop(attempt: Attempt, state: State, plan: _Plan) -> Work:
+async def _drop(attempt: Attempt, state: State, action: Drop) -> Work:
     """Cancel what is not done; apart from the end, which nothing can overtake from here on."""
     attempt.close()
     dropped = [_dropped(result) for result in state.outstanding]
@@ -170,7 +162,7 @@ async def _drop(attempt: Attempt, state: State, plan: _Plan) -> Work:
             attempt, "cancelled", call, reason=result.error and result.error.message
         )
     step = attempt.task.step
-    work = await _work(attempt, plan.entry, [NewTask(f"{step}:end:dropped", "end", step)])
+    work = await _work(attempt, action, [NewTask(f"{step}:end:dropped", "end", step)])
     entries = [*(dump_entry(result) for result in dropped), *work.entries]
     return replace(work, entries=entries, drops_deferred=True)
 
@@ -213,18 +205,22 @@ def _finish_step(
     attempt.writer.put("step-finish", payload)
 
 
-async def _finish(attempt: Attempt, state: State, plan: _Plan, reason: str) -> Done | Requeue:
+async def _finish(attempt: Attempt, state: State, action: FinishRun) -> Done | Requeue:
     """Everything that a finished run promises, each of it idempotent; then the commit says so."""
+    try:
+        answer = _output(attempt, state)
+    except InvalidOutput as error:
+        return await failed_run(attempt, state, error)
     await save_thread(attempt, state)
-    told = {"finish_reason": reason, "output": plan.output}
-    if again := await call_hook(attempt, "finish", state, **told):
+    reason = action.reason
+    if again := await call_hook(attempt, "finish", state, finish_reason=reason, output=answer):
         return again
     attempt.close()
     output: dict[str, Any] = {"usage": state.usage.model_dump(by_alias=True)}
-    if plan.output is not None:
-        output["object"] = pydantic_core.to_jsonable_python(plan.output)
+    if answer is not None:
+        output["object"] = pydantic_core.to_jsonable_python(answer)
         attempt.writer.put("object", {"object": output["object"]})
-    if not _was_idle(state):
+    if not was_idle(state):
         _finish_step(attempt, state.steps[-1], is_continued=False, reason=reason)
     payload = {"stepResult": {"reason": reason, "isContinued": False}, "output": output}
     attempt.writer.put("finish", payload)
@@ -237,15 +233,15 @@ async def _finish(attempt: Attempt, state: State, plan: _Plan, reason: str) -> D
         usage=state.usage,
     )
     await attempt.in_thread(lambda: attempt.process.on_ending(ending))
-    return Done(await _work(attempt, plan.entry, [], RunEnd("finished", reason)))
+    return Done(await _work(attempt, action, [], RunEnd("finished", reason)))
 
 
 async def _work(
-    attempt: Attempt, entry: Decided, following: list[NewTask], finish: RunEnd | None = None
+    attempt: Attempt, action: NextAction, following: list[NewTask], finish: RunEnd | None = None
 ) -> Work:
     return Work(
         chunks=await attempt.writer.drain(),
-        entries=[dump_entry(entry)],
+        entries=[dump_entry(decided(attempt.task.step, action))],
         next=following,
         journal_length=attempt.claim.journal_length,
         finish=finish,
