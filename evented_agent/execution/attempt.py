@@ -11,12 +11,14 @@ from evented_agent.agents.callbacks import is_async
 from evented_agent.agents.output_types import OutputType
 from evented_agent.agents.run_options import RunOptions
 from evented_agent.chunks import Usage
-from evented_agent.execution.chunk_writer import RETRY_FOR, ChunkWriter
+from evented_agent.execution.chunk_writer import ChunkWriter
 from evented_agent.execution.lease import Lease, boottime
-from evented_agent.ledger.attempts import Worker, heartbeat
+from evented_agent.execution.task_ledger import RETRY_FOR, TaskLedger
+from evented_agent.ledger.attempts import Worker
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Claim, Due, Fenced, JournalChanged, RunEnd, Task, Work
+from evented_agent.ledger.script import Command
 from evented_agent.ledger.settings import Settings
 from evented_agent.state.fold import State
 
@@ -52,6 +54,10 @@ class Process:
     settings: Settings
     agents: Mapping[str, Agent]
     on_ending: Callable[[Ending], None]
+
+    async def send(self, command: Command[_T]) -> _T:
+        """Send a command that is not about one task; retried for as long as a task's writes are."""
+        return await self.ledger.asend(command, retry_for=RETRY_FOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,7 @@ class Attempt:
         self.process = process
         self.claim = claim
         self.task: Task = claim.task
+        self.ledger = TaskLedger(process.keys, process.ledger, process.worker, claim.task)
         self.agent = process.agents[claim.agent]
         self.in_thread = in_thread
         #: Messages for tasks of other runs, to be sent with those that follow this one.
@@ -103,8 +110,7 @@ class Attempt:
 
     def _new_writer(self) -> ChunkWriter:
         return ChunkWriter(
-            self.process.keys,
-            self.process.ledger,
+            self.ledger,
             self.lease,
             max_bytes=self.process.settings.max_bytes,
             on_abort=lambda: self.lease.stop("aborted"),
@@ -155,14 +161,7 @@ class Attempt:
         if self.lease.is_valid:
             return
         since = boottime()
-        call = heartbeat(
-            self.process.keys,
-            self.task.run_id,
-            self.task.key,
-            token=self.task.token,
-            lease_ms=self.process.settings.lease_ms,
-        )
-        await self.process.ledger.asend(call, retry_for=RETRY_FOR)
+        await self.ledger.heartbeat()
         self.lease.renewed(since)
         if not self.lease.is_valid:
             raise Fenced("late")

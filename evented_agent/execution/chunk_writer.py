@@ -14,9 +14,7 @@ from evented_agent.chunks import Payload
 from evented_agent.chunks.codec import encode
 from evented_agent.errors import TooLarge
 from evented_agent.execution.lease import Lease
-from evented_agent.ledger.attempts import append, store_blob
-from evented_agent.ledger.connection import Ledger
-from evented_agent.ledger.keys import Keys
+from evented_agent.execution.task_ledger import TaskLedger
 from evented_agent.ledger.records import Fenced
 
 #: Bytes that may wait for an append before the speaker has to.
@@ -25,8 +23,6 @@ BUFFER_BYTES = 1024 * 1024
 BLOB_BYTES = 256 * 1024
 #: Most chunks of one append, so that no script holds Redis for long.
 CHUNKS_PER_APPEND = 512
-#: Seconds an attempt tries to reach Redis; reconcile has taken its task long before.
-RETRY_FOR = 30.0
 
 
 class Closing(NamedTuple):
@@ -42,14 +38,12 @@ class ChunkWriter:
 
     def __init__(
         self,
-        keys: Keys,
-        ledger: Ledger,
+        ledger: TaskLedger,
         lease: Lease,
         *,
         max_bytes: int,
         on_abort: Callable[[], None],
     ) -> None:
-        self._keys = keys
         self._ledger = ledger
         self._lease = lease
         self._max_bytes = max_bytes
@@ -140,8 +134,7 @@ class ChunkWriter:
         if len(text) <= BLOB_BYTES:
             return text
         name = hashlib.sha256(text.encode()).hexdigest()[:24]
-        call = store_blob(self._keys, self._lease.task, name=name, payload=text)
-        await self._ledger.asend(call, retry_for=RETRY_FOR)
+        await self._ledger.store_blob(name, text)
         return f"@{name}"
 
     async def _flush_loop(self) -> None:
@@ -166,18 +159,8 @@ class ChunkWriter:
         return batch, closing
 
     async def _append(self, batch: list[str], closing: list[str] | None) -> None:
-        task = self._lease.task
         stored = [await self.stored(chunk) if len(chunk) > BLOB_BYTES else chunk for chunk in batch]
-        call = append(
-            self._keys,
-            task.run_id,
-            task.key,
-            token=task.token,
-            sent=self._sent,
-            chunks=stored,
-            closing=closing,
-        )
-        is_aborted = await self._ledger.asend(call, retry_for=RETRY_FOR)
+        is_aborted = await self._ledger.append(stored, sent=self._sent, closing=closing)
         self._sent += len(batch)
         if is_aborted:
             self._on_abort()

@@ -17,7 +17,6 @@ from evented_agent.execution.attempt import (
     backoff,
     failed_run,
 )
-from evented_agent.execution.chunk_writer import RETRY_FOR
 from evented_agent.execution.lease import Heartbeats, boottime
 from evented_agent.execution.tasks.after import run_after, run_hook
 from evented_agent.execution.tasks.end import run_end
@@ -81,9 +80,7 @@ class Executor:
 
     def __init__(self, process: Process, loop: asyncio.AbstractEventLoop) -> None:
         self._process = process
-        self.heartbeats = Heartbeats(
-            process.keys, process.ledger, lease_ms=process.settings.lease_ms, loop=loop
-        )
+        self.heartbeats = Heartbeats(process.ledger, lease_ms=process.settings.lease_ms, loop=loop)
 
     async def execute(self, run_id: str, task_key: str, in_thread: InThread) -> Outcome:
         """Claim a task and work on it; also on the end task of its step, if it was the last."""
@@ -115,13 +112,13 @@ class Executor:
             newest=FORMAT,
             agents=sorted(self._process.agents),
         )
-        return await self._process.ledger.asend(call, retry_for=RETRY_FOR)
+        return await self._process.send(call)
 
     async def _attempt(self, held: _Held, in_thread: InThread, outcome: Outcome) -> _Held | None:
         """Work on one claim; returns the end task's claim where the commit made it."""
         claim = held.claim
         attempt = Attempt(self._process, claim, in_thread, held.since)
-        self.heartbeats.add(attempt.lease)
+        self.heartbeats.add(attempt.lease, attempt.ledger.heartbeat_command())
         try:
             if claim.aborted:
                 attempt.lease.stop("aborted")
@@ -171,36 +168,16 @@ class Executor:
     async def _record(
         self, attempt: Attempt, result: Done | Requeue | Suspended
     ) -> Committed | JournalChanged:
-        process = self._process
         attempt.lease.seal()
         if isinstance(result, Requeue):
-            call = attempts.requeue(
-                process.keys,
-                attempt.task,
-                delay_ms=int(result.delay * 1000),
-                reason=result.reason[:500],
-                change=result.change,
+            return await attempt.ledger.requeue(
+                delay=result.delay, reason=result.reason, change=result.change
             )
-            return await process.ledger.asend(call, retry_for=RETRY_FOR)
         if isinstance(result, Suspended):
-            pause = attempts.suspend(
-                process.keys,
-                attempt.task,
-                sent=attempt.writer.sent,
-                chunks=result.chunks,
-                ask=result.ask,
-                asked=result.asked,
+            return await attempt.ledger.suspend(
+                result.chunks, sent=attempt.writer.sent, ask=result.ask, asked=result.asked
             )
-            return await process.ledger.asend(pause, retry_for=RETRY_FOR)
-        commit = attempts.commit(
-            process.keys,
-            attempt.task,
-            sent=attempt.writer.sent,
-            work=result.work,
-            worker=process.worker,
-            end_token=secrets.token_hex(8),
-        )
-        return await process.ledger.asend(commit, retry_for=RETRY_FOR)
+        return await attempt.ledger.commit(result.work, sent=attempt.writer.sent)
 
     async def _stopped(self, attempt: Attempt) -> bool:
         """Whether a cancellation was our own; one from outside hands the task back."""
@@ -210,13 +187,7 @@ class Executor:
         if stopped in ("fenced", "released"):
             current.uncancel()
             return True
-        release = attempts.release(
-            self._process.keys,
-            attempt.task.run_id,
-            token=attempt.task.token,
-            reason=stopped or "interrupted",
-        )
-        await self._process.ledger.asend(release)
+        await attempt.ledger.release(stopped or "interrupted")
         if stopped is not None:
             current.uncancel()
         return stopped is not None

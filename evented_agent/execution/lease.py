@@ -14,10 +14,9 @@ from collections.abc import Callable
 from typing import Literal
 
 from evented_agent.errors import LedgerUnavailable
-from evented_agent.ledger.attempts import heartbeat
 from evented_agent.ledger.connection import Ledger
-from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Fenced, Task
+from evented_agent.ledger.script import Command
 
 logger = logging.getLogger(__name__)
 
@@ -87,14 +86,11 @@ class Lease:
 class Heartbeats:
     """Renews the leases of this process from a thread of its own."""
 
-    def __init__(
-        self, keys: Keys, ledger: Ledger, *, lease_ms: int, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self._keys = keys
+    def __init__(self, ledger: Ledger, *, lease_ms: int, loop: asyncio.AbstractEventLoop) -> None:
         self._ledger = ledger
         self._lease_ms = lease_ms
         self._loop = loop
-        self._leases: dict[str, Lease] = {}
+        self._leases: dict[str, tuple[Lease, Command[bool]]] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -104,13 +100,13 @@ class Heartbeats:
         self._stall_logged = False
         self._is_stopped = False
 
-    def add(self, lease: Lease) -> None:
-        """Renew this lease from now on.  Call it on the attempt's event loop."""
+    def add(self, lease: Lease, heartbeat: Command[bool]) -> None:
+        """Renew this lease with *heartbeat* from now on.  Call it on the attempt's event loop."""
         with self._lock:
             self._loop_thread = threading.get_ident()
             if not self._leases:
                 self._ticked_at = boottime()
-            self._leases[lease.task.token] = lease
+            self._leases[lease.task.token] = (lease, heartbeat)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(
                     target=self._run, name="evented-agent-heartbeat", daemon=True
@@ -129,7 +125,11 @@ class Heartbeats:
 
     def leases(self) -> list[Lease]:
         with self._lock:
-            return list(self._leases.values())
+            return [lease for lease, _ in self._leases.values()]
+
+    def _due(self) -> list[tuple[Lease, Command[bool]]]:
+        with self._lock:
+            return [each for each in self._leases.values() if each[0].is_renewable]
 
     def _run(self) -> None:
         beat = self._lease_ms / 3000
@@ -168,26 +168,16 @@ class Heartbeats:
     def _beat(self) -> None:
         if not self._loop_is_alive():
             return
-        leases = [lease for lease in self.leases() if lease.is_renewable]
+        due = self._due()
         since = boottime()
-        calls = [
-            heartbeat(
-                self._keys,
-                lease.task.run_id,
-                lease.task.key,
-                token=lease.task.token,
-                lease_ms=self._lease_ms,
-            )
-            for lease in leases
-        ]
-        if not calls:
+        if not due:
             return
         try:
-            replies = self._ledger.send_all(calls)
+            replies = self._ledger.send_all([heartbeat for _, heartbeat in due])
         except LedgerUnavailable as error:
             logger.warning("Leases could not be renewed: %s", error)
             return
-        for lease, reply in zip(leases, replies, strict=True):
+        for (lease, _), reply in zip(due, replies, strict=True):
             self._heard(lease, reply, since)
 
     def _heard(self, lease: Lease, reply: object, since: float) -> None:

@@ -4,7 +4,6 @@ import logging
 
 from evented_agent.chunks import ErrorInfo
 from evented_agent.execution.attempt import Attempt, Done, Requeue
-from evented_agent.execution.chunk_writer import RETRY_FOR
 from evented_agent.execution.tasks.hooks import call_hook
 from evented_agent.execution.tasks.thread import save_thread
 from evented_agent.ledger import runs
@@ -19,9 +18,7 @@ async def run_after(attempt: Attempt) -> Done | Requeue:
     """Keep what a failed or aborted run said in its thread, and tell its hook."""
     state = fold(await attempt.entries())
     await save_thread(attempt, state)
-    record = await attempt.process.ledger.asend(
-        runs.read(attempt.process.keys, attempt.task.run_id), retry_for=RETRY_FOR
-    )
+    record = await attempt.process.send(runs.read(attempt.process.keys, attempt.task.run_id))
     fields = record.fields
     reason = fields.get("finish_reason")
     if fields["status"] == "failed":
@@ -36,9 +33,7 @@ async def run_after(attempt: Attempt) -> Done | Requeue:
 async def run_hook(attempt: Attempt) -> Done | Requeue:
     """Tell the agent's hook of a suspension."""
     state = fold(await attempt.entries())
-    record = await attempt.process.ledger.asend(
-        runs.read(attempt.process.keys, attempt.task.run_id), retry_for=RETRY_FOR
-    )
+    record = await attempt.process.send(runs.read(attempt.process.keys, attempt.task.run_id))
     held = attempt.task.suspended
     assert held is not None
     pending = pending_call(record, attempt.task, held)

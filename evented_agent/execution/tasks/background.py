@@ -10,7 +10,6 @@ from evented_agent.agents.tools.background import ARGUMENT, SCHEMA, Background, 
 from evented_agent.agents.tools.tool import Tool
 from evented_agent.errors import EventedAgentError
 from evented_agent.execution.attempt import Attempt, Process, Requeue
-from evented_agent.execution.chunk_writer import RETRY_FOR
 from evented_agent.ledger import limits as slots
 from evented_agent.ledger import watch
 from evented_agent.models.messages import ToolCall
@@ -49,7 +48,7 @@ async def plan(attempt: Attempt, tool: Tool, call: ToolCall) -> Background | str
         return made
     limits = limits_of(attempt, made, call.arguments)
     counts = slots.count_slots(attempt.process.keys, list(limits))
-    held = await attempt.process.ledger.asend(counts, retry_for=RETRY_FOR)
+    held = await attempt.process.send(counts)
     if all(count < most for count, most in zip(held, limits.values(), strict=True)):
         return made
     if made.when_full == "foreground":
@@ -117,7 +116,7 @@ async def slot(
     process = attempt.process
     holder = f"{attempt.task.run_id} {attempt.task.key}"
     take = slots.take_slot(process.keys, holder, limits, ttl_ms=PLACE_MS)
-    if not await process.ledger.asend(take, retry_for=RETRY_FOR):
+    if not await process.send(take):
         yield _wait(attempt)
         return
     renewing = asyncio.create_task(_renew(process, holder, limits))

@@ -8,7 +8,6 @@ import pydantic_core
 from evented_agent.agents.memory import Thread
 from evented_agent.errors import RunDeleted, RunNotFound
 from evented_agent.execution.attempt import Attempt, Process, Requeue
-from evented_agent.execution.chunk_writer import RETRY_FOR
 from evented_agent.ledger import runs, threads, watch
 from evented_agent.ledger.keys import thread_name
 from evented_agent.ledger.records import Claim, Due, Record, is_done
@@ -40,14 +39,14 @@ async def wait_for_turn(attempt: Attempt) -> Requeue | None:
         if record is None or is_done(record):
             # It died before it could leave.
             call = threads.leave(attempt.process.keys, _name(attempt.claim), holder)
-            await attempt.process.ledger.asend(call, retry_for=RETRY_FOR)
+            await attempt.process.send(call)
             holder = await _enter(attempt)
             continue
         if policy == "interrupt":
             # A worker that was frozen must not abort a run that came after its own.
             await attempt.check_lease()
             abort = runs.abort(attempt.process.keys, holder, reason=INTERRUPTION)
-            await attempt.process.ledger.asend(abort, retry_for=RETRY_FOR)
+            await attempt.process.send(abort)
         return _wait(attempt, thread, holder)
     return None
 
@@ -62,7 +61,7 @@ async def load_history(attempt: Attempt) -> Sequence[Message]:
         return agent.window.of(await agent.memory.load(thread, agent.window))
     most = max(1, min(agent.window.messages, _MOST_RUNS))
     call = threads.recall(attempt.process.keys, _name(attempt.claim), most=most)
-    entries = await attempt.process.ledger.asend(call, retry_for=RETRY_FOR)
+    entries = await attempt.process.send(call)
     return agent.window.of(load_thread(entries))
 
 
@@ -87,7 +86,7 @@ async def save_thread(attempt: Attempt, state: State) -> None:
         entry=pydantic_core.to_json([run_id, dump_messages(messages)]).decode(),
         ttl_ms=milliseconds(process.settings.thread_ttl),
     )
-    await process.ledger.asend(call, retry_for=RETRY_FOR)
+    await process.send(call)
 
 
 async def leave_thread(process: Process, claim: Claim) -> Sequence[Due]:
@@ -95,11 +94,11 @@ async def leave_thread(process: Process, claim: Claim) -> Sequence[Due]:
     if claim.thread is None:
         return ()
     call = threads.leave(process.keys, _name(claim), claim.task.run_id)
-    following = await process.ledger.asend(call, retry_for=RETRY_FOR)
+    following = await process.send(call)
     if following is None:
         return ()
     wake = watch.wake(process.keys, following, "1:model")
-    return await process.ledger.asend(wake, retry_for=RETRY_FOR)
+    return await process.send(wake)
 
 
 def _name(claim: Claim) -> str:
@@ -112,12 +111,12 @@ async def _enter(attempt: Attempt) -> str:
     call = threads.enter(
         attempt.process.keys, _name(attempt.claim), attempt.task.run_id, ttl_ms=ttl_ms
     )
-    return await attempt.process.ledger.asend(call, retry_for=RETRY_FOR)
+    return await attempt.process.send(call)
 
 
 async def _find(process: Process, run_id: str) -> Record | None:
     try:
-        return await process.ledger.asend(runs.read(process.keys, run_id), retry_for=RETRY_FOR)
+        return await process.send(runs.read(process.keys, run_id))
     except (RunNotFound, RunDeleted):
         return None
 

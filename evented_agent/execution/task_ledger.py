@@ -1,0 +1,95 @@
+"""The writes of one attempt: each fenced by its token, and retried while Redis cannot be reached.
+
+Knows what is written, but neither why nor what follows.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evented_agent.ledger import attempts
+from evented_agent.ledger.attempts import Worker
+from evented_agent.ledger.connection import Ledger
+from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.records import Committed, JournalChanged, Task, Work
+from evented_agent.ledger.script import Command
+
+#: Seconds an attempt tries to reach Redis; reconcile has taken its task long before.
+RETRY_FOR = 30.0
+
+
+class TaskLedger:
+    """The ledger, bound to one claimed task.  All writes raise `Fenced` once the task is lost."""
+
+    def __init__(self, keys: Keys, ledger: Ledger, worker: Worker, task: Task) -> None:
+        self.task = task
+        self._keys = keys
+        self._ledger = ledger
+        self._worker = worker
+
+    def heartbeat_command(self) -> Command[bool]:
+        """Renew the lease; for whoever sends the heartbeats of many attempts together."""
+        task = self.task
+        return attempts.heartbeat(
+            self._keys, task.run_id, task.key, token=task.token, lease_ms=self._worker.lease_ms
+        )
+
+    async def heartbeat(self) -> bool:
+        """Renew the lease; True if the run is being aborted."""
+        return await self._ledger.asend(self.heartbeat_command(), retry_for=RETRY_FOR)
+
+    async def append(
+        self, chunks: Sequence[str], *, sent: int, closing: Sequence[str] | None
+    ) -> bool:
+        """Add *chunks* after the *sent* ones; True if the run is being aborted.
+
+        *closing* are the chunks that would close what is open now (None: as before).
+        """
+        task = self.task
+        command = attempts.append(
+            self._keys,
+            task.run_id,
+            task.key,
+            token=task.token,
+            sent=sent,
+            chunks=chunks,
+            closing=closing,
+        )
+        return await self._ledger.asend(command, retry_for=RETRY_FOR)
+
+    async def store_blob(self, name: str, payload: str) -> None:
+        """Store a large payload before the write that points to it."""
+        command = attempts.store_blob(self._keys, self.task, name=name, payload=payload)
+        await self._ledger.asend(command, retry_for=RETRY_FOR)
+
+    async def commit(self, work: Work, *, sent: int) -> Committed | JournalChanged:
+        """Complete the task, and claim the end task of its step if it was the last."""
+        command = attempts.commit(
+            self._keys,
+            self.task,
+            sent=sent,
+            work=work,
+            worker=self._worker,
+            end_token=secrets.token_hex(8),
+        )
+        return await self._ledger.asend(command, retry_for=RETRY_FOR)
+
+    async def requeue(self, *, delay: float, reason: str, change: Mapping[str, Any]) -> Committed:
+        """Queue the task again, to run after *delay* seconds; what it said is withdrawn."""
+        command = attempts.requeue(
+            self._keys, self.task, delay_ms=int(delay * 1000), reason=reason[:500], change=change
+        )
+        return await self._ledger.asend(command, retry_for=RETRY_FOR)
+
+    async def suspend(self, chunks: Sequence[str], *, sent: int, ask: str, asked: str) -> Committed:
+        """End the attempt with the chunk *ask*, which asks a person; what it said stays."""
+        command = attempts.suspend(
+            self._keys, self.task, sent=sent, chunks=chunks, ask=ask, asked=asked
+        )
+        return await self._ledger.asend(command, retry_for=RETRY_FOR)
+
+    async def release(self, reason: str) -> None:
+        """Hand the task back, for another worker to claim at once."""
+        task = self.task
+        command = attempts.release(self._keys, task.run_id, token=task.token, reason=reason)
+        await self._ledger.asend(command)
