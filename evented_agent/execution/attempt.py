@@ -60,13 +60,18 @@ class Process:
         return await self.ledger.asend(command, retry_for=RETRY_FOR)
 
 
-@dataclass(frozen=True, slots=True)
-class Requeue:
-    """The attempt failed and the task is to run again after *delay* seconds."""
+class Requeue(BaseException):
+    """Raised to end the attempt and run the task again after *delay* seconds.
 
-    delay: float
-    reason: str
-    change: Mapping[str, Any]
+    The executor alone catches it; no `Exception`, so that nothing around user code does. *change*
+    is what the task's record says from then on.
+    """
+
+    def __init__(self, delay: float, reason: str, change: Mapping[str, Any]) -> None:
+        self.delay = delay
+        self.reason = reason
+        self.change = change
+        super().__init__(reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 MOST_TRIES = 8
 
 
-_WORK: dict[str, Callable[[Attempt], Awaitable[Done | Requeue | Suspended]]] = {
+_WORK: dict[str, Callable[[Attempt], Awaitable[Done | Suspended]]] = {
     "model": run_model,
     "tool": run_tool,
     "end": run_end,
@@ -138,7 +138,11 @@ class Executor:
 
     async def _work_and_commit(self, attempt: Attempt, outcome: Outcome) -> _Held | None:
         while True:
-            result = await self._work(attempt)
+            try:
+                result = await self._work(attempt)
+            except Requeue as again:
+                await self._requeue(attempt, again, outcome)
+                return None
             since = boottime()
             committed = await self._record(attempt, result)
             if isinstance(committed, Committed):
@@ -147,13 +151,19 @@ class Executor:
         outcome.sends.extend([*committed.sends, *attempt.sends])
         if _is_last(attempt.task, result):
             outcome.sends.extend(await leave_thread(self._process, attempt.claim))
-        if isinstance(result, Requeue):
-            outcome.retried = result.reason
-        elif isinstance(result, Done) and result.failure is not None:
+        if isinstance(result, Done) and result.failure is not None:
             outcome.failure = result.failure
         return None if committed.end is None else _Held(committed.end, since)
 
-    async def _work(self, attempt: Attempt) -> Done | Requeue | Suspended:
+    async def _requeue(self, attempt: Attempt, again: Requeue, outcome: Outcome) -> None:
+        attempt.lease.seal()
+        committed = await attempt.ledger.requeue(
+            delay=again.delay, reason=again.reason, change=again.change
+        )
+        outcome.sends.extend([*committed.sends, *attempt.sends])
+        outcome.retried = again.reason
+
+    async def _work(self, attempt: Attempt) -> Done | Suspended:
         try:
             return await _WORK[attempt.task.kind](attempt)
         except (Fenced, LedgerUnavailable):
@@ -166,13 +176,9 @@ class Executor:
             return await failed_run(attempt, State(), error)
 
     async def _record(
-        self, attempt: Attempt, result: Done | Requeue | Suspended
+        self, attempt: Attempt, result: Done | Suspended
     ) -> Committed | JournalChanged:
         attempt.lease.seal()
-        if isinstance(result, Requeue):
-            return await attempt.ledger.requeue(
-                delay=result.delay, reason=result.reason, change=result.change
-            )
         if isinstance(result, Suspended):
             return await attempt.ledger.suspend(
                 result.chunks, sent=attempt.writer.sent, ask=result.ask, asked=result.asked
@@ -193,17 +199,17 @@ class Executor:
         return stopped is not None
 
 
-def _retry_or_skip(attempt: Attempt, error: BaseException) -> Done | Requeue:
-    """What tells others of a run cannot fail it: try again, and at last go on without."""
+def _retry_or_skip(attempt: Attempt, error: BaseException) -> Done:
+    """Notification tasks never fail a run: they are retried, then skipped."""
     tries = attempt.task.tries + 1
     if tries < MOST_TRIES:
-        return Requeue(backoff(tries, first=1, most=60), repr(error), {"tries": tries})
+        raise Requeue(backoff(tries, first=1, most=60), repr(error), {"tries": tries})
     logger.error("%s failed %d times and is given up", _name(attempt.task), tries, exc_info=error)
     attempt.close()
     return Done(Work())
 
 
-def _is_last(task: Task, result: Done | Requeue | Suspended) -> bool:
+def _is_last(task: Task, result: Done | Suspended) -> bool:
     """Whether nothing of a run follows this; a failed or aborted one has its after task yet."""
     if not isinstance(result, Done):
         return False

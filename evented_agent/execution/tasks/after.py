@@ -3,7 +3,7 @@
 import logging
 
 from evented_agent.chunks import ErrorInfo
-from evented_agent.execution.attempt import Attempt, Done, Requeue
+from evented_agent.execution.attempt import Attempt, Done
 from evented_agent.execution.tasks.hooks import call_hook
 from evented_agent.execution.tasks.thread import save_thread
 from evented_agent.ledger import runs
@@ -14,7 +14,7 @@ from evented_agent.state.views import pending_call
 logger = logging.getLogger(__name__)
 
 
-async def run_after(attempt: Attempt) -> Done | Requeue:
+async def run_after(attempt: Attempt) -> Done:
     """Keep what a failed or aborted run said in its thread, and tell its hook."""
     state = fold(await attempt.entries())
     await save_thread(attempt, state)
@@ -23,20 +23,20 @@ async def run_after(attempt: Attempt) -> Done | Requeue:
     reason = fields.get("finish_reason")
     if fields["status"] == "failed":
         error = ErrorInfo.model_validate_json(fields["error"]) if "error" in fields else None
-        again = await call_hook(attempt, "error", state, error=error, finish_reason=reason)
+        await call_hook(attempt, "error", state, error=error, finish_reason=reason)
     else:
-        again = await call_hook(attempt, "abort", state, finish_reason=reason)
+        await call_hook(attempt, "abort", state, finish_reason=reason)
     attempt.close()
-    return again or Done(Work())
+    return Done(Work())
 
 
-async def run_hook(attempt: Attempt) -> Done | Requeue:
+async def run_hook(attempt: Attempt) -> Done:
     """Tell the agent's hook of a suspension."""
     state = fold(await attempt.entries())
     record = await attempt.process.send(runs.read(attempt.process.keys, attempt.task.run_id))
     held = attempt.task.suspended
     assert held is not None
     pending = pending_call(record, attempt.task, held)
-    again = await call_hook(attempt, "suspended", state, of=str(held.number), pending=pending)
+    await call_hook(attempt, "suspended", state, of=str(held.number), pending=pending)
     attempt.close()
-    return again or Done(Work())
+    return Done(Work())

@@ -105,23 +105,20 @@ def notice_of(state: State) -> str:
 
 
 @contextlib.asynccontextmanager
-async def slot(
-    attempt: Attempt, made: Background | None, call: ToolCall
-) -> AsyncIterator[Requeue | None]:
-    """A place under the limits while a call is run; `Requeue` where there is none free."""
+async def slot(attempt: Attempt, made: Background | None, call: ToolCall) -> AsyncIterator[None]:
+    """Hold a slot of each limit while a call runs; raises `Requeue` where none is free."""
     if attempt.task.background is None:
-        yield None
+        yield
         return
     limits = limits_of(attempt, made or Background(), call.arguments)
     process = attempt.process
     holder = f"{attempt.task.run_id} {attempt.task.key}"
     take = slots.take_slot(process.keys, holder, limits, ttl_ms=PLACE_MS)
     if not await process.send(take):
-        yield _wait(attempt)
-        return
+        raise _wait(attempt)
     renewing = asyncio.create_task(_renew(process, holder, limits))
     try:
-        yield None
+        yield
     finally:
         renewing.cancel()
         await _leave(attempt, holder, list(limits))

@@ -9,7 +9,7 @@ from evented_agent.agents.callbacks import StopCondition, Verdict
 from evented_agent.agents.output_types import InvalidOutput
 from evented_agent.agents.tools.background import Background
 from evented_agent.chunks import ErrorInfo
-from evented_agent.execution.attempt import Attempt, Done, Ending, Requeue, failed_run
+from evented_agent.execution.attempt import Attempt, Done, Ending, failed_run
 from evented_agent.execution.tasks.background import emit_background_chunk, notice_of, task_id
 from evented_agent.execution.tasks.hooks import call_hook
 from evented_agent.execution.tasks.next_tasks import next_tasks
@@ -35,15 +35,13 @@ from evented_agent.state.journal import Result, dump_entry
 from evented_agent.state.views import step_info
 
 
-async def run_end(attempt: Attempt) -> Done | Requeue:
+async def run_end(attempt: Attempt) -> Done:
     """Fold the journal and decide; everybody hears of a finished run before the commit."""
     state = fold(await attempt.entries())
     action = await _next_action(attempt, state)
     if not was_idle(state):
         step = str(attempt.task.step)
-        again = await call_hook(attempt, "step", state, of=step, info=step_info(state))
-        if again is not None:
-            return again
+        await call_hook(attempt, "step", state, of=step, info=step_info(state))
     match action:
         case Idle():
             return Done(await _idle(attempt, state, action))
@@ -205,7 +203,7 @@ def _finish_step(
     attempt.writer.put("step-finish", payload)
 
 
-async def _finish(attempt: Attempt, state: State, action: FinishRun) -> Done | Requeue:
+async def _finish(attempt: Attempt, state: State, action: FinishRun) -> Done:
     """Everything that a finished run promises, each of it idempotent; then the commit says so."""
     try:
         answer = _output(attempt, state)
@@ -213,8 +211,7 @@ async def _finish(attempt: Attempt, state: State, action: FinishRun) -> Done | R
         return await failed_run(attempt, state, error)
     await save_thread(attempt, state)
     reason = action.reason
-    if again := await call_hook(attempt, "finish", state, finish_reason=reason, output=answer):
-        return again
+    await call_hook(attempt, "finish", state, finish_reason=reason, output=answer)
     attempt.close()
     output: dict[str, Any] = {"usage": state.usage.model_dump(by_alias=True)}
     if answer is not None:

@@ -17,14 +17,14 @@ _FIRST_WAIT, _MOST_WAIT = 1.0, 10.0
 
 async def call_hook(
     attempt: Attempt, kind: EventKind, state: State, *, of: str = "", **what: Any
-) -> Requeue | None:
-    """Tell the agent's hook; `Requeue` where it failed and is to be called again later.
+) -> None:
+    """Call the agent's hook; raises `Requeue` where it failed and is to be called again later.
 
     *of* is what the event is about, where a run may have several of its kind.
     """
     hook = attempt.agent.hooks.get(f"on_{kind}")
     if hook is None:
-        return None
+        return
     event = RunEvent(
         key=f"{attempt.task.run_id}:{kind}{of and ':'}{of}",
         kind=kind,
@@ -47,7 +47,7 @@ async def call_hook(
             told = f"on_{kind}: {type(error).__name__}: {error}"
             logger.warning("A hook of agent %s failed: %s", attempt.agent.id, told)
             delay = backoff(tries - 1, first=_FIRST_WAIT, most=_MOST_WAIT)
-            return Requeue(delay, told, {"hook_tries": tries})
+            raise Requeue(delay, told, {"hook_tries": tries}) from error
         logger.exception(
             "The hook on_%s of agent %s failed %d times on %s; the run goes on without it",
             kind,
@@ -55,4 +55,3 @@ async def call_hook(
             tries,
             event.key,
         )
-    return None

@@ -42,13 +42,12 @@ _CLOSES = {
 }
 
 
-async def run_model(attempt: Attempt) -> Done | Requeue:
+async def run_model(attempt: Attempt) -> Done:
     """Call the model once; what follows a failure is decided by the agent's policy."""
     state = fold(await attempt.entries())
     if not state.steps:
-        again = await wait_for_turn(attempt) or await call_hook(attempt, "start", state)
-        if again is not None:
-            return again
+        await wait_for_turn(attempt)
+        await call_hook(attempt, "start", state)
         state = State(history=await load_history(attempt))
     given = load_messages(pydantic_core.from_json(attempt.claim.messages))
     messages = [*state.history, *given, *state.messages()]
@@ -232,7 +231,7 @@ async def _cut_short(attempt: Attempt, state: State, answer: AnswerBuilder, mode
 
 async def _failed(
     attempt: Attempt, state: State, model: Model, index: int, error: ModelError
-) -> Done | Requeue:
+) -> Done:
     """Try again later, or with the next model, or end the run."""
     tries = attempt.task.tries
     if error.retryable and tries < attempt.agent.model_retries:
@@ -240,9 +239,9 @@ async def _failed(
         if error.retry_after is not None:
             delay = max(delay, error.retry_after)
         logger.warning("%s failed, again in %.1f s: %s", model.name, delay, error)
-        return Requeue(delay, str(error), {"tries": tries + 1})
+        raise Requeue(delay, str(error), {"tries": tries + 1}) from error
     if index + 1 < len(attempt.agent.models):
         following = attempt.agent.models[index + 1].name
         logger.warning("%s failed, going on with %s: %s", model.name, following, error)
-        return Requeue(0, str(error), {"tries": 0, "model": index + 1})
+        raise Requeue(0, str(error), {"tries": 0, "model": index + 1}) from error
     return await failed_run(attempt, state, error)

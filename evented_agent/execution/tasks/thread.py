@@ -27,11 +27,11 @@ _MOST_RUNS = 1000
 INTERRUPTION = "Another run of its thread interrupted it."
 
 
-async def wait_for_turn(attempt: Attempt) -> Requeue | None:
-    """`Requeue` as long as another run has its turn in the thread."""
+async def wait_for_turn(attempt: Attempt) -> None:
+    """Raise `Requeue` as long as another run has its turn in the thread."""
     thread, policy = attempt.claim.thread, attempt.options.when_busy
     if thread is None or policy == "parallel":
-        return None
+        return
     run_id = attempt.task.run_id
     holder = await _enter(attempt)
     while holder != run_id:
@@ -47,8 +47,7 @@ async def wait_for_turn(attempt: Attempt) -> Requeue | None:
             await attempt.check_lease()
             abort = runs.abort(attempt.process.keys, holder, reason=INTERRUPTION)
             await attempt.process.send(abort)
-        return _wait(attempt, thread, holder)
-    return None
+        raise _wait(attempt, thread, holder)
 
 
 async def load_history(attempt: Attempt) -> Sequence[Message]:

@@ -43,20 +43,20 @@ class ToolExit(Exception):
 _EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, asyncio.CancelledError)
 
 
-async def run_tool(attempt: Attempt) -> Done | Requeue | Suspended:
+async def run_tool(attempt: Attempt) -> Done | Suspended:
     """Run the call; a failure becomes a result that the model sees, not the end of the run."""
     call = await _call_of(attempt)
     try:
         tool, arguments = _prepare(attempt, call)
     except (ToolNotFound, InvalidArguments) as error:
         return await _result(attempt, call, error=error)
-    async with slot(attempt, attempt.agent.background_of(tool), call) as again:
-        return again or await _run(attempt, call, tool, arguments)
+    async with slot(attempt, attempt.agent.background_of(tool), call):
+        return await _run(attempt, call, tool, arguments)
 
 
 async def _run(
     attempt: Attempt, call: ToolCall, tool: Tool, arguments: dict[str, Any]
-) -> Done | Requeue | Suspended:
+) -> Done | Suspended:
     if attempt.task.background is not None:
         was_resumed = attempt.task.given or attempt.task.approval
         emit_background_chunk(attempt, "resumed" if was_resumed else "running", call)
@@ -86,14 +86,14 @@ async def _cancelled(attempt: Attempt, call: ToolCall) -> Done:
     return await _result(attempt, call, error=RuntimeError("The run was aborted."))
 
 
-async def _failed(attempt: Attempt, call: ToolCall, tool: Tool, error: Exception) -> Done | Requeue:
+async def _failed(attempt: Attempt, call: ToolCall, tool: Tool, error: Exception) -> Done:
     tries = attempt.task.tries
     if tries >= attempt.task.most_retries:
         return await _result(attempt, call, error=error)
     delay = backoff(tries, first=_FIRST_WAIT, most=_MOST_WAIT)
     told = f"{type(error).__name__}: {_text_of(error)}"
     logger.warning("Tool %s failed, again in %.0f s: %s", tool.name, delay, told)
-    return Requeue(delay, told, {"tries": tries + 1})
+    raise Requeue(delay, told, {"tries": tries + 1}) from error
 
 
 def _text_of(error: BaseException) -> str:
