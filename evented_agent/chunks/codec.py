@@ -3,7 +3,7 @@
 The number of a chunk is the id of its entry in Redis, so it is not repeated inside.
 """
 
-from functools import cache
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 import pydantic_core
@@ -61,20 +61,25 @@ def encode_chunk(chunk: type[ChunkWith[P]], task: str | None, payload: P) -> str
     return dump_json([_TYPES[chunk], task, stored_payload(payload)])
 
 
+def type_name(chunk: type[Any]) -> str:
+    """Return what a class of chunks is called on the wire."""
+    return _TYPES[chunk]
+
+
 def encode_delta(chunk: type[Chunk], task: str | None, part: str, text: str) -> str:
     """`encode` for one more piece of a part or of a tool call's arguments.
 
     There is one of these for each token, so no payload is made.
     """
-    type_, part_name, text_name = _delta_names(chunk)
-    return dump_json([type_, task, {part_name: part, text_name: text}])
+    return f"{_delta_start(chunk, task, part)}{dump_json(text)}}}]"
 
 
-@cache
-def _delta_names(chunk: type[Chunk]) -> tuple[str, str, str]:
+@lru_cache(maxsize=1024)
+def _delta_start(chunk: type[Chunk], task: str | None, part: str) -> str:
+    """All that the pieces of a part have in common, up to their text."""
     type_ = _TYPES[chunk]
-    part, text = stored_names(_PAYLOADS[type_]).values()
-    return type_, part, text
+    part_name, text_name = stored_names(_PAYLOADS[type_]).values()
+    return dump_json([type_, task, {part_name: part, text_name: ""}]).removesuffix('""}]')
 
 
 def encode_end(chunk: type[ChunkWith[P]], task: str | None, payload: P) -> str | None:

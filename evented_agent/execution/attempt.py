@@ -10,7 +10,7 @@ from evented_agent.agents.agent import Agent
 from evented_agent.agents.callbacks import is_async
 from evented_agent.agents.output_types import OutputType
 from evented_agent.agents.run_options import RunOptions
-from evented_agent.chunks import Usage
+from evented_agent.chunks import Error, ErrorInfo, ErrorPayload, Usage
 from evented_agent.execution.chunk_writer import ChunkWriter
 from evented_agent.execution.lease import Lease, boottime
 from evented_agent.execution.task_ledger import RETRY_FOR, TaskLedger
@@ -195,9 +195,9 @@ def backoff(tries: int, *, first: float, most: float) -> float:
 async def failed_run(attempt: Attempt, state: State, error: BaseException) -> Done:
     """End the run with *error*; its partial text stays."""
     attempt.close()
-    info = {"name": type(error).__name__, "message": str(error)}
+    info = ErrorInfo(name=type(error).__name__, message=str(error))
     attempt.writer.close_all()
-    attempt.writer.put("error", {"error": info})
+    attempt.writer.put(Error, ErrorPayload(error=info))
     ending = Ending(
         run_id=attempt.task.run_id,
         agent=attempt.agent.id,
@@ -205,8 +205,8 @@ async def failed_run(attempt: Attempt, state: State, error: BaseException) -> Do
         text=state.text,
         reason="error",
         usage=state.usage,
-        error=info,
+        error=info.model_dump(),
     )
     await attempt.in_thread(lambda: attempt.process.on_ending(ending))
-    finish = RunEnd("failed", "error", info)
+    finish = RunEnd("failed", "error", info.model_dump())
     return Done(Work(chunks=await attempt.writer.drain(), finish=finish), failure=error)

@@ -8,10 +8,17 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from evented_agent.chunks import Payload
-from evented_agent.chunks.codec import encode
+from evented_agent.chunks import Chunk
+from evented_agent.chunks.codec import (
+    ChunkWith,
+    P,
+    encode_chunk,
+    encode_delta,
+    encode_end,
+    type_name,
+)
 from evented_agent.errors import TooLarge
 from evented_agent.execution.lease import Lease
 from evented_agent.execution.task_ledger import TaskLedger
@@ -23,14 +30,6 @@ BUFFER_BYTES = 1024 * 1024
 BLOB_BYTES = 256 * 1024
 #: Most chunks of one append, so that no script holds Redis for long.
 CHUNKS_PER_APPEND = 512
-
-
-class Closing(NamedTuple):
-    """The chunk that ends a part."""
-
-    part: str
-    type: str
-    payload: dict[str, Any]
 
 
 class ChunkWriter:
@@ -46,6 +45,7 @@ class ChunkWriter:
     ) -> None:
         self._ledger = ledger
         self._lease = lease
+        self._key = lease.task.key
         self._max_bytes = max_bytes
         self._on_abort = on_abort
         self._buffer: list[str] = []
@@ -53,8 +53,9 @@ class ChunkWriter:
         self._put = 0
         self._taken = 0
         self._sent = 0
-        self._open: dict[str, str] = {}
-        # What would close the open parts, as it was after so many chunks.
+        # The chunks that would close the open parts, in the order in which these were opened.
+        self._open: dict[str, None] = {}
+        # What would close them, as it was after so many chunks.
         self._marks: deque[tuple[int, list[str]]] = deque()
         self._flight: asyncio.Task[None] | None = None
         self._is_stopping = False
@@ -65,37 +66,43 @@ class ChunkWriter:
         """How many chunks are in the topic."""
         return self._sent
 
-    def put(
-        self,
-        type_: str,
-        payload: Payload | dict[str, Any],
-        *,
-        opens: Closing | None = None,
-        closes: str | None = None,
-    ) -> None:
-        """Add a chunk; `TooLarge` for one over the limit, `Fenced` once the task is lost.
+    def put(self, chunk: type[ChunkWith[P]], payload: P) -> None:
+        """Add a chunk of a class with its payload, of which the fields that are given are written.
 
-        *opens* tells how to close the part that begins here should this attempt die, *closes*
-        names the part that ends.
+        Should the attempt die, what this chunk begins is closed by the chunk that ends it.
+        Raises `TooLarge` for one over the limit, `Fenced` once the task is lost.
         """
+        stored = encode_chunk(chunk, self._key, payload)
+        closing = encode_end(chunk, self._key, payload)
+        self._accept(chunk, stored)
+        if closing is not None:
+            self._open[closing] = None
+            self._marks.append((self._put, list(self._open)))
+        elif stored in self._open:
+            del self._open[stored]
+            self._marks.append((self._put, list(self._open)))
+        self._start_flushing()
+
+    def put_delta(self, chunk: type[Chunk], part: str, text: str) -> None:
+        """`put` for one more piece of a part, or of a tool call's arguments; the fast path."""
+        self._accept(chunk, encode_delta(chunk, self._key, part, text))
+        self._start_flushing()
+
+    def _accept(self, chunk: type[Any], stored: str) -> None:
         if self._failure is not None:
             raise self._failure
-        chunk = encode(type_, self._lease.task.key, payload)
-        if len(chunk) > self._max_bytes:
-            raise TooLarge(f"{type_} chunk", len(chunk.encode()), self._max_bytes)
-        self._add(chunk)
-        if opens is not None:
-            self._open[opens.part] = encode(opens.type, self._lease.task.key, opens.payload)
-        if closes is not None:
-            self._open.pop(closes, None)
-        if opens is not None or closes is not None:
-            self._marks.append((self._put, list(self._open.values())))
+        if len(stored) > self._max_bytes:
+            name = f"{type_name(chunk)} chunk"
+            raise TooLarge(name, len(stored.encode()), self._max_bytes)
+        self._add(stored)
+
+    def _start_flushing(self) -> None:
         if self._flight is None and not self._is_stopping:
             self._flight = asyncio.create_task(self._flush_loop())
 
     def close_all(self) -> None:
         """Close what is open, in order."""
-        for closing in self._open.values():
+        for closing in self._open:
             self._add(closing)
         self._open.clear()
 

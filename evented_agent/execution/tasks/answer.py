@@ -2,9 +2,26 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import NamedTuple
 
 from evented_agent.agents.tools.background import ARGUMENT
+from evented_agent.chunks import (
+    Chunk,
+    PartPayload,
+    Payload,
+    ReasoningDelta,
+    ReasoningEnd,
+    ReasoningStart,
+    TextDelta,
+    TextEnd,
+    TextStart,
+    ToolCallDelta,
+    ToolCallInputEnd,
+    ToolCallInputStart,
+    ToolCallPayload,
+    ToolInputEndPayload,
+    ToolInputPayload,
+)
 from evented_agent.models.messages import ToolCall
 from evented_agent.models.protocol import (
     AnswerEnded,
@@ -16,10 +33,30 @@ from evented_agent.models.protocol import (
 )
 from evented_agent.state.journal import Turn
 
-#: A chunk's type and payload.
-Said = tuple[str, dict[str, Any]]
 
-_PREFIX = {"text": "txt", "reasoning": "rsn"}
+class Delta(NamedTuple):
+    """One more piece of a part, or of a tool call's arguments."""
+
+    chunk: type[Chunk]
+    part: str
+    text: str
+
+
+#: A chunk's class and its payload; for a piece, what is known of it, so that a token costs little.
+NewChunk = tuple[type[Chunk], Payload] | Delta
+
+
+class _Kind(NamedTuple):
+    """The chunks that a kind of parts consists of."""
+
+    prefix: str
+    start: type[Chunk]
+    delta: type[Chunk]
+    end: type[Chunk]
+
+
+_TEXT = _Kind("txt", TextStart, TextDelta, TextEnd)
+_REASONING = _Kind("rsn", ReasoningStart, ReasoningDelta, ReasoningEnd)
 
 
 def without_surrogates(text: str) -> str:
@@ -40,7 +77,7 @@ class AnswerBuilder:
         self._step = step
         self._attempt = attempt
         self._used = set(used_call_ids)
-        self._kind: str | None = None
+        self._kind: _Kind | None = None
         self._part = 0
         self._part_id = ""
         self._parts = 0
@@ -50,13 +87,13 @@ class AnswerBuilder:
         self._calls: dict[int, _Call] = {}
         self.ended: AnswerEnded | None = None
 
-    def take(self, event: ModelEvent) -> Iterator[Said]:
+    def take(self, event: ModelEvent) -> Iterator[NewChunk]:
         """Take an event in; yield the chunks that it makes."""
         match event:
             case TextPiece(text=text, part=part):
-                yield from self._say("text", text, part)
+                yield from self._say(_TEXT, text, part)
             case ReasoningPiece(text=text, part=part):
-                yield from self._say("reasoning", text, part)
+                yield from self._say(_REASONING, text, part)
             case CallStarted():
                 yield from self._end_part()
                 yield from self._start_call(event)
@@ -64,18 +101,17 @@ class AnswerBuilder:
                 call = self._calls[index]
                 text = without_surrogates(text)
                 call.pieces.append(text)
-                yield "tool-call-delta", {"toolCallId": call.id, "argsTextDelta": text}
+                yield Delta(ToolCallDelta, call.id, text)
             case AnswerEnded():
                 yield from self._end_part()
                 for call in self._calls.values():
-                    yield "tool-call-input-streaming-end", {"toolCallId": call.id}
+                    yield ToolCallInputEnd, ToolInputEndPayload(tool_call_id=call.id)
                 self.ended = event
 
-    def requests(self) -> Iterator[Said]:
-        """The `tool-call` chunks of the complete answer."""
+    def requests(self) -> Iterator[ToolCallPayload]:
+        """The payloads of the `tool-call` chunks of the complete answer."""
         for call in self.calls():
-            payload = {"toolCallId": call.id, "toolName": call.name, "args": call.arguments}
-            yield "tool-call", payload
+            yield ToolCallPayload(tool_call_id=call.id, tool_name=call.name, args=call.arguments)
 
     def calls(self) -> list[ToolCall]:
         return [call.parsed() for call in self._calls.values()]
@@ -96,29 +132,29 @@ class AnswerBuilder:
             seen=seen,
         )
 
-    def _say(self, kind: str, text: str, part: int) -> Iterator[Said]:
+    def _say(self, kind: _Kind, text: str, part: int) -> Iterator[NewChunk]:
         if not text:
             return
         text = without_surrogates(text)
-        if self._kind != kind or self._part != part:
+        if self._kind is not kind or self._part != part:
             yield from self._end_part()
             self._parts += 1
             suffix = f".{self._parts}" if self._parts > 1 else ""
-            self._part_id = f"{_PREFIX[kind]}-{self._step}.{self._attempt}{suffix}"
+            self._part_id = f"{kind.prefix}-{self._step}.{self._attempt}{suffix}"
             self._kind, self._part = kind, part
-            yield f"{kind}-start", {"id": self._part_id}
+            yield kind.start, PartPayload(id=self._part_id)
         self._pieces.append(text)
-        yield f"{kind}-delta", {"id": self._part_id, "text": text}
+        yield Delta(kind.delta, self._part_id, text)
 
-    def _end_part(self) -> Iterator[Said]:
+    def _end_part(self) -> Iterator[NewChunk]:
         if self._kind is None:
             return
         whole = "".join(self._pieces)
-        (self._texts if self._kind == "text" else self._reasoning).append(whole)
+        (self._texts if self._kind is _TEXT else self._reasoning).append(whole)
         kind, self._kind, self._pieces = self._kind, None, []
-        yield f"{kind}-end", {"id": self._part_id}
+        yield kind.end, PartPayload(id=self._part_id)
 
-    def _start_call(self, event: CallStarted) -> Iterator[Said]:
+    def _start_call(self, event: CallStarted) -> Iterator[NewChunk]:
         id_ = event.id
         # Providers repeat or omit ids; ours name the task and the idempotency key.
         if not id_ or id_ in self._used:
@@ -127,7 +163,7 @@ class AnswerBuilder:
                 id_ += "_"
         self._used.add(id_)
         self._calls[event.index] = _Call(id_, event.name)
-        yield "tool-call-input-streaming-start", {"toolCallId": id_, "toolName": event.name}
+        yield ToolCallInputStart, ToolInputPayload(tool_call_id=id_, tool_name=event.name)
 
 
 class _Call:

@@ -8,6 +8,8 @@ from typing import Any
 
 from evented_agent.agents.tools.background import ARGUMENT, SCHEMA, Background, chosen_background
 from evented_agent.agents.tools.tool import Tool
+from evented_agent.chunks import BackgroundPayload
+from evented_agent.chunks.codec import ChunkWith
 from evented_agent.errors import EventedAgentError
 from evented_agent.execution.attempt import Attempt, Process, Requeue
 from evented_agent.ledger import limits as slots
@@ -80,15 +82,13 @@ def placeholder(attempt: Attempt, step: int, call: ToolCall) -> Result:
     return Result(step, call.id, call.name, told, is_placeholder=True)
 
 
-def emit_background_chunk(attempt: Attempt, kind: str, call: ToolCall, **what: Any) -> None:
-    """Tell readers what has become of a background call."""
-    payload = {
-        "taskId": task_id(attempt.task.run_id, call.id),
-        "toolCallId": call.id,
-        "toolName": call.name,
-        **what,
-    }
-    attempt.writer.put(f"background-task-{kind}", payload)
+def emit_background_chunk(
+    attempt: Attempt, chunk: type[ChunkWith[BackgroundPayload]], call: ToolCall, **what: Any
+) -> None:
+    """Write a chunk about a background call; *what* are further fields of its payload."""
+    id_ = task_id(attempt.task.run_id, call.id)
+    payload = BackgroundPayload(task_id=id_, tool_call_id=call.id, tool_name=call.name, **what)
+    attempt.writer.put(chunk, payload)
 
 
 def notice_of(state: State) -> str:

@@ -8,7 +8,22 @@ import pydantic_core
 from evented_agent.agents.callbacks import StopCondition, Verdict
 from evented_agent.agents.output_types import InvalidOutput
 from evented_agent.agents.tools.background import Background
-from evented_agent.chunks import ErrorInfo
+from evented_agent.chunks import (
+    BackgroundProgressPayload,
+    BackgroundTaskCancelled,
+    BackgroundTaskProgress,
+    ErrorInfo,
+    Finish,
+    FinishPayload,
+    Object,
+    ObjectPayload,
+    Output,
+    StepFinish,
+    StepFinishPayload,
+    StepResult,
+    StepStart,
+    StepStartPayload,
+)
 from evented_agent.execution.attempt import Attempt, Done, Ending, failed_run
 from evented_agent.execution.tasks.background import emit_background_chunk, notice_of, task_id
 from evented_agent.execution.tasks.hooks import call_hook
@@ -126,7 +141,7 @@ async def _call_model(attempt: Attempt, state: State, action: CallModel | Repair
     attempt.close()
     if not was_idle(state):
         _finish_step(attempt, state.steps[-1], is_continued=True)
-    attempt.writer.put("step-start", {"step": action.step})
+    attempt.writer.put(StepStart, StepStartPayload(step=action.step))
     following = NewTask(f"{action.step}:model", "model", action.step)
     return await _work(attempt, action, [following])
 
@@ -144,8 +159,8 @@ async def _idle(attempt: Attempt, state: State, action: Idle) -> Work:
     ids = [task_id(attempt.task.run_id, result.call) for result in state.outstanding]
     if not was_idle(state):
         _finish_step(attempt, state.steps[-1], is_continued=True)
-        payload = {"taskIds": ids, "runningCount": len(ids)}
-        attempt.writer.put("background-task-progress", payload)
+        payload = BackgroundProgressPayload(task_ids=ids, running_count=len(ids))
+        attempt.writer.put(BackgroundTaskProgress, payload)
     work = await _work(attempt, action, [])
     return replace(work, idle_ms=int(_most_idle(attempt, state) * 1000))
 
@@ -157,7 +172,7 @@ async def _drop(attempt: Attempt, state: State, action: Drop) -> Work:
     for result in dropped:
         call = ToolCall(id=result.call, name=result.name)
         emit_background_chunk(
-            attempt, "cancelled", call, reason=result.error and result.error.message
+            attempt, BackgroundTaskCancelled, call, reason=result.error and result.error.message
         )
     step = attempt.task.step
     work = await _work(attempt, action, [NewTask(f"{step}:end:dropped", "end", step)])
@@ -195,12 +210,12 @@ async def _verdict(attempt: Attempt, state: State) -> Verdict:
 def _finish_step(
     attempt: Attempt, step: Step, *, is_continued: bool, reason: str | None = None
 ) -> None:
-    payload = {
-        "step": step.number,
-        "stepResult": {"reason": reason or step.turn.reason, "isContinued": is_continued},
-        "output": {"usage": step.turn.usage.model_dump(by_alias=True)},
-    }
-    attempt.writer.put("step-finish", payload)
+    payload = StepFinishPayload(
+        step=step.number,
+        step_result=StepResult(reason=reason or step.turn.reason, is_continued=is_continued),
+        output=Output(usage=step.turn.usage),
+    )
+    attempt.writer.put(StepFinish, payload)
 
 
 async def _finish(attempt: Attempt, state: State, action: FinishRun) -> Done:
@@ -213,14 +228,15 @@ async def _finish(attempt: Attempt, state: State, action: FinishRun) -> Done:
     reason = action.reason
     await call_hook(attempt, "finish", state, finish_reason=reason, output=answer)
     attempt.close()
-    output: dict[str, Any] = {"usage": state.usage.model_dump(by_alias=True)}
+    output = Output(usage=state.usage)
     if answer is not None:
-        output["object"] = pydantic_core.to_jsonable_python(answer)
-        attempt.writer.put("object", {"object": output["object"]})
+        made = pydantic_core.to_jsonable_python(answer)
+        output = Output(usage=state.usage, object=made)
+        attempt.writer.put(Object, ObjectPayload(object=made))
     if not was_idle(state):
         _finish_step(attempt, state.steps[-1], is_continued=False, reason=reason)
-    payload = {"stepResult": {"reason": reason, "isContinued": False}, "output": output}
-    attempt.writer.put("finish", payload)
+    ended = StepResult(reason=reason, is_continued=False)
+    attempt.writer.put(Finish, FinishPayload(step_result=ended, output=output))
     ending = Ending(
         run_id=attempt.task.run_id,
         agent=attempt.agent.id,

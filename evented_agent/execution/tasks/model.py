@@ -9,10 +9,10 @@ import pydantic_core
 
 from evented_agent.agents.callbacks import NextStep, StepChoice
 from evented_agent.agents.output_types import partial, strict_schema
+from evented_agent.chunks import Object, ObjectPayload, ToolCallRequested
 from evented_agent.errors import ModelError
 from evented_agent.execution.attempt import Attempt, Done, Requeue, backoff, failed_run
-from evented_agent.execution.chunk_writer import Closing
-from evented_agent.execution.tasks.answer import AnswerBuilder
+from evented_agent.execution.tasks.answer import AnswerBuilder, Delta
 from evented_agent.execution.tasks.background import spec_of
 from evented_agent.execution.tasks.hooks import call_hook
 from evented_agent.execution.tasks.next_tasks import Following, next_tasks
@@ -35,11 +35,6 @@ LEAST_GROWTH = 8
 PIECES_PER_TURN = 64
 
 _NO_CHOICE = StepChoice()
-_CLOSES = {
-    "text-start": "text-end",
-    "reasoning-start": "reasoning-end",
-    "tool-call-input-streaming-start": "tool-call-input-streaming-end",
-}
 
 
 async def run_model(attempt: Attempt) -> Done:
@@ -71,8 +66,8 @@ async def run_model(attempt: Attempt) -> Done:
             raise
         return await _cut_short(attempt, state, answer, model)
     attempt.close()
-    for type_, payload in answer.requests():
-        attempt.writer.put(type_, payload)
+    for payload in answer.requests():
+        attempt.writer.put(ToolCallRequested, payload)
     turn = answer.turn(model=model.name, seen=attempt.claim.journal_length)
     return Done(await _turn_work(attempt, state, turn, await next_tasks(attempt, turn)))
 
@@ -142,8 +137,11 @@ async def _listen(
     try:
         async with asyncio.timeout(attempt.agent.model_timeout):
             async for event in events:
-                for type_, payload in answer.take(event):
-                    _say(attempt, type_, payload)
+                for new in answer.take(event):
+                    if isinstance(new, Delta):
+                        output.put_delta(*new)
+                    else:
+                        output.put(*new)
                 if objects is not None and isinstance(event, TextPiece):
                     objects.say(attempt, event.text)
                 words = await _yield_to_loop(event, words)
@@ -188,18 +186,7 @@ class PartialObjects:
         made = partial(self._text)
         if made is not None and made != self._told:
             self._told = made
-            attempt.writer.put("object", {"object": made})
-
-
-def _say(attempt: Attempt, type_: str, payload: dict[str, Any]) -> None:
-    part = payload.get("id") or payload.get("toolCallId") or ""
-    if closing := _CLOSES.get(type_):
-        key = "toolCallId" if "toolCallId" in payload else "id"
-        attempt.writer.put(type_, payload, opens=Closing(part, closing, {key: part}))
-    elif type_.endswith("-end"):
-        attempt.writer.put(type_, payload, closes=part)
-    else:
-        attempt.writer.put(type_, payload)
+            attempt.writer.put(Object, ObjectPayload(object=made))
 
 
 async def _close(events: AsyncIterator[ModelEvent]) -> None:

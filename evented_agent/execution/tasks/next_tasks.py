@@ -8,8 +8,15 @@ import pydantic_core
 from evented_agent.agents.tools.approvals import ApprovalPolicy, ApprovalRequest
 from evented_agent.agents.tools.background import Background
 from evented_agent.agents.tools.tool import InvalidArguments, Tool
-from evented_agent.chunks import ErrorInfo
-from evented_agent.chunks.codec import encode
+from evented_agent.chunks import (
+    BackgroundTaskStarted,
+    ErrorInfo,
+    ToolAskPayload,
+    ToolCallApproval,
+    ToolError,
+    ToolErrorPayload,
+)
+from evented_agent.chunks.codec import encode_chunk
 from evented_agent.execution.attempt import Attempt
 from evented_agent.execution.tasks.background import emit_background_chunk, placeholder, plan
 from evented_agent.ledger.records import NewTask
@@ -44,7 +51,7 @@ async def next_tasks(attempt: Attempt, turn: Turn) -> Following:
             continue
         following.tasks.append(await _tool_task(attempt, turn.step, call, made))
         if made is not None:
-            emit_background_chunk(attempt, "started", call, args=call.arguments)
+            emit_background_chunk(attempt, BackgroundTaskStarted, call, args=call.arguments)
             if made.disposition == "deferred":
                 following.results.append(placeholder(attempt, turn.step, call))
     return following
@@ -52,8 +59,8 @@ async def next_tasks(attempt: Attempt, turn: Turn) -> Following:
 
 def _refused(attempt: Attempt, step: int, call: ToolCall, why: str) -> Result:
     error = ErrorInfo(name="TooManyCalls", message=why)
-    payload = {"toolCallId": call.id, "toolName": call.name, "error": error.model_dump()}
-    attempt.writer.put("tool-error", payload)
+    payload = ToolErrorPayload(tool_call_id=call.id, tool_name=call.name, error=error)
+    attempt.writer.put(ToolError, payload)
     return Result(step, call.id, call.name, error=error)
 
 
@@ -89,8 +96,8 @@ async def _question(attempt: Attempt, key: str, tool: Tool, call: ToolCall) -> s
     """The chunk that asks for approval, where somebody has to approve."""
     if call.invalid is not None or not await _is_asked(attempt, tool, call):
         return None
-    payload = {"toolCallId": call.id, "toolName": call.name, "args": call.arguments}
-    return await attempt.writer.stored(encode("tool-call-approval", key, payload))
+    payload = ToolAskPayload(tool_call_id=call.id, tool_name=call.name, args=call.arguments)
+    return await attempt.writer.stored(encode_chunk(ToolCallApproval, key, payload))
 
 
 async def _is_asked(attempt: Attempt, tool: Tool, call: ToolCall) -> bool:

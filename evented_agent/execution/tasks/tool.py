@@ -8,8 +8,24 @@ import pydantic_core
 
 from evented_agent.agents.tools.context import Suspend, ToolContext
 from evented_agent.agents.tools.tool import InvalidArguments, Tool, dump_result
-from evented_agent.chunks import ErrorInfo
-from evented_agent.chunks.codec import encode
+from evented_agent.chunks import (
+    BackgroundTaskCompleted,
+    BackgroundTaskFailed,
+    BackgroundTaskOutput,
+    BackgroundTaskResumed,
+    BackgroundTaskRunning,
+    BackgroundTaskSuspended,
+    ErrorInfo,
+    ToolAskPayload,
+    ToolCallSuspended,
+    ToolError,
+    ToolErrorPayload,
+    ToolOutput,
+    ToolOutputPayload,
+    ToolResult,
+    ToolResultPayload,
+)
+from evented_agent.chunks.codec import encode_chunk
 from evented_agent.errors import TooLarge
 from evented_agent.execution.attempt import Attempt, Done, Requeue, Suspended, backoff
 from evented_agent.execution.isolated_tool import run_isolated
@@ -59,7 +75,8 @@ async def _run(
 ) -> Done | Suspended:
     if attempt.task.background is not None:
         was_resumed = attempt.task.given or attempt.task.approval
-        emit_background_chunk(attempt, "resumed" if was_resumed else "running", call)
+        chunk = BackgroundTaskResumed if was_resumed else BackgroundTaskRunning
+        emit_background_chunk(attempt, chunk, call)
     context = _context(attempt, call)
     await attempt.check_lease()
     try:
@@ -146,10 +163,10 @@ def _context(attempt: Attempt, call: ToolCall) -> ToolContext:
 
     def put(data: Any) -> None:
         if attempt.task.background is not None:
-            emit_background_chunk(attempt, "output", call, output=data)
+            emit_background_chunk(attempt, BackgroundTaskOutput, call, output=data)
             return
-        payload = {"toolCallId": call.id, "toolName": call.name, "output": data}
-        attempt.writer.put("tool-output", payload)
+        payload = ToolOutputPayload(tool_call_id=call.id, tool_name=call.name, output=data)
+        attempt.writer.put(ToolOutput, payload)
 
     def emit(data: Any) -> None:
         data = dump_result(data)
@@ -227,19 +244,16 @@ async def _pause(attempt: Attempt, call: ToolCall, suspend: Suspend) -> Done | S
         return await _result(attempt, call, error=error)
     attempt.close()
     if attempt.task.background is not None:
-        emit_background_chunk(attempt, "suspended", call, suspendPayload=payload)
+        emit_background_chunk(attempt, BackgroundTaskSuspended, call, suspend_payload=payload)
     asked = {"payload": payload, "resumeSchema": suspend.resume_schema}
-    chunk = encode(
-        "tool-call-suspended",
-        attempt.task.key,
-        {
-            "toolCallId": call.id,
-            "toolName": call.name,
-            "args": call.arguments,
-            "suspendPayload": payload,
-            "resumeSchema": suspend.resume_schema,
-        },
+    ask = ToolAskPayload(
+        tool_call_id=call.id,
+        tool_name=call.name,
+        args=call.arguments,
+        suspend_payload=payload,
+        resume_schema=None if suspend.resume_schema is None else dict(suspend.resume_schema),
     )
+    chunk = encode_chunk(ToolCallSuspended, attempt.task.key, ask)
     return Suspended(
         chunks=await attempt.writer.drain(),
         ask=await attempt.writer.stored(chunk),
@@ -256,10 +270,13 @@ def _check_size(attempt: Attempt, value: Any) -> None:
 
 def _tell_end(attempt: Attempt, call: ToolCall, value: Any, error: BaseException | None) -> None:
     if error is None:
-        emit_background_chunk(attempt, "completed", call, result=value)
+        emit_background_chunk(attempt, BackgroundTaskCompleted, call, result=value)
     else:
-        told = {"name": type(error).__name__, "message": _text_of(error)[:_MOST_TEXT]}
-        emit_background_chunk(attempt, "failed", call, error=told)
+        emit_background_chunk(attempt, BackgroundTaskFailed, call, error=_error_info(error))
+
+
+def _error_info(error: BaseException) -> ErrorInfo:
+    return ErrorInfo(name=type(error).__name__, message=_text_of(error)[:_MOST_TEXT])
 
 
 async def _result(
@@ -267,14 +284,15 @@ async def _result(
 ) -> Done:
     attempt.close()
     info = None
-    base = {"toolCallId": call.id, "toolName": call.name}
     if attempt.task.background is not None:
         _tell_end(attempt, call, value, error)
     if error is None:
-        attempt.writer.put("tool-result", {**base, "result": value})
+        result = ToolResultPayload(tool_call_id=call.id, tool_name=call.name, result=value)
+        attempt.writer.put(ToolResult, result)
     else:
-        info = ErrorInfo(name=type(error).__name__, message=_text_of(error)[:_MOST_TEXT])
-        attempt.writer.put("tool-error", {**base, "error": info.model_dump()})
+        info = _error_info(error)
+        failure = ToolErrorPayload(tool_call_id=call.id, tool_name=call.name, error=info)
+        attempt.writer.put(ToolError, failure)
     entry = dump_entry(Result(attempt.task.step, call.id, call.name, value, info))
     stored = await attempt.writer.stored(entry)
     return Done(Work(chunks=await attempt.writer.drain(), entries=[stored]), failure=_shown(error))
