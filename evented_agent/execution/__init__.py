@@ -1,1 +1,1 @@
-"""One attempt of one task, as a coroutine.  Knows neither Celery nor HTTP."""
+"""One attempt of one task, as a coroutine.  Does not import Celery."""

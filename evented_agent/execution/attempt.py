@@ -1,4 +1,4 @@
-"""What every attempt has at hand, and the ways in which it can end."""
+"""What every attempt can use, and the ways in which it can end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ class InThread(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run is about to end; handed to the engine before the commit says so."""
+    """How a run is about to end; passed to the engine before that is committed."""
 
     run_id: str
     agent: str
@@ -63,8 +63,8 @@ class Process:
 class Requeue(BaseException):
     """Raised to end the attempt and run the task again after *delay* seconds.
 
-    The executor alone catches it; no `Exception`, so that nothing around user code does. *change*
-    is what the task's record says from then on.
+    Only the executor catches it; it is no `Exception`, so that an `except Exception` around user
+    code lets it through. *change* holds fields of the task's record to set.
     """
 
     def __init__(self, delay: float, reason: str, change: Mapping[str, Any]) -> None:
@@ -76,7 +76,7 @@ class Requeue(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """The tool asked for a person: the chunk that asks, and what `Suspended.asked` holds."""
+    """The tool waits for a person: *ask* is the chunk that asks, *asked* its question as JSON."""
 
     chunks: Sequence[str]
     ask: str
@@ -85,7 +85,7 @@ class Suspended:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The attempt completed; *failure* is the error that people should see, if it is one."""
+    """The attempt completed; *failure* is an error to report to Celery, if there was one."""
 
     work: Work
     failure: BaseException | None = None
@@ -103,7 +103,7 @@ class Attempt:
         self.ledger = TaskLedger(process.keys, process.ledger, process.worker, claim.task)
         self.agent = process.agents[claim.agent]
         self.in_thread = in_thread
-        #: Messages for tasks of other runs, to be sent with those that follow this one.
+        #: Messages for tasks of other runs, to send together with this run's own.
         self.sends: list[Due] = []
         self.lease = Lease(
             claim.task,
@@ -121,9 +121,11 @@ class Attempt:
             on_abort=lambda: self.lease.stop("aborted"),
         )
 
-    def decide_again(self, grew: JournalChanged) -> None:
-        """Somebody else's result came before the commit: go on from the journal with it."""
-        self.claim = replace(self.claim, entries=grew.entries, journal_length=grew.journal_length)
+    def decide_again(self, changed: JournalChanged) -> None:
+        """Another task's result was committed first: start over from the journal with it."""
+        self.claim = replace(
+            self.claim, entries=changed.entries, journal_length=changed.journal_length
+        )
         self.lease.unseal()
         self.writer = self._new_writer()
 
@@ -154,14 +156,14 @@ class Attempt:
         return self.lease.stopped is not None
 
     def close(self) -> None:
-        """The work is done: from here on an abort comes too late, and chunks go with the commit."""
+        """The work is done: an abort now comes too late, and further chunks wait for the commit."""
         self.lease.seal()
         self.writer.freeze()
 
     async def check_lease(self) -> None:
-        """Make sure that the task is still ours, right before a call that costs or acts.
+        """Make sure that the lease still holds, right before a call that costs or acts.
 
-        Raises `Fenced`: a worker that was frozen must not call a model that another has called.
+        Raises `Fenced` if not: a worker that was frozen must not repeat another's model call.
         """
         if self.lease.is_valid:
             return

@@ -1,7 +1,7 @@
-"""What an attempt says: its chunks, coalesced and appended under its token.
+"""Buffers the chunks of an attempt and appends them to the run's topic.
 
-The first chunk leaves at once.  While an append is in flight the following ones gather and go
-together, so a fast model never costs one round trip a token.
+The first chunk is sent at once.  Chunks that come while an append is in flight are sent together
+with the next, so a fast model never costs one round trip a token.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from evented_agent.execution.lease import Lease
 from evented_agent.execution.task_ledger import TaskLedger
 from evented_agent.ledger.records import Fenced
 
-#: Bytes that may wait for an append before the speaker has to.
+#: Bytes in the buffer from which on `wait_for_space` waits.
 BUFFER_BYTES = 1024 * 1024
 #: Payloads over this many bytes are stored once, beside the topic.
 BLOB_BYTES = 256 * 1024
@@ -67,9 +67,9 @@ class ChunkWriter:
         return self._sent
 
     def put(self, chunk: type[ChunkWith[P]], payload: P) -> None:
-        """Add a chunk of a class with its payload, of which the fields that are given are written.
+        """Add a chunk; of its payload, the fields that were given are written.
 
-        Should the attempt die, what this chunk begins is closed by the chunk that ends it.
+        A chunk that begins a part also registers the one to close it with, should the attempt die.
         Raises `TooLarge` for one over the limit, `Fenced` once the task is lost.
         """
         stored = encode_chunk(chunk, self._key, payload)
@@ -101,7 +101,7 @@ class ChunkWriter:
             self._flight = asyncio.create_task(self._flush_loop())
 
     def close_all(self) -> None:
-        """Close what is open, in order."""
+        """Close the open parts, in the order in which they were opened."""
         for closing in self._open:
             self._add(closing)
         self._open.clear()
@@ -116,18 +116,18 @@ class ChunkWriter:
         return self._bytes > BUFFER_BYTES
 
     async def wait_for_space(self) -> None:
-        """Wait until the buffer has room again; the speaker is held back meanwhile."""
+        """Wait until the buffer has room again, so that its producer is slowed down."""
         while self.is_full and self._flight is not None:
             await asyncio.wait([self._flight])
         if self._failure is not None:
             raise self._failure
 
     def freeze(self) -> None:
-        """Keep what comes from now on for the commit: it must not be read before that happened."""
+        """Append nothing more: readers must not see the following chunks before the commit."""
         self._is_stopping = True
 
     async def drain(self) -> list[str]:
-        """Wait for the append in flight; the chunks that have not left, for the commit to carry."""
+        """Wait for the append in flight; return the chunks that are left, for the commit to add."""
         self.freeze()
         if self._flight is not None:
             await asyncio.wait([self._flight])
@@ -148,7 +148,7 @@ class ChunkWriter:
         try:
             while self._buffer and not self._is_stopping:
                 await self._append(*self._take())
-        except Exception as error:  # noqa: BLE001 - handed to whoever speaks or commits next
+        except Exception as error:  # noqa: BLE001 - raised by the next `put` or `drain`
             self._failure = error
             if isinstance(error, Fenced):
                 self._lease.stop("fenced")

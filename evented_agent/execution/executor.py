@@ -1,4 +1,4 @@
-"""Runs attempts: claim, work, commit, and on to the end task that a commit claimed."""
+"""Runs attempts: claim a task, work, commit, continue with the end task if one was claimed."""
 
 import asyncio
 import logging
@@ -39,7 +39,7 @@ from evented_agent.state.fold import State
 
 logger = logging.getLogger(__name__)
 
-#: How often a task that only tells others of a run is tried.
+#: How often a notification task is tried before it is skipped.
 MOST_TRIES = 8
 
 
@@ -56,9 +56,8 @@ _WORK: dict[str, Callable[[Attempt], Awaitable[Done | Suspended]]] = {
 class Outcome:
     """What became of one message.
 
-    *sends* are the messages to send now. *handed_back* tells why this process did not, or not to
-    the end, do the work; *retried* that the task runs again later; *failure* that it failed for
-    good.
+    *sends* are the messages to send now. *handed_back* is why this process did not do the work,
+    or not all of it; *retried* why the task runs again later; *failure* why it failed for good.
     """
 
     sends: list[Due] = field(default_factory=list)
@@ -83,7 +82,7 @@ class Executor:
         self.heartbeats = Heartbeats(process.ledger, lease_ms=process.settings.lease_ms, loop=loop)
 
     async def execute(self, run_id: str, task_key: str, in_thread: InThread) -> Outcome:
-        """Claim a task and work on it; also on the end task of its step, if it was the last."""
+        """Claim a task and run it; also the end task of its step, if it was the step's last."""
         outcome = Outcome()
         since = boottime()
         claim = await self._claim(run_id, task_key)
@@ -96,7 +95,7 @@ class Executor:
         return outcome
 
     def release_all(self) -> Sequence[Task]:
-        """Stop every attempt of this process; the tasks that somebody has to release."""
+        """Stop every attempt of this process; returns the tasks, which are still to be released."""
         leases = self.heartbeats.leases()
         for lease in leases:
             lease.stop("released")
@@ -115,7 +114,7 @@ class Executor:
         return await self._process.send(call)
 
     async def _attempt(self, held: _Held, in_thread: InThread, outcome: Outcome) -> _Held | None:
-        """Work on one claim; returns the end task's claim where the commit made it."""
+        """Run one claimed task; returns the claim of the end task if the commit made one."""
         claim = held.claim
         attempt = Attempt(self._process, claim, in_thread, held.since)
         self.heartbeats.add(attempt.lease, attempt.ledger.heartbeat_command())
@@ -126,7 +125,7 @@ class Executor:
         except Fenced as fenced:
             outcome.handed_back = fenced.reason
         except LedgerUnavailable as error:
-            logger.warning("%s is left to its lease: %s", _name(claim.task), error)
+            logger.warning("%s is retried once its lease expires: %s", _name(claim.task), error)
             outcome.handed_back = "unreachable"
         except asyncio.CancelledError:
             if not await self._stopped(attempt):
@@ -186,7 +185,7 @@ class Executor:
         return await attempt.ledger.commit(result.work, sent=attempt.writer.sent)
 
     async def _stopped(self, attempt: Attempt) -> bool:
-        """Whether a cancellation was our own; one from outside hands the task back."""
+        """Whether the attempt was stopped on purpose; any other cancellation releases the task."""
         current = asyncio.current_task()
         assert current is not None
         stopped = attempt.lease.stopped
@@ -204,13 +203,13 @@ def _retry_or_skip(attempt: Attempt, error: BaseException) -> Done:
     tries = attempt.task.tries + 1
     if tries < MOST_TRIES:
         raise Requeue(backoff(tries, first=1, most=60), repr(error), {"tries": tries})
-    logger.error("%s failed %d times and is given up", _name(attempt.task), tries, exc_info=error)
+    logger.error("%s failed %d times and is skipped", _name(attempt.task), tries, exc_info=error)
     attempt.close()
     return Done(Work())
 
 
 def _is_last(task: Task, result: Done | Suspended) -> bool:
-    """Whether nothing of a run follows this; a failed or aborted one has its after task yet."""
+    """Whether this is the run's last task; a failed or aborted run ends with its after task."""
     if not isinstance(result, Done):
         return False
     finish = result.work.finish

@@ -1,8 +1,8 @@
-"""One tool call in a child process that can be killed.  Knows tools, but no run and no storage.
+"""One tool call in a child process that can be killed.  Does not import the ledger.
 
-Two pipes of its own join this process and the child, so that a tool may print as it likes.  Down
-goes one line of JSON, the request; the pipe then stays open, and its end says that this process is
-gone.  Up come lines of JSON: ``{"emit": …}`` any number of times, then ``{"result": …}``,
+Two extra pipes connect this process and the child, so that a tool may print as it likes.  Down
+goes one line of JSON, the request; the pipe then stays open, and its end shows that this process
+is gone.  Up come lines of JSON: ``{"emit": …}`` any number of times, then ``{"result": …}``,
 ``{"suspend": {"payload": …, "schema": …}}`` or ``{"error": {"name": …, "message": …}}``, and last
 ``{"ended": <exit code>}``.
 
@@ -33,7 +33,7 @@ from evented_agent.errors import DeclarationError
 
 #: Seconds that a child may take to exit after its answer, or to be killed by its guard.
 EXIT_GRACE = 2.0
-#: Milliseconds between two looks at who the guard's parent is; a pipe's end is seen at once.
+#: Milliseconds between two checks of the guard's parent; the end of a pipe is noticed at once.
 PARENT_CHECK_MS = 1000
 #: Most characters of a tool's error text, and of the end of its traceback, that are passed on.
 _MOST_TEXT, MOST_TRACE = 64_000, 4_000
@@ -93,7 +93,7 @@ async def run_isolated(tool: Tool, kwargs_json: Mapping[str, Any], ctx: ToolCont
         try:
             requests.write(request)
             result = await _answer(answers, ctx)
-            # Its exit handlers may run; what then keeps it alive has no say any more.
+            # Its exit handlers may run; whatever keeps it alive after that is killed.
             await asyncio.wait((ended,), timeout=EXIT_GRACE)
         except asyncio.IncompleteReadError:
             raise IsolatedCrash(await process.wait()) from None
@@ -258,7 +258,7 @@ def serve_isolated(request: Mapping[str, Any], down: BinaryIO, up: int) -> None:
 
 
 def _guard(pid: int, parent: int, down: BinaryIO, wakeup: socket.socket, up: int) -> None:
-    """Wait for the tool's process, or kill it when told to or when the parent is gone."""
+    """Wait for the tool's process; kill it on SIGTERM or when the parent is gone."""
     poll = select.poll()
     poll.register(down, select.POLLIN)
     poll.register(wakeup, select.POLLIN)
@@ -310,8 +310,8 @@ def _suspension(suspend: Suspend) -> dict[str, Any]:
 
 def _error(error: Exception) -> dict[str, Any]:
     trace = "".join(traceback.format_exception(error))[-MOST_TRACE:]
-    told = {"name": type(error).__name__, "message": str(error)[:_MOST_TEXT]}
-    return {"error": {**told, "trace": f"In the tool's process:\n{trace}"}}
+    info = {"name": type(error).__name__, "message": str(error)[:_MOST_TEXT]}
+    return {"error": {**info, "trace": f"In the tool's process:\n{trace}"}}
 
 
 def _call(request: Mapping[str, Any], context: ToolContext) -> Any:

@@ -50,27 +50,27 @@ class Lease:
 
     @property
     def is_valid(self) -> bool:
-        """Whether nobody can have taken the task yet, as far as this process can know."""
+        """Whether no other worker can have claimed the task, as far as this process knows."""
         return self.stopped != "fenced" and boottime() < self._renewed_at + self._seconds
 
     @property
     def is_renewable(self) -> bool:
-        """Whether the task's own time is not up."""
+        """Whether the task's own timeout has not passed."""
         return self.due is None or boottime() < self.due
 
     def renewed(self, since: float) -> None:
         self._renewed_at = since
 
     def seal(self) -> None:
-        """The work is done, only the commit is left, which finds out by itself what it may.
+        """The work is done; only the commit is left, and it checks the token itself.
 
-        A heartbeat that crosses a commit is told that the task is no longer ours, which is true:
-        it is done. That must stop neither the commit nor the end task that comes with it.
+        A heartbeat that arrives after the commit is answered "fenced", since the task is done.
+        That must stop neither the commit nor the end task that comes with it.
         """
         self._is_sealed = True
 
     def unseal(self) -> None:
-        """The commit was refused, and the work goes on; the next heartbeat tells what it missed."""
+        """The commit was refused and the work continues; heartbeats may stop it again."""
         self._is_sealed = False
 
     def stop(self, reason: Stop) -> None:
@@ -119,7 +119,7 @@ class Heartbeats:
             self._leases.pop(lease.task.token, None)
 
     def stop(self) -> None:
-        """Renew no longer."""
+        """Stop renewing."""
         self._is_stopped = True
         self._wake.set()
 
@@ -132,7 +132,7 @@ class Heartbeats:
             return [each for each in self._leases.values() if each[0].is_renewable]
 
     def _run(self) -> None:
-        beat = self._lease_ms / 3000
+        interval = self._lease_ms / 3000
         while not self._is_stopped:
             if not self.leases():
                 self._wake.clear()
@@ -140,15 +140,15 @@ class Heartbeats:
                     self._wake.wait()
                     continue
             try:
-                self._beat()
+                self._renew()
             except Exception:
-                # A missed beat is survivable, a dead heartbeat thread is not.
-                logger.exception("A heartbeat failed; the next one follows")
-            woke_at = boottime() + beat
-            time.sleep(beat)
-            self._tell_standstill(boottime() - woke_at)
+                # One missed heartbeat does no harm; a dead heartbeat thread does.
+                logger.exception("Heartbeat failed; continuing")
+            woke_at = boottime() + interval
+            time.sleep(interval)
+            self._log_standstill(boottime() - woke_at)
 
-    def _tell_standstill(self, seconds: float) -> None:
+    def _log_standstill(self, seconds: float) -> None:
         """Log that not even this thread could run, and what ran meanwhile."""
         if seconds < STALL_LOGGED:
             return
@@ -158,14 +158,14 @@ class Heartbeats:
         )
         logger.error(
             "This process stood still for %.1f s: a tool held the GIL, or the machine was frozen. "
-            "Whatever lasts longer than a lease (%.0f s) hands its runs over. It ran: %s. "
+            "After more than a lease (%.0f s), other workers take its tasks. It ran: %s. "
             "Declare a tool that holds the GIL with isolate=True.",
             seconds,
             self._lease_ms / 1000,
             running or "nothing",
         )
 
-    def _beat(self) -> None:
+    def _renew(self) -> None:
         if not self._loop_is_alive():
             return
         due = self._due()
@@ -178,9 +178,9 @@ class Heartbeats:
             logger.warning("Leases could not be renewed: %s", error)
             return
         for (lease, _), reply in zip(due, replies, strict=True):
-            self._heard(lease, reply, since)
+            self._handle_reply(lease, reply, since)
 
-    def _heard(self, lease: Lease, reply: object, since: float) -> None:
+    def _handle_reply(self, lease: Lease, reply: object, since: float) -> None:
         if isinstance(reply, Fenced):
             self._stop(lease, "fenced")
         elif isinstance(reply, BaseException):
@@ -194,7 +194,7 @@ class Heartbeats:
         self._loop.call_soon_threadsafe(lease.stop, reason)
 
     def _loop_is_alive(self) -> bool:
-        """Ask the event loop for a sign; False once it has been silent for too long."""
+        """Ask the event loop to respond; False once it has not done so for too long."""
         stalled = boottime() - self._ticked_at
         if not self._tick_asked:
             self._tick_asked = True

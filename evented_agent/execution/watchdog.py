@@ -1,7 +1,7 @@
-"""The watchdog: looks at rung alarms, brings runs back to life, and announces its worker.
+"""The watchdog: polls due alarms, recovers runs whose worker died, and announces its own worker.
 
 A daemon thread with time-limited I/O in the parent of each worker; it needs no broker and no event
-loop.  A short lock per shard makes it one look a tick for the whole fleet.
+loop.  A short lock per shard makes it one poll per tick for the whole fleet.
 """
 
 import dataclasses
@@ -25,11 +25,11 @@ from evented_agent.ledger.workers import LiveWorker, announce, announce_leaving,
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks of the watchdog that holds the lock.
+#: Seconds between two polls of the watchdog that holds the lock.
 TICK = 0.5
 #: How long the lock outlives its holder (ms), well under a lease.
 LOCK_MS = 1_500
-#: Runs per look, of those with an alarm and of those with an unheard message.
+#: Runs per poll: those with a due alarm, and those with an unconfirmed message.
 _MOST_RUNS = 200
 #: Seconds between two announcements of a worker, and between two counts of the fleet.
 ANNOUNCE = 3.0
@@ -60,8 +60,8 @@ class Watchdog:
         self._notify = notify
         self._myself = myself
         self._id = secrets.token_hex(6)
-        self._last_look: dict[int, tuple[int, float]] = {}
-        self._next_look = dict.fromkeys(range(keys.shards), boottime())
+        self._last_poll: dict[int, tuple[int, float]] = {}
+        self._next_poll = dict.fromkeys(range(keys.shards), boottime())
         self._next_announcement = 0.0
         self._next_count = 0.0
         self._next_trim = time.monotonic() + TRIM
@@ -84,10 +84,10 @@ class Watchdog:
         try:
             self._ledger.send(announce_leaving(self._keys, self._myself().id), retry_for=0)
         except LedgerUnavailable:
-            logger.info("The worker left unannounced; it is forgotten in 10 s")
+            logger.info("The worker could not announce that it stops; it expires in 10 s")
 
     def stop(self) -> None:
-        """Watch no longer; another watchdog takes over within 2 s."""
+        """Stop; another watchdog takes over within 2 s."""
         self._is_stopped.set()
         self._thread.join(timeout=10)
 
@@ -96,13 +96,13 @@ class Watchdog:
             try:
                 self._announce()
                 for shard in range(self._keys.shards):
-                    if boottime() >= self._next_look[shard] - TICK / 2:
-                        self._look(shard)
+                    if boottime() >= self._next_poll[shard] - TICK / 2:
+                        self._poll(shard)
             except LedgerUnavailable as error:
-                logger.warning("The watchdog could not look: %s", error)
+                logger.warning("The watchdog cannot reach Redis: %s", error)
             except Exception:
-                # Without a watchdog nothing brings a run back: it must outlive any surprise.
-                logger.exception("The watchdog stumbled and goes on")
+                # Without a watchdog nothing recovers a run: no exception may end this thread.
+                logger.exception("Watchdog tick failed; continuing")
             self._is_stopped.wait(TICK * random.uniform(0.8, 1.2))
         self._ledger.close()
 
@@ -113,12 +113,12 @@ class Watchdog:
         self._fleet = self._ledger.send(announce(self._keys, self._myself()), retry_for=0)
         self._next_announcement = now + ANNOUNCE
 
-    def _look(self, shard: int) -> None:
+    def _poll(self, shard: int) -> None:
         look = self._tick(shard)
         if not look.is_watching:
-            # The more watchdogs wait for the lock, the less often each of them asks.
+            # The more watchdogs wait for the lock, the less often each of them polls.
             spread = random.uniform(0, self._fleet / 10)
-            self._next_look[shard] += look.wait_ms / 1000 + spread
+            self._next_poll[shard] += look.wait_ms / 1000 + spread
             return
         self._trim(shard, look.now)
         self._reconcile(look, look.due, budget=0)
@@ -140,9 +140,9 @@ class Watchdog:
 
     def _tick(self, shard: int) -> Tick:
         started = boottime()
-        last_now, last_at = self._last_look.get(shard, (0, started))
-        late = started - self._next_look[shard]
-        # Being late is mostly this machine's own affair; so late, that of everything on it.
+        last_now, last_at = self._last_poll.get(shard, (0, started))
+        late = started - self._next_poll[shard]
+        # Mostly only this process was late; this late, perhaps all of the machine was.
         saw_pause = self._saw_pause or late * 1000 > self._lease_ms
         call = tick(
             self._keys,
@@ -158,15 +158,15 @@ class Watchdog:
         look: Tick = self._ledger.send(call, retry_for=0)
         took = boottime() - started
         self._saw_pause = took * 1000 > pause_ms(self._lease_ms)
-        self._last_look[shard] = (look.now, started + took)
-        self._next_look[shard] = started + TICK
+        self._last_poll[shard] = (look.now, started + took)
+        self._next_poll[shard] = started + TICK
         if look.grace_begins:
             logger.warning(
                 "Redis %s: leases count again in %.0f s",
                 look.grace_begins,
                 self._lease_ms / 1000 + 2,
             )
-        # Redis was paused during the call: the next tick says so, before anybody is called dead.
+        # Redis was paused during the call: the next tick reports that before leases count.
         return dataclasses.replace(look, due=(), unconfirmed=()) if self._saw_pause else look
 
     def _count(self) -> None:
@@ -197,7 +197,7 @@ class Watchdog:
             return
         for crash in found.crashes:
             logger.warning(
-                "Run %s: the lease of %s on %s ran out (crash %d); it goes on elsewhere",
+                "Run %s: the lease of %s on %s expired (crash %d); another worker takes over",
                 run_id,
                 crash["key"],
                 crash.get("owner"),

@@ -1,4 +1,4 @@
-"""What follows the end of a run that did not finish, and what people are told of a suspension."""
+"""Notification tasks: the hooks of failed, aborted and suspended runs, and their threads."""
 
 import logging
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 async def run_after(attempt: Attempt) -> Done:
-    """Keep what a failed or aborted run said in its thread, and tell its hook."""
+    """Save the messages of a failed or aborted run in its thread, and call its hook."""
     state = fold(await attempt.entries())
     await save_thread(attempt, state)
     record = await attempt.process.send(runs.read(attempt.process.keys, attempt.task.run_id))
@@ -31,7 +31,7 @@ async def run_after(attempt: Attempt) -> Done:
 
 
 async def run_hook(attempt: Attempt) -> Done:
-    """Tell the agent's hook of a suspension."""
+    """Call the agent's hook for a suspension."""
     state = fold(await attempt.entries())
     record = await attempt.process.send(runs.read(attempt.process.keys, attempt.task.run_id))
     held = attempt.task.suspended

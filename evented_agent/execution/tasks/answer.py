@@ -1,4 +1,4 @@
-"""A model's answer taking shape: events in, chunks and at last a turn out.  Pure."""
+"""Builds a model's answer: events in, chunks and at last a turn out.  Pure."""
 
 import json
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ class Delta(NamedTuple):
     text: str
 
 
-#: A chunk's class and its payload; for a piece, what is known of it, so that a token costs little.
+#: A chunk's class and its payload, or a piece, for which no payload is made: there are many.
 NewChunk = tuple[type[Chunk], Payload] | Delta
 
 
@@ -60,17 +60,17 @@ _REASONING = _Kind("rsn", ReasoningStart, ReasoningDelta, ReasoningEnd)
 
 
 def without_surrogates(text: str) -> str:
-    """*text* with half surrogate pairs replaced: they are no characters, and UTF-8 has none."""
+    """*text* with half surrogate pairs replaced, which UTF-8 cannot encode."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class AnswerBuilder:
-    """Turns the events of one model call into chunks, and remembers the whole.
+    """Turns the events of one model call into chunks, and collects them to a turn.
 
-    Part ids contain the step and the attempt, so that what is withdrawn is never confused with
-    what is said again.
+    Part ids contain the step and the attempt, so that withdrawn text is never confused with that
+    of the next attempt.
     """
 
     def __init__(self, *, step: int, attempt: int, used_call_ids: set[str]) -> None:
@@ -88,12 +88,12 @@ class AnswerBuilder:
         self.ended: AnswerEnded | None = None
 
     def take(self, event: ModelEvent) -> Iterator[NewChunk]:
-        """Take an event in; yield the chunks that it makes."""
+        """Add an event; yield its chunks."""
         match event:
             case TextPiece(text=text, part=part):
-                yield from self._say(_TEXT, text, part)
+                yield from self._add_text(_TEXT, text, part)
             case ReasoningPiece(text=text, part=part):
-                yield from self._say(_REASONING, text, part)
+                yield from self._add_text(_REASONING, text, part)
             case CallStarted():
                 yield from self._end_part()
                 yield from self._start_call(event)
@@ -132,7 +132,7 @@ class AnswerBuilder:
             seen=seen,
         )
 
-    def _say(self, kind: _Kind, text: str, part: int) -> Iterator[NewChunk]:
+    def _add_text(self, kind: _Kind, text: str, part: int) -> Iterator[NewChunk]:
         if not text:
             return
         text = without_surrogates(text)
@@ -149,14 +149,14 @@ class AnswerBuilder:
     def _end_part(self) -> Iterator[NewChunk]:
         if self._kind is None:
             return
-        whole = "".join(self._pieces)
-        (self._texts if self._kind is _TEXT else self._reasoning).append(whole)
+        text = "".join(self._pieces)
+        (self._texts if self._kind is _TEXT else self._reasoning).append(text)
         kind, self._kind, self._pieces = self._kind, None, []
         yield kind.end, PartPayload(id=self._part_id)
 
     def _start_call(self, event: CallStarted) -> Iterator[NewChunk]:
         id_ = event.id
-        # Providers repeat or omit ids; ours name the task and the idempotency key.
+        # Providers repeat or omit ids; ours are part of task keys and idempotency keys.
         if not id_ or id_ in self._used:
             id_ = f"call_{self._step}_{event.index}"
             while id_ in self._used:
@@ -176,7 +176,7 @@ class _Call:
         text = "".join(self.pieces)
         try:
             arguments = json.loads(text) if text.strip() else {}
-            # An escape may stand for what is no character, which nothing could store.
+            # An escape may stand for half a surrogate pair, which UTF-8 cannot encode.
             json.dumps(arguments, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             arguments = None

@@ -1,4 +1,4 @@
-"""Background calls in a worker: how each is run, its place, and what readers are told."""
+"""Background calls in a worker: whether a call is one, its slot under the limits, its chunks."""
 
 import asyncio
 import contextlib
@@ -21,16 +21,16 @@ from evented_agent.state.journal import Result
 
 logger = logging.getLogger(__name__)
 
-#: Milliseconds that a place is held without a renewal, and seconds between two.
-PLACE_MS, RENEWAL = 5_000, 1.0
-#: Seconds between two looks for a free place, doubling up to the most; mostly somebody nudges.
-_FIRST_LOOK, _MOST_LOOK = 1.0, 15.0
-#: How many of those that wait are looked at when a place is given back.
+#: Milliseconds that a slot is held without a renewal, and seconds between two renewals.
+SLOT_MS, RENEWAL = 5_000, 1.0
+#: Seconds between two polls for a free slot, doubling up to the most; a release mostly comes first.
+_FIRST_POLL, _MOST_POLL = 1.0, 15.0
+#: How many of the waiting calls are tried when a slot is released.
 NEXT = 5
 
 
 def task_id(run_id: str, call: str) -> str:
-    """What people and models know a background call by."""
+    """The public id of a background call."""
     return f"{run_id}:{call}"
 
 
@@ -44,7 +44,7 @@ def spec_of(attempt: Attempt, tool: Tool) -> ToolSpec:
 
 
 async def plan(attempt: Attempt, tool: Tool, call: ToolCall) -> Background | str | None:
-    """How a call is run: apart, in the foreground (None), or not at all, for the reason told."""
+    """Whether a call runs in the background, in the foreground (None), or not at all (why not)."""
     made = chosen_background(attempt.agent.background_of(tool), call.background)
     if made is None or made.when_full == "queue" or call.invalid is not None:
         return made
@@ -61,7 +61,7 @@ async def plan(attempt: Attempt, tool: Tool, call: ToolCall) -> Background | str
 def limits_of(
     attempt: Attempt, made: Background, arguments: Mapping[str, Any]
 ) -> Mapping[str, int]:
-    """The limits that a call counts against, each with its number of places."""
+    """The limits that a call counts against, each with its number of slots."""
     agent = attempt.agent
     limits = {
         "all": attempt.process.settings.background_concurrency,
@@ -76,10 +76,10 @@ def limits_of(
 
 
 def placeholder(attempt: Attempt, step: int, call: ToolCall) -> Result:
-    """What the model is shown until a deferred call has come to something."""
+    """The result that the model sees until a deferred call has a real one."""
     id_ = task_id(attempt.task.run_id, call.id)
-    told = f"Background task started. Task ID: {id_}. You will be told when it has completed."
-    return Result(step, call.id, call.name, told, is_placeholder=True)
+    text = f"Background task started. Task ID: {id_}. You will be told when it has completed."
+    return Result(step, call.id, call.name, text, is_placeholder=True)
 
 
 def emit_background_chunk(
@@ -92,7 +92,7 @@ def emit_background_chunk(
 
 
 def notice_of(state: State) -> str:
-    """What the model is told of deferred calls that have come to something."""
+    """The message to the model about deferred calls that have a result now."""
     lines = []
     for result in state.arrived:
         became = "has completed"
@@ -113,27 +113,27 @@ async def slot(attempt: Attempt, made: Background | None, call: ToolCall) -> Asy
     limits = limits_of(attempt, made or Background(), call.arguments)
     process = attempt.process
     holder = f"{attempt.task.run_id} {attempt.task.key}"
-    take = slots.take_slot(process.keys, holder, limits, ttl_ms=PLACE_MS)
+    take = slots.take_slot(process.keys, holder, limits, ttl_ms=SLOT_MS)
     if not await process.send(take):
-        raise _wait(attempt)
+        raise _no_free_slot(attempt)
     renewing = asyncio.create_task(_renew(process, holder, limits))
     try:
         yield
     finally:
         renewing.cancel()
-        await _leave(attempt, holder, list(limits))
+        await _release(attempt, holder, list(limits))
 
 
 async def _renew(process: Process, holder: str, limits: Mapping[str, int]) -> None:
     while True:
         await asyncio.sleep(RENEWAL)
-        take = slots.take_slot(process.keys, holder, limits, ttl_ms=PLACE_MS)
+        take = slots.take_slot(process.keys, holder, limits, ttl_ms=SLOT_MS)
         with contextlib.suppress(EventedAgentError):
             await process.ledger.asend(take)
 
 
-async def _leave(attempt: Attempt, holder: str, limits: Sequence[str]) -> None:
-    """Give the place back; whoever waits longest and still does may try now."""
+async def _release(attempt: Attempt, holder: str, limits: Sequence[str]) -> None:
+    """Release the slot, and wake the call that has waited longest and still does."""
     process, gone = attempt.process, list[str]()
     try:
         waiting = await process.ledger.asend(
@@ -151,11 +151,11 @@ async def _leave(attempt: Attempt, holder: str, limits: Sequence[str]) -> None:
                 slots.release_slot(process.keys, holder, (), most=0, gone=gone)
             )
     except EventedAgentError as error:
-        logger.warning("A place for background calls is given back late: %s", error)
+        logger.warning("A slot for background calls could not be released; it expires: %s", error)
 
 
-def _wait(attempt: Attempt) -> Requeue:
+def _no_free_slot(attempt: Attempt) -> Requeue:
     waited = attempt.task.waited
-    delay = min(_FIRST_LOOK * 2**waited, _MOST_LOOK)
-    why = "a place among the background calls"
+    delay = min(_FIRST_POLL * 2**waited, _MOST_POLL)
+    why = "a free slot for background calls"
     return Requeue(delay, why, {"waited": min(waited + 1, 10)})

@@ -1,4 +1,4 @@
-"""The end of a step: decide what follows, or finish the run."""
+"""The end task of a step: decides what follows, or finishes the run."""
 
 from dataclasses import replace
 from typing import Any
@@ -51,7 +51,7 @@ from evented_agent.state.views import step_info
 
 
 async def run_end(attempt: Attempt) -> Done:
-    """Fold the journal and decide; everybody hears of a finished run before the commit."""
+    """Fold the journal and decide; hooks and threads come before the commit that ends the run."""
     state = fold(await attempt.entries())
     action = await _next_action(attempt, state)
     if not was_idle(state):
@@ -71,7 +71,7 @@ async def run_end(attempt: Attempt) -> Done:
 
 
 async def _next_action(attempt: Attempt, state: State) -> NextAction:
-    """What follows: the turn goes on, deferred calls have a say, or the run is done."""
+    """What follows: the turn continues, deferred calls are handled, or the run is done."""
     action: NextAction = FinishRun(state.steps[-1].turn.reason)
     if not was_idle(state):
         action = await _after_step(attempt, state)
@@ -85,7 +85,7 @@ async def _next_action(attempt: Attempt, state: State) -> NextAction:
 
 
 async def _after_step(attempt: Attempt, state: State) -> NextAction:
-    """What follows as far as the turn is concerned, by the agent's conditions and verdict."""
+    """What follows in the turn, by the agent's stop conditions and its verdict."""
     step = attempt.task.step
     max_steps = _max_steps(attempt)
     action = decide(state, max_steps=max_steps)
@@ -105,7 +105,7 @@ async def _after_step(attempt: Attempt, state: State) -> NextAction:
 
 
 def _repair(attempt: Attempt, state: State) -> Repair | None:
-    """Once, the model may repair an answer that does not have its type."""
+    """A repair, if the answer does not have the output type; each run has one at most."""
     try:
         _output(attempt, state)
     except InvalidOutput as error:
@@ -154,7 +154,7 @@ async def _call_tools(attempt: Attempt, state: State, action: CallTools) -> Work
 
 
 async def _idle(attempt: Attempt, state: State, action: Idle) -> Work:
-    """Nothing to do until a deferred call has come to something, or the time for that is over."""
+    """Nothing to do until a deferred call has a result, or the time for that is over."""
     attempt.close()
     ids = [task_id(attempt.task.run_id, result.call) for result in state.outstanding]
     if not was_idle(state):
@@ -166,7 +166,7 @@ async def _idle(attempt: Attempt, state: State, action: Idle) -> Work:
 
 
 async def _drop(attempt: Attempt, state: State, action: Drop) -> Work:
-    """Cancel what is not done; apart from the end, which nothing can overtake from here on."""
+    """Cancel the calls that are not done, in a commit before the one that ends the run."""
     attempt.close()
     dropped = [_dropped(result) for result in state.outstanding]
     for result in dropped:
@@ -219,7 +219,7 @@ def _finish_step(
 
 
 async def _finish(attempt: Attempt, state: State, action: FinishRun) -> Done:
-    """Everything that a finished run promises, each of it idempotent; then the commit says so."""
+    """Thread, hook, result backend: each idempotent, all before the commit that ends the run."""
     try:
         answer = _output(attempt, state)
     except InvalidOutput as error:

@@ -1,4 +1,4 @@
-"""Telling an agent's hooks what happened: at least once, each time with the same key."""
+"""Calls of an agent's hooks: at least once per event, each time with the same key."""
 
 import logging
 from typing import Any
@@ -9,7 +9,7 @@ from evented_agent.state.fold import State
 
 logger = logging.getLogger(__name__)
 
-#: How often a hook that fails is called before the run goes on without it.
+#: How often a hook that fails is called before it is skipped.
 TRIES = 3
 #: Seconds before the second call of a hook that failed, doubling up to the most.
 _FIRST_WAIT, _MOST_WAIT = 1.0, 10.0
@@ -44,12 +44,12 @@ async def call_hook(
     except Exception as error:
         tries = attempt.task.hook_tries + 1
         if tries < TRIES:
-            told = f"on_{kind}: {type(error).__name__}: {error}"
-            logger.warning("A hook of agent %s failed: %s", attempt.agent.id, told)
+            failure = f"on_{kind}: {type(error).__name__}: {error}"
+            logger.warning("A hook of agent %s failed: %s", attempt.agent.id, failure)
             delay = backoff(tries - 1, first=_FIRST_WAIT, most=_MOST_WAIT)
-            raise Requeue(delay, told, {"hook_tries": tries}) from error
+            raise Requeue(delay, failure, {"hook_tries": tries}) from error
         logger.exception(
-            "The hook on_%s of agent %s failed %d times on %s; the run goes on without it",
+            "The hook on_%s of agent %s failed %d times on %s and is skipped",
             kind,
             attempt.agent.id,
             tries,

@@ -31,14 +31,14 @@ logger = logging.getLogger(__name__)
 _FIRST_WAIT, _MOST_WAIT = 0.5, 30.0
 #: Characters that an answer grows by, at least, between two partial objects.
 LEAST_GROWTH = 8
-#: Let the append in flight go on after so many pieces of a model that never waits.
+#: Pieces after which the event loop may run other tasks, if the model never waits.
 PIECES_PER_TURN = 64
 
 _NO_CHOICE = StepChoice()
 
 
 async def run_model(attempt: Attempt) -> Done:
-    """Call the model once; what follows a failure is decided by the agent's policy."""
+    """Call the model once; a failure is retried, falls back to the next model, or fails the run."""
     state = fold(await attempt.entries())
     if not state.steps:
         await wait_for_turn(attempt)
@@ -91,7 +91,7 @@ async def _choice(attempt: Attempt, state: State, messages: Sequence[Message]) -
 def build_request(
     attempt: Attempt, messages: Sequence[Any], choice: StepChoice = _NO_CHOICE
 ) -> ModelRequest:
-    """What the model is asked, from the agent's declaration, the run's options and the step's."""
+    """The request, from the agent's declaration, the run's options and the step's choice."""
     agent, options = attempt.agent, attempt.options
     instructions = choice.instructions if choice.instructions is not None else options.instructions
     if instructions is None:
@@ -143,7 +143,7 @@ async def _listen(
                     else:
                         output.put(*new)
                 if objects is not None and isinstance(event, TextPiece):
-                    objects.say(attempt, event.text)
+                    objects.add(attempt, event.text)
                 words = await _yield_to_loop(event, words)
                 if output.is_full:
                     await output.wait_for_space()
@@ -159,9 +159,9 @@ async def _listen(
 
 
 async def _yield_to_loop(event: ModelEvent, words: int) -> int:
-    """Let the first words leave at once; how many there were.
+    """Let the event loop append the first words at once; returns how many words there were.
 
-    Words are for people. A call's arguments may wait for whatever else has arrived with them.
+    People wait for words. A call's arguments may wait for whatever has arrived with them.
     """
     if not isinstance(event, TextPiece | ReasoningPiece):
         return words
@@ -171,21 +171,21 @@ async def _yield_to_loop(event: ModelEvent, words: int) -> int:
 
 
 class PartialObjects:
-    """The object that an answer is so far, told each time that its text has grown by a tenth."""
+    """Writes the object so far as a chunk, each time that the answer has grown by a tenth."""
 
     def __init__(self) -> None:
         self._text = ""
-        self._told_at = 0
-        self._told: Any = None
+        self._shown_at = 0
+        self._shown: Any = None
 
-    def say(self, attempt: Attempt, piece: str) -> None:
+    def add(self, attempt: Attempt, piece: str) -> None:
         self._text += piece
-        if len(self._text) < self._told_at * 1.1 + LEAST_GROWTH:
+        if len(self._text) < self._shown_at * 1.1 + LEAST_GROWTH:
             return
-        self._told_at = len(self._text)
+        self._shown_at = len(self._text)
         made = partial(self._text)
-        if made is not None and made != self._told:
-            self._told = made
+        if made is not None and made != self._shown:
+            self._shown = made
             attempt.writer.put(Object, ObjectPayload(object=made))
 
 
@@ -196,7 +196,7 @@ async def _close(events: AsyncIterator[ModelEvent]) -> None:
 
 async def _turn_work(attempt: Attempt, state: State, turn: Turn, following: Following) -> Work:
     attempt.close()
-    # What was said before is journalled once, with the first turn.
+    # The history of the thread is journalled once, with the first turn.
     before: list[Entry] = [] if state.steps or not state.history else [History(state.history)]
     entries = [*before, turn, *following.results]
     return Work(
@@ -209,7 +209,7 @@ async def _turn_work(attempt: Attempt, state: State, turn: Turn, following: Foll
 
 
 async def _cut_short(attempt: Attempt, state: State, answer: AnswerBuilder, model: Model) -> Done:
-    """The run is being aborted: keep what was said."""
+    """The run is being aborted: commit the part of the answer that came."""
     attempt.close()
     attempt.writer.close_all()
     turn = answer.turn(model=model.name, reason="abort")
@@ -219,16 +219,16 @@ async def _cut_short(attempt: Attempt, state: State, answer: AnswerBuilder, mode
 async def _failed(
     attempt: Attempt, state: State, model: Model, index: int, error: ModelError
 ) -> Done:
-    """Try again later, or with the next model, or end the run."""
+    """Retry later, or with the next model, or fail the run."""
     tries = attempt.task.tries
     if error.retryable and tries < attempt.agent.model_retries:
         delay = backoff(tries, first=_FIRST_WAIT, most=_MOST_WAIT)
         if error.retry_after is not None:
             delay = max(delay, error.retry_after)
-        logger.warning("%s failed, again in %.1f s: %s", model.name, delay, error)
+        logger.warning("%s failed, retry in %.1f s: %s", model.name, delay, error)
         raise Requeue(delay, str(error), {"tries": tries + 1}) from error
     if index + 1 < len(attempt.agent.models):
         following = attempt.agent.models[index + 1].name
-        logger.warning("%s failed, going on with %s: %s", model.name, following, error)
+        logger.warning("%s failed, falling back to %s: %s", model.name, following, error)
         raise Requeue(0, str(error), {"tries": 0, "model": index + 1}) from error
     return await failed_run(attempt, state, error)

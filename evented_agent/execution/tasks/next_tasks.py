@@ -1,4 +1,4 @@
-"""Which calls wait for a person, and what that person is shown."""
+"""The tasks of a turn's tool calls, and which of them wait for approval."""
 
 import logging
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ MOST_ARGS = 32 * 1024
 
 @dataclass(slots=True)
 class Following:
-    """What a turn's calls lead to: tasks, and results that are known at once."""
+    """The tasks of a turn's calls, and the results that are known at once."""
 
     tasks: list[NewTask] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Following:
 async def next_tasks(attempt: Attempt, turn: Turn) -> Following:
     """One task for each call, with the policy that any worker or script may have to apply.
 
-    Readers are told of those in the background, whose results for the moment are placeholders.
+    A background call also gets a chunk, and a deferred one a placeholder as its result.
     """
     following = Following()
     for call in turn.calls:
@@ -93,17 +93,17 @@ async def _tool_task(
 
 
 async def _question(attempt: Attempt, key: str, tool: Tool, call: ToolCall) -> str | None:
-    """The chunk that asks for approval, where somebody has to approve."""
-    if call.invalid is not None or not await _is_asked(attempt, tool, call):
+    """The chunk that asks for approval; None where none is needed."""
+    if call.invalid is not None or not await _must_ask(attempt, tool, call):
         return None
     payload = ToolAskPayload(tool_call_id=call.id, tool_name=call.name, args=call.arguments)
     return await attempt.writer.stored(encode_chunk(ToolCallApproval, key, payload))
 
 
-async def _is_asked(attempt: Attempt, tool: Tool, call: ToolCall) -> bool:
+async def _must_ask(attempt: Attempt, tool: Tool, call: ToolCall) -> bool:
     chosen = attempt.options.require_tool_approval
     if isinstance(chosen, str):
-        # A run of another version may name what this one no longer declares: rather ask.
+        # A run of another version may name a policy that this one lacks: ask, to be safe.
         rule = attempt.agent.policies.get(chosen, True)
     else:
         rule = attempt.agent.require_tool_approval if chosen is None else chosen
@@ -113,7 +113,7 @@ async def _is_asked(attempt: Attempt, tool: Tool, call: ToolCall) -> bool:
     try:
         tool.validate(call.arguments)
     except InvalidArguments:
-        # The call cannot run: the model is told at once.
+        # The call cannot run: the model sees the error at once.
         return False
     if True in rules:
         return True
@@ -127,14 +127,16 @@ async def _is_asked(attempt: Attempt, tool: Tool, call: ToolCall) -> bool:
         resource_id=attempt.claim.resource,
     )
     policies = [rule for rule in rules if callable(rule)]
-    return await attempt.in_thread(lambda: any(_says(policy, request) for policy in policies))
+    return await attempt.in_thread(
+        lambda: any(_needs_approval(policy, request) for policy in policies)
+    )
 
 
-def _says(policy: ApprovalPolicy, request: ApprovalRequest) -> bool:
+def _needs_approval(policy: ApprovalPolicy, request: ApprovalRequest) -> bool:
     try:
         return bool(policy(request))
     except Exception:
-        logger.exception("The approval policy failed on %s: a person is asked", request.tool_name)
+        logger.exception("The approval policy failed on %s; asking a person", request.tool_name)
         return True
 
 

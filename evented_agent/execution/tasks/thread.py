@@ -1,4 +1,4 @@
-"""A run's place in its thread: its turn, what was said before, and what it adds."""
+"""A run in its thread: waiting for its turn, loading the history, saving its messages."""
 
 import logging
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from evented_agent.state.fold import State
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at whose turn it is, doubling up to the most; mostly somebody nudges.
-_FIRST_LOOK, _MOST_LOOK = 1.0, 30.0
+#: Seconds between two polls for the turn, doubling; mostly the run is woken before that.
+_FIRST_POLL, _MOST_POLL = 1.0, 30.0
 #: Seconds until a run that was interrupted for this one has left, mostly.
 _INTERRUPTED = 0.2
 #: Runs whose messages are read for a window that only counts tokens.
 _MOST_RUNS = 1000
-#: What a run that waits for its turn is aborted for.
+#: The abort reason of a run that another one interrupts.
 INTERRUPTION = "Another run of its thread interrupted it."
 
 
@@ -37,7 +37,7 @@ async def wait_for_turn(attempt: Attempt) -> None:
     while holder != run_id:
         record = await _find(attempt.process, holder)
         if record is None or is_done(record):
-            # It died before it could leave.
+            # Its worker died before it could leave the thread.
             call = threads.leave(attempt.process.keys, _name(attempt.claim), holder)
             await attempt.process.send(call)
             holder = await _enter(attempt)
@@ -47,11 +47,11 @@ async def wait_for_turn(attempt: Attempt) -> None:
             await attempt.check_lease()
             abort = runs.abort(attempt.process.keys, holder, reason=INTERRUPTION)
             await attempt.process.send(abort)
-        raise _wait(attempt, thread, holder)
+        raise _not_its_turn(attempt, thread, holder)
 
 
 async def load_history(attempt: Attempt) -> Sequence[Message]:
-    """What the agent's window shows of the thread; nothing without a thread."""
+    """The messages of the thread that fit the agent's window; none without a thread."""
     if attempt.claim.thread is None:
         return ()
     agent = attempt.agent
@@ -65,7 +65,7 @@ async def load_history(attempt: Attempt) -> Sequence[Message]:
 
 
 async def save_thread(attempt: Attempt, state: State) -> None:
-    """Add what the run said to its thread; again, it takes its own place."""
+    """Save the run's messages in its thread; a repeated save overwrites the first."""
     if attempt.claim.thread is None:
         return
     await attempt.check_lease()
@@ -89,7 +89,7 @@ async def save_thread(attempt: Attempt, state: State) -> None:
 
 
 async def leave_thread(process: Process, claim: Claim) -> Sequence[Due]:
-    """The run has ended: whose turn it is now need not wait; the messages to send."""
+    """Leave the thread and wake the next run of it; returns the messages to send."""
     if claim.thread is None:
         return ()
     call = threads.leave(process.keys, _name(claim), claim.task.run_id)
@@ -120,9 +120,9 @@ async def _find(process: Process, run_id: str) -> Record | None:
         return None
 
 
-def _wait(attempt: Attempt, thread: str, holder: str) -> Requeue:
+def _not_its_turn(attempt: Attempt, thread: str, holder: str) -> Requeue:
     waited = attempt.task.waited
-    delay = min(_FIRST_LOOK * 2**waited, _MOST_LOOK)
+    delay = min(_FIRST_POLL * 2**waited, _MOST_POLL)
     if attempt.options.when_busy == "interrupt" and waited == 0:
         delay = _INTERRUPTED
     why = f"its turn in thread {thread!r}, which run {holder!r} has"

@@ -52,10 +52,10 @@ class ToolTimeout(Exception):
 
 
 class ToolExit(Exception):
-    """The tool raised what is no `Exception`, which would end more than the call."""
+    """The tool raised a `BaseException`, which would end more than the call."""
 
 
-#: Ends a thread or an event loop if it is let through.
+#: These end a thread or an event loop unless they are caught.
 _EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, asyncio.CancelledError)
 
 
@@ -85,10 +85,10 @@ async def _run(
     except Fenced:
         raise
     except Suspend as suspend:
-        return await _pause(attempt, call, suspend)
+        return await _suspended(attempt, call, suspend)
     except asyncio.CancelledError:
         return await _cancelled(attempt, call)
-    except Exception as error:  # noqa: BLE001 - user code: whatever it raises, the model is told
+    except Exception as error:  # noqa: BLE001 - user code: whatever it raises is shown to the model
         return await _failed(attempt, call, tool, error)
     return await _result(attempt, call, value)
 
@@ -108,9 +108,9 @@ async def _failed(attempt: Attempt, call: ToolCall, tool: Tool, error: Exception
     if tries >= attempt.task.most_retries:
         return await _result(attempt, call, error=error)
     delay = backoff(tries, first=_FIRST_WAIT, most=_MOST_WAIT)
-    told = f"{type(error).__name__}: {_text_of(error)}"
-    logger.warning("Tool %s failed, again in %.0f s: %s", tool.name, delay, told)
-    raise Requeue(delay, told, {"tries": tries + 1}) from error
+    failure = f"{type(error).__name__}: {_text_of(error)}"
+    logger.warning("Tool %s failed, retry in %.0f s: %s", tool.name, delay, failure)
+    raise Requeue(delay, failure, {"tries": tries + 1}) from error
 
 
 def _text_of(error: BaseException) -> str:
@@ -235,8 +235,8 @@ async def _call(
     return await attempt.in_thread(function)
 
 
-async def _pause(attempt: Attempt, call: ToolCall, suspend: Suspend) -> Done | Suspended:
-    """End the attempt with what the tool asks; a payload that cannot be stored is its error."""
+async def _suspended(attempt: Attempt, call: ToolCall, suspend: Suspend) -> Done | Suspended:
+    """End the attempt with the tool's question; a payload that cannot be stored fails the call."""
     try:
         payload = dump_result(suspend.payload)
         _check_size(attempt, payload)
@@ -268,7 +268,7 @@ def _check_size(attempt: Attempt, value: Any) -> None:
         raise TooLarge("tool result", size, limit)
 
 
-def _tell_end(attempt: Attempt, call: ToolCall, value: Any, error: BaseException | None) -> None:
+def _emit_end(attempt: Attempt, call: ToolCall, value: Any, error: BaseException | None) -> None:
     if error is None:
         emit_background_chunk(attempt, BackgroundTaskCompleted, call, result=value)
     else:
@@ -285,7 +285,7 @@ async def _result(
     attempt.close()
     info = None
     if attempt.task.background is not None:
-        _tell_end(attempt, call, value, error)
+        _emit_end(attempt, call, value, error)
     if error is None:
         result = ToolResultPayload(tool_call_id=call.id, tool_name=call.name, result=value)
         attempt.writer.put(ToolResult, result)
