@@ -1,6 +1,6 @@
 """The writes of one attempt: each fenced by its token, and retried while Redis cannot be reached.
 
-Knows what is written, but neither why nor what follows.
+Does not decide what is written, or what follows.
 """
 
 import secrets
