@@ -36,13 +36,13 @@ _ENDS: dict[Any, type[Chunk]] = {
     cls.closes: cls for cls in CHUNKS.values() if cls.closes is not None
 }
 
-P = TypeVar("P", bound=Payload)
+PayloadT = TypeVar("PayloadT", bound=Payload)
 
 
-class ChunkWith(Protocol[P]):
-    """A chunk whose payload is a P; `type[ChunkWith[P]]` ties a payload to its chunk's class."""
+class ChunkWith(Protocol[PayloadT]):
+    """A chunk whose payload is a PayloadT; its type ties a payload to the class of its chunk."""
 
-    payload: P
+    payload: PayloadT
 
 
 def encode(type_: str, task: str | None, payload: Payload | dict[str, Any]) -> str:
@@ -53,7 +53,7 @@ def encode(type_: str, task: str | None, payload: Payload | dict[str, Any]) -> s
     return dump_json([type_, task, payload_json(payload)])
 
 
-def encode_chunk(chunk: type[ChunkWith[P]], task: str | None, payload: P) -> str:
+def encode_chunk(chunk: type[ChunkWith[PayloadT]], task: str | None, payload: PayloadT) -> str:
     """Return the stored form of a chunk of this class; fields that were not given are left out.
 
     Raises `ValueError` for a payload that JSON cannot hold (NaN, for example).
@@ -82,7 +82,7 @@ def _delta_start(chunk: type[Chunk], task: str | None, part: str) -> str:
     return dump_json([type_, task, {part_name: part, text_name: ""}]).removesuffix('""}]')
 
 
-def encode_end(chunk: type[ChunkWith[P]], task: str | None, payload: P) -> str | None:
+def encode_end(chunk: type[ChunkWith[PayloadT]], task: str | None, payload: PayloadT) -> str | None:
     """Return the stored form of the chunk that ends what this one begins; None for most."""
     end = _ENDS.get(chunk)
     if end is None:

@@ -18,8 +18,8 @@ from evented_agent.errors import ConfigurationError, LedgerUnavailable
 from evented_agent.ledger.connection import TRANSIENT, safe_url
 from evented_agent.ledger.settings import Settings
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 _META = "evented_agent.cli"
 _SCHEMES = ("redis", "rediss", "unix")
@@ -106,11 +106,11 @@ def choices_of(ctx: click.Context) -> Choices:
     return found
 
 
-def shared(function: Callable[Concatenate[Choices, P], R]) -> Callable[P, R]:
+def shared(function: Callable[Concatenate[Choices, _P], _R]) -> Callable[_P, _R]:
     """Give a command the options that all have, and its function the `Choices`."""
 
     @functools.wraps(function)
-    def invoke(*args: P.args, **kwargs: P.kwargs) -> R:
+    def invoke(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         return function(choices_of(click.get_current_context()), *args, **kwargs)
 
     for option in reversed(_OPTIONS):

@@ -1,7 +1,6 @@
 """The plan that starts a run: options checked, a turn in its thread, the record, the message."""
 
 import hashlib
-import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from evented_agent.agents.agent import Agent
 from evented_agent.agents.run_options import RunOptions, StreamOptions
+from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.codec import encode
 from evented_agent.client.deployment import Deployment
 from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound, ThreadBusy, TooLarge
@@ -27,8 +27,6 @@ LABELS, MOST_LABEL = ("thread_id", "resource_id"), 256
 
 #: Seconds that deferred calls may take between two turns with ``until_idle=True``.
 UNTIL_IDLE = 300.0
-
-_dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,7 @@ def _new_run(
     options = RunOptions.parse(rest)
     _check_tools(agent, options)
     _check_policies(agent, options)
-    messages = _dumps(dump_messages(parse_messages(given)))
+    messages = dump_json(dump_messages(parse_messages(given)))
     stored_options = options.json()
     size = _size(messages) + _size(stored_options)
     if size > settings.max_bytes:
@@ -231,4 +229,4 @@ def _present(fields: Mapping[str, str | None]) -> dict[str, str | int]:
 
 
 def _digest(*parts: str | None) -> str:
-    return hashlib.sha256(_dumps(list(parts)).encode()).hexdigest()[:32]
+    return hashlib.sha256(dump_json(list(parts)).encode()).hexdigest()[:32]

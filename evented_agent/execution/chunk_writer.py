@@ -13,7 +13,7 @@ from typing import Any
 from evented_agent.chunks import Chunk
 from evented_agent.chunks.codec import (
     ChunkWith,
-    P,
+    PayloadT,
     encode_chunk,
     encode_delta,
     encode_end,
@@ -66,7 +66,7 @@ class ChunkWriter:
         """How many chunks are in the topic."""
         return self._sent
 
-    def put(self, chunk: type[ChunkWith[P]], payload: P) -> None:
+    def put(self, chunk: type[ChunkWith[PayloadT]], payload: PayloadT) -> None:
         """Add a chunk; of its payload, the fields that were given are written.
 
         A chunk that begins a part also registers the one to close it with, should the attempt die.

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evented_agent.chunks.base import dump_json
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Claim, Committed, Due, JournalChanged, Refused, Task, Work
 from evented_agent.ledger.replies import owned, sends_of, text_of
-from evented_agent.ledger.script import Command, command, dump_json
+from evented_agent.ledger.script import Command, command
 
 
 @dataclass(frozen=True, slots=True)

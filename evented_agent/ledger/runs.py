@@ -4,11 +4,12 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evented_agent.chunks.base import dump_json
 from evented_agent.errors import NotFailed, NotSuspended, RunConflict, SuspensionExpired
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Decision, Due, NewTask, Record, Task
 from evented_agent.ledger.replies import check_exists, sends_of, text_of
-from evented_agent.ledger.script import Command, command, dump_json
+from evented_agent.ledger.script import Command, command
 
 
 def create(

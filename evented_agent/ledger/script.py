@@ -17,7 +17,6 @@ status first; a reply without a status is described in parentheses.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,9 +37,6 @@ _GROUPS = {
 }
 
 _WORDS = re.compile(r"^-- (INCLUDE|KEYS|ARGV|RETURNS) (.+)$", re.MULTILINE)
-
-#: JSON as the scripts get it: compact, and with all characters as they are.
-dump_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)

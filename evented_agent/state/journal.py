@@ -1,6 +1,5 @@
 """The journal: its kinds of entries, and their stored form."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,9 +7,8 @@ from typing import Any
 import pydantic_core
 
 from evented_agent.chunks import PARAGRAPH, ErrorInfo, Usage
+from evented_agent.chunks.base import dump_json
 from evented_agent.models.messages import Message, ToolCall, dump_messages, load_messages
-
-_dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ Entry = Turn | Result | Suspension | Resumed | Decided | History
 
 def dump_entry(entry: Entry) -> str:
     """Return the stored form of a journal entry."""
-    return _dumps(_stored(entry))
+    return dump_json(_stored(entry))
 
 
 def _stored(entry: Entry) -> dict[str, Any]:
