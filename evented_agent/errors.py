@@ -1,4 +1,4 @@
-"""Everything evented_agent raises on purpose.  Knows no other module.
+"""Everything evented_agent raises on purpose.  Imports no other module.
 
 EventedAgentError
 ├── DeclarationError     an agent, tool or option is declared wrongly (also a TypeError)
@@ -18,8 +18,9 @@ EventedAgentError
     ├── ThreadBusy       another run has its turn in the thread
     ├── SuspensionExpired  nobody decided in time
     ├── InvalidDecision  the decision does not fit what was asked (also a ValueError)
-    ├── RunFailed        the run ended with an error; carries the partial ``result``
-    └── RunAborted       the run was aborted; carries the partial ``result``
+    └── RunEnded         base of the two ways to end unfinished; carries the partial ``result``
+        ├── RunFailed    the run ended with an error
+        └── RunAborted   somebody aborted the run, or its deadline did
 """
 
 from collections.abc import Iterable
@@ -122,11 +123,13 @@ class RunDeleted(RunError):
 
 
 class RunExpired(RunError):
-    """Raised when the run ended so long ago that its chunks are gone; `get` still works."""
+    """Raised when the run ended so long ago that its chunks are gone; `result` still works."""
 
     def __init__(self, run_id: str) -> None:
         super().__init__(
-            run_id, f"The chunks of run {run_id!r} have expired; get({run_id!r}) has its result."
+            run_id,
+            f"The chunks of run {run_id!r} have expired; Runs.result({run_id!r}) still has what "
+            "it came to.",
         )
 
 
