@@ -48,8 +48,7 @@ def driver(
 
 def tool(call: str = "a", *, ask: str | None = None, **policy: object) -> NewTask:
     key = f"1:tool:{call}"
-    named = {"kind": "tool", "step": 1, "call": call, "tool": "t", "expiry_ms": 60_000}
-    return NewTask(key=key, ask=ask, **{**named, **policy})  # type: ignore[arg-type]
+    return NewTask(key, "tool", 1, call, "t", ask=ask, policy={"expiry": 60_000, **policy})
 
 
 def asked(driver: Driver, run_id: str = "r", *new: NewTask, **fields: Any) -> None:

@@ -162,7 +162,7 @@ class PeopleMachine(LedgerMachine):
                 new.step,
                 call=new.call,
                 tool=new.tool,
-                expiry_ms=60_000,
+                policy={"expiry": 60_000},
                 ask=ask(APPROVED) if new.call == APPROVED else None,
             )
             if new.kind == "tool"

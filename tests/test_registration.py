@@ -1,5 +1,7 @@
 """Agents on Celery apps: once each, apart from each other, with settings that agree."""
 
+from datetime import timedelta
+
 import pytest
 from celery import Celery
 
@@ -115,10 +117,29 @@ def test_the_apps_own_setting_comes_first(monkeypatch: pytest.MonkeyPatch) -> No
     assert redis_url_of(here) == "redis://from-setting/0"
 
 
-@pytest.mark.parametrize("wrong", [{"shards": 0}, {"prefix": "a{b"}, {"queue": ""}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"shards": 0},
+        {"prefix": "a{b"},
+        {"queue": ""},
+        {"lease": 0.5},
+        {"lease": timedelta(milliseconds=500)},
+        {"topic_ttl": float("nan")},
+        {"record_ttl": -1},
+        {"thread_ttl": "90 days"},
+    ],
+)
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):
         Settings(**wrong)  # type: ignore[arg-type]
+
+
+def test_settings_take_seconds_or_timedeltas_and_are_equal_either_way() -> None:
+    assert Settings(lease=5, topic_ttl=3600.0) == Settings(
+        lease=timedelta(seconds=5), topic_ttl=timedelta(hours=1)
+    )
+    assert Settings(lease=1.5).lease_ms == 1500
 
 
 def test_annotations_for_all_tasks_do_not_reach_ours() -> None:

@@ -6,14 +6,17 @@ import enum
 import inspect
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Optional
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from evented_agent.agents.tools.background import Background
 from evented_agent.agents.tools.context import ToolContext
+from evented_agent.agents.tools.policy import ToolOptions, ToolPolicy
 from evented_agent.agents.tools.tool import InvalidArguments, dump_result, tool
 from evented_agent.errors import DeclarationError
 
@@ -79,12 +82,35 @@ def test_the_schema_comes_from_the_signature_and_the_docstring() -> None:
     }
 
 
-def test_the_options_of_the_decorator_are_the_fields_of_the_tool() -> None:
+def test_the_options_of_the_decorator_are_the_policy_of_the_tool() -> None:
     assert (order.name, order.description) == ("order-items", "Order things.")
-    assert (order.timeout, order.retries, order.on_crash, order.isolate) == (2, 3, "fail", False)
+    assert order.policy == ToolPolicy(timeout=2, retries=3, on_crash="fail", isolate=False)
     assert (order.is_async, order.takes_context) == (True, True)
-    assert (search.timeout, search.retries, search.on_crash) == (None, 0, "rerun")
-    assert (search.is_async, search.takes_context, search.isolate) == (False, False, False)
+    assert search.policy == ToolPolicy(timeout=None, retries=0, on_crash="rerun", isolate=False)
+    assert (search.is_async, search.takes_context) == (False, False)
+
+
+def test_a_span_of_time_is_seconds_or_a_timedelta() -> None:
+    declared = tool(
+        timeout=timedelta(minutes=2),
+        expiry=timedelta(days=1),
+        background=Background(timeout=timedelta(days=1)),
+    )
+    policy = declared(module_level).policy
+
+    assert (policy.timeout, policy.expiry) == (120.0, 86_400.0)
+    assert policy.stored(None) == {
+        "on_crash": "rerun",
+        "most_retries": 0,
+        "on_expiry": "decline",
+        "expiry": 86_400_000,
+        "timeout": 120_000,
+    }
+    assert policy.stored(policy.background)["timeout"] == 86_400_000
+
+
+def test_each_option_of_the_decorator_is_a_field_of_the_policy() -> None:
+    assert set(ToolOptions.__annotations__) == {field.name for field in fields(ToolPolicy)}
 
 
 def test_nested_types_annotations_and_defaults_are_in_the_schema_without_titles() -> None:
@@ -322,6 +348,9 @@ def module_level() -> None:
         ({"timeout": 0}, "timeout=0. Give seconds above 0, or None"),
         ({"timeout": float("inf")}, "timeout=inf"),
         ({"timeout": True}, "timeout=True"),
+        ({"timeout": timedelta(seconds=-1)}, "Give seconds above 0, or None"),
+        ({"expiry": float("nan")}, "expiry=nan. Give seconds above 0"),
+        ({"expiry": "1h"}, "expiry='1h'. Give seconds above 0"),
         ({"retries": -1}, "retries=-1. Give a whole number from 0 up"),
         ({"retries": True}, "retries=True"),
         ({"on_crash": "hope"}, "on_crash='hope'. Use 'rerun' or 'ask' or 'fail'"),
@@ -348,7 +377,7 @@ def test_only_a_def_that_can_be_imported_by_name_is_isolated() -> None:
     main: dict[str, Any] = {"__name__": "__main__"}
     exec("def run(): 'Do nothing.'", main)
 
-    assert tool(isolate=True)(module_level).isolate
+    assert tool(isolate=True)(module_level).policy.isolate
     with pytest.raises(DeclarationError, match="only a def can be isolated"):
         tool(isolate=True)(order.function)
     for function in (nested, main["run"]):

@@ -16,6 +16,7 @@ from evented_agent.agents.tools.approvals import ApprovalPolicy
 from evented_agent.agents.tools.background import Background
 from evented_agent.agents.tools.tool import Tool
 from evented_agent.agents.validation import AgentOptions, Instructions, ModelRef, Policy
+from evented_agent.durations import Duration
 from evented_agent.models.protocol import Model, ToolChoice
 
 
@@ -67,7 +68,7 @@ class Agent:
         active_tools: Sequence[str] | None = None,
         model_settings: Mapping[str, Any] | None = None,
         model_retries: int = 2,
-        model_timeout: float = 600.0,
+        model_timeout: Duration = 600.0,
         tool_call_concurrency: int = 10,
         require_tool_approval: bool | ApprovalPolicy = False,
         policies: Mapping[str, Policy] | None = None,
@@ -89,7 +90,7 @@ class Agent:
             active_tools: The names of the tools on offer; all, unless given.
             model_settings: JSON for every model call, such as ``{"temperature": 0}``.
             model_retries: How often a failed call is tried again before the next model is.
-            model_timeout: Seconds that a model call may take.
+            model_timeout: Seconds, or a timedelta, that a model call may take.
             tool_call_concurrency: How many tool calls of a run may be under way.
             require_tool_approval: Whether every call waits for a person's approval, or a function
                 of an `ApprovalRequest` that says so; beside what the tools themselves require.
@@ -151,7 +152,7 @@ class Agent:
 
     def background_of(self, tool: Tool) -> Background | None:
         """How calls of *tool* run in the background; None for never, whatever a model wishes."""
-        return self.background.get(tool.name, tool.background)
+        return self.background.get(tool.name, tool.policy.background)
 
     def tool_named(self, name: str) -> Tool | None:
         return self.tools_by_name.get(name)

@@ -1,12 +1,12 @@
 """What a caller may choose for one run.  JSON only: code lives in the agent, on both sides."""
 
 from collections.abc import Mapping
-from datetime import timedelta
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from evented_agent.durations import Duration, as_seconds, is_positive
 from evented_agent.errors import DeclarationError
 
 
@@ -54,13 +54,24 @@ class StreamOptions(TypedDict, total=False):
     tool_call_concurrency: int
     require_tool_approval: bool | str
     when_busy: Literal["queue", "reject", "interrupt", "parallel"]
-    until_idle: bool | float | timedelta
-    deadline: float | timedelta
+    until_idle: bool | Duration
+    deadline: Duration
     stop_when: str | list[str]
     prepare_step: str
     output_type: Any
     close_on_suspend: bool
     context: Any
+
+
+def _span(value: Any) -> float:
+    """Seconds, from what a user may pass; the sentence is for `DeclarationError`."""
+    seconds = as_seconds(value)
+    if not is_positive(seconds):
+        raise ValueError(f"{value!r}; pass seconds above 0, or a timedelta")
+    return seconds
+
+
+_Span = Annotated[float, BeforeValidator(_span)]
 
 
 class RunOptions(BaseModel):
@@ -79,8 +90,8 @@ class RunOptions(BaseModel):
     prepare_step: str | None = None
     output_type: str | None = None
     when_busy: Literal["queue", "reject", "interrupt", "parallel"] = "queue"
-    until_idle: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    deadline: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    until_idle: _Span | None = None
+    deadline: _Span | None = None
     context: Any = None
 
     @classmethod
@@ -98,7 +109,8 @@ class RunOptions(BaseModel):
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in problem["loc"])
-            raise DeclarationError(f"The option {where} is not valid: {problem['msg']}.") from None
+            what = problem["msg"].removeprefix("Value error, ")
+            raise DeclarationError(f"The option {where} is not valid: {what}.") from None
         except (TypeError, ValueError) as error:
             raise DeclarationError(f"The options are not JSON: {error}") from None
         return options

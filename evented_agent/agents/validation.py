@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from evented_agent.agents.output_types import OutputType
 from evented_agent.agents.tools.approvals import ApprovalPolicy
 from evented_agent.agents.tools.background import Background, checked_background
 from evented_agent.agents.tools.tool import Tool
+from evented_agent.durations import as_seconds, is_positive
 from evented_agent.errors import DeclarationError
 from evented_agent.models.protocol import Model, ToolChoice
 from evented_agent.models.resolve import resolve
@@ -159,9 +159,10 @@ def whole(id_: str, option: str, given: Any, *, least: int) -> int:
 
 
 def seconds(id_: str, option: str, given: Any) -> float:
-    if type(given) not in (int, float) or not 0 < given < math.inf:
+    span = as_seconds(given)
+    if not is_positive(span):
         raise agent_refusal(id_, f"{option}={given!r}. Pass seconds above 0.")
-    return float(given)
+    return span
 
 
 def conditions(id_: str, given: Any) -> tuple[StopCondition, ...]:

@@ -37,9 +37,13 @@ class Due(NamedTuple):
         return f"{self.run_id}:{self.key}:{self.generation}"
 
 
+#: What holds for a call of a tool that this version does not have.
+_NO_POLICY = {"on_crash": "rerun", "most_retries": 0, "expiry": 0, "on_expiry": "decline"}
+
+
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A task that a commit queues; the policy goes along, so that any script can apply it.
+    """A task that a commit queues; a tool's *policy* goes along, so that any script can apply it.
 
     With *ask*, the stored chunk that asks for approval, it is suspended instead.
     """
@@ -49,27 +53,17 @@ class NewTask:
     step: int
     call: str | None = None
     tool: str | None = None
-    timeout_ms: int | None = None
-    most_retries: int = 0
-    on_crash: str = "rerun"
     args: str = "{}"
-    expiry_ms: int = 0
-    on_expiry: str = "decline"
     ask: str | None = None
-    background: str | None = None
+    policy: Mapping[str, Any] = field(default_factory=dict)
 
     def json(self) -> dict[str, Any]:
         record: dict[str, Any] = {"key": self.key, "kind": self.kind, "step": self.step}
         if self.kind == "tool":
-            record |= {"call": self.call, "tool": self.tool, "on_crash": self.on_crash}
-            record |= {"most_retries": self.most_retries, "args": self.args}
-            record |= {"expiry": self.expiry_ms, "on_expiry": self.on_expiry}
+            record |= {"call": self.call, "tool": self.tool, "args": self.args}
+            record |= {**_NO_POLICY, **self.policy}
         if self.ask is not None:
             record["ask"] = self.ask
-        if self.background is not None:
-            record["bg"] = self.background
-        if self.timeout_ms is not None:
-            record["timeout"] = self.timeout_ms
         return record
 
 

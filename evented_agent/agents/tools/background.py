@@ -3,8 +3,9 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
+from evented_agent.durations import Duration, as_seconds, is_positive
 from evented_agent.errors import DeclarationError
 
 Disposition = Literal["deferred", "awaited"]
@@ -33,18 +34,19 @@ class Background:
 
     Attributes:
         disposition: "deferred" goes on at once with a placeholder, "awaited" waits for the result.
-        timeout: Seconds, instead of the tool's.
+        timeout: Seconds, or a timedelta, that a call may take, instead of the tool's.
         retries: How often a failed call is tried again, instead of the tool's.
-        wait_timeout: Seconds that a run without ``until_idle`` waits at its end for deferred calls.
+        wait_timeout: Seconds, or a timedelta, that a run without ``until_idle`` waits at its end
+            for deferred calls.
         key: A function of the arguments; calls with the same key count against *key_concurrency*.
         key_concurrency: How many calls with the same key run at a time.
         when_full: Where a limit is reached: "queue", "reject" or run in the "foreground".
     """
 
     disposition: Disposition = "deferred"
-    timeout: float | None = None
+    timeout: Duration | None = None
     retries: int | None = None
-    wait_timeout: float = 60.0
+    wait_timeout: Duration = 60.0
     key: Callable[[Mapping[str, Any]], str] | None = None
     key_concurrency: int = 1
     when_full: WhenFull = "queue"
@@ -55,9 +57,9 @@ class Background:
             raise _refusal("disposition", self.disposition, "'deferred' or 'awaited'")
         if self.when_full not in ("queue", "reject", "foreground"):
             raise _refusal("when_full", self.when_full, "'queue', 'reject' or 'foreground'")
-        if self.timeout is not None and not _is_seconds(self.timeout):
+        if self.timeout is not None and not is_positive(as_seconds(self.timeout)):
             raise _refusal("timeout", self.timeout, "seconds above 0, or None")
-        if not _is_seconds(self.wait_timeout):
+        if not is_positive(as_seconds(self.wait_timeout)):
             raise _refusal("wait_timeout", self.wait_timeout, "seconds above 0")
         if self.retries is not None and (type(self.retries) is not int or self.retries < 0):
             raise _refusal("retries", self.retries, "a whole number from 0 up, or None")
@@ -94,18 +96,14 @@ def chosen_background(
     made = allowed
     if disposition in ("deferred", "awaited"):
         made = replace(made, disposition=disposition)
-    timeout, retries = wish.get("timeout"), wish.get("retries")
-    if _is_seconds(timeout):
-        most_time = math.inf if allowed.timeout is None else allowed.timeout
-        made = replace(made, timeout=min(float(timeout), most_time))
+    timeout, retries = as_seconds(wish.get("timeout")), wish.get("retries")
+    if is_positive(timeout):
+        most_time = as_seconds(allowed.timeout)
+        made = replace(made, timeout=min(timeout, math.inf if most_time is None else most_time))
     if type(retries) is int and retries >= 0:
         most = retries if allowed.retries is None else allowed.retries
         made = replace(made, retries=min(retries, most))
     return made
-
-
-def _is_seconds(value: Any) -> TypeGuard[float]:
-    return type(value) in (int, float) and 0 < value < math.inf
 
 
 def _refusal(option: str, given: Any, allowed: str) -> DeclarationError:

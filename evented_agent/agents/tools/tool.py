@@ -1,21 +1,18 @@
-"""Tools: functions that a model may call, as users declare them.  Knows no model and no run."""
+"""Tools: functions that a model may call, as users declare them.  Imports no model and no run."""
 
 import functools
 import inspect
 import json
-import math
 import re
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Unpack, cast, overload
 
 import pydantic
 import pydantic_core
 
-from evented_agent.agents.tools.approvals import ApprovalPolicy
-from evented_agent.agents.tools.background import Background, checked_background
 from evented_agent.agents.tools.context import ToolContext
+from evented_agent.agents.tools.policy import ToolOptions, ToolPolicy
 from evented_agent.agents.tools.schema import (
     JsonSchema,
     arguments_model,
@@ -39,11 +36,6 @@ else:
     P = ParamSpec("P")
     R = TypeVar("R")
 
-OnCrash = Literal["rerun", "ask", "fail"]
-OnExpiry = Literal["decline", "fail"]
-#: Seconds that a suspended call waits for a person, unless its tool says otherwise: 90 days.
-EXPIRY = 90 * 24 * 3600.0
-
 #: Most problems of wrong arguments that a model is told.
 _MOST_PROBLEMS = 10
 
@@ -58,7 +50,14 @@ class InvalidArguments(ValueError):
 class Tool(Generic[P, R]):
     """A function that a model may call; made by `tool`, and still callable like the function.
 
-    *parameters* is a JSON schema of type object, *timeout* is in seconds.
+    Attributes:
+        name: What the model calls it: 1 to 64 ASCII letters, digits, ``_`` and ``-``.
+        description: What the model is told of it.
+        parameters: The JSON schema (of type object) of its arguments, as the model sees it.
+        function: What was declared: a ``def`` or an ``async def``.
+        is_async: Whether *function* is an ``async def``.
+        takes_context: Whether its first parameter is a `ToolContext`, which the model never sees.
+        policy: The options that were given to `tool`, checked.
     """
 
     name: str
@@ -67,14 +66,7 @@ class Tool(Generic[P, R]):
     function: Callable[..., Any]
     is_async: bool
     takes_context: bool
-    timeout: float | None
-    retries: int
-    on_crash: OnCrash
-    isolate: bool
-    requires_approval: bool | ApprovalPolicy
-    expiry: float
-    on_expiry: OnExpiry
-    background: Background | None
+    policy: ToolPolicy
     _arguments: type[pydantic.BaseModel]
     _argument_names: tuple[str, ...]
 
@@ -128,17 +120,7 @@ def tool(function: Callable[P, R], /) -> Tool[P, R]: ...
 
 @overload
 def tool(
-    *,
-    name: str | None = None,
-    description: str | None = None,
-    timeout: float | None = None,
-    retries: int = 0,
-    on_crash: OnCrash = "rerun",
-    isolate: bool = False,
-    requires_approval: bool | ApprovalPolicy = False,
-    expiry: float = EXPIRY,
-    on_expiry: OnExpiry = "decline",
-    background: bool | Background = False,
+    *, name: str | None = None, description: str | None = None, **options: Unpack[ToolOptions]
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 
 
@@ -148,42 +130,28 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
-    timeout: float | None = None,
-    retries: int = 0,
-    on_crash: OnCrash = "rerun",
-    isolate: bool = False,
-    requires_approval: bool | ApprovalPolicy = False,
-    expiry: float = EXPIRY,
-    on_expiry: OnExpiry = "decline",
-    background: bool | Background = False,
+    **options: Unpack[ToolOptions],
 ) -> Any:
     """Declare that a model may call this function, ``def`` or ``async def``.
 
     The parameters and their annotations become the JSON schema that the model sees, a Google-style
-    ``Args:`` section their descriptions.  *name* and *description* stand in for the function's name
-    and docstring.  A call fails after *timeout* seconds; a failed call is tried again *retries*
-    times before the model is told; *on_crash* says what becomes of a call whose worker died or
-    was stopped: it runs again, a person is asked, or it fails; *isolate* runs a ``def`` in a child
-    process, which can be killed.
+    ``Args:`` section their descriptions.
 
-    With *requires_approval*, or where that function of an `ApprovalRequest` returns True, the call
-    waits until a person approves or declines it. After *expiry* seconds without a decision a call
-    counts as declined, or the run fails, as *on_expiry* says.
-
-    With *background*, calls run beside the run's steps: the model gets a placeholder at once and
-    is told when the result is there. See `Background`.
+    Args:
+        function: What the model may call; a first parameter of type `ToolContext` is not its own.
+        name: Instead of the function's name.
+        description: Instead of the function's docstring.
+        options: How its calls are run: timeouts, retries, approval, the background; see
+            `ToolOptions`.
 
     Raises `DeclarationError` for what could not work, saying what to change.
     """
-    policy = {"timeout": timeout, "retries": retries, "on_crash": on_crash, "isolate": isolate}
-    people = {"requires_approval": requires_approval, "expiry": expiry, "on_expiry": on_expiry}
 
     def declare(function: Callable[..., Any]) -> Tool[..., Any]:
-        _check_function(function, isolate=isolate)
-        _check_policy(function, **policy)
-        _check_people(function, **people)
-        apart = checked_background(background, f"@tool on {place_of(function)}")
-        return _make(function, name, description, policy | people | {"background": apart})
+        _check_function(function)
+        policy = ToolPolicy.of(function, options)
+        _check_isolation(function, policy)
+        return _make(function, name, description, policy)
 
     return declare if function is None else declare(function)
 
@@ -213,7 +181,7 @@ def _jsonable(value: Any) -> Any:
 
 
 def _make(
-    function: Any, name: str | None, description: str | None, policy: Mapping[str, Any]
+    function: Any, name: str | None, description: str | None, policy: ToolPolicy
 ) -> Tool[..., Any]:
     name = str(function.__name__ if name is None else name)
     if not _NAME.fullmatch(name):
@@ -233,13 +201,13 @@ def _make(
         function=function,
         is_async=inspect.iscoroutinefunction(function),
         takes_context=takes_context,
+        policy=policy,
         _arguments=arguments,
         _argument_names=tuple(parameter.name for parameter in parameters),
-        **policy,
     )
 
 
-def _check_function(function: Any, *, isolate: bool) -> None:
+def _check_function(function: Any) -> None:
     if isinstance(function, Tool):
         raise refusal(function, "this is a tool already. Decorate it once.")
     if not inspect.isfunction(function) or function.__name__ == "<lambda>":
@@ -247,31 +215,13 @@ def _check_function(function: Any, *, isolate: bool) -> None:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         problem = "a tool cannot yield. Return one result; send what is ready earlier by ctx.emit."
         raise refusal(function, problem)
-    if isolate and inspect.iscoroutinefunction(function):
+
+
+def _check_isolation(function: Any, policy: ToolPolicy) -> None:
+    if not policy.isolate:
+        return
+    if inspect.iscoroutinefunction(function):
         raise refusal(function, "only a def can be isolated. Write def, or remove isolate=True.")
-    if isolate and (function.__module__ == "__main__" or "<locals>" in function.__qualname__):
+    if function.__module__ == "__main__" or "<locals>" in function.__qualname__:
         problem = "an isolated tool is imported by its name in a child process. Move it to the top"
         raise refusal(function, f"{problem} level of a module that is imported, not run.")
-
-
-def _check_policy(function: Any, timeout: Any, retries: Any, on_crash: Any, isolate: Any) -> None:
-    if timeout is not None and not (type(timeout) in (int, float) and 0 < timeout < math.inf):
-        raise refusal(function, f"timeout={timeout!r}. Give seconds above 0, or None for no limit.")
-    if type(retries) is not int or retries < 0:
-        raise refusal(function, f"retries={retries!r}. Give a whole number from 0 up.")
-    if on_crash not in typing.get_args(OnCrash):
-        allowed = " or ".join(repr(value) for value in typing.get_args(OnCrash))
-        raise refusal(function, f"on_crash={on_crash!r}. Use {allowed}.")
-    if not isinstance(isolate, bool):
-        raise refusal(function, f"isolate={isolate!r}. Use True or False.")
-
-
-def _check_people(function: Any, requires_approval: Any, expiry: Any, on_expiry: Any) -> None:
-    is_policy = callable(requires_approval) and not inspect.iscoroutinefunction(requires_approval)
-    if not isinstance(requires_approval, bool) and not is_policy:
-        problem = "Use True, False, or a def that takes an ApprovalRequest and returns a bool."
-        raise refusal(function, f"requires_approval={requires_approval!r}. {problem}")
-    if type(expiry) not in (int, float) or not 0 < expiry < math.inf:
-        raise refusal(function, f"expiry={expiry!r}. Give seconds above 0.")
-    if on_expiry not in typing.get_args(OnExpiry):
-        raise refusal(function, f"on_expiry={on_expiry!r}. Use 'decline' or 'fail'.")

@@ -12,6 +12,7 @@ from celery import Celery, bootsteps, signals
 from celery.worker import state as worker_state
 
 from evented_agent.client.runs import Runs
+from evented_agent.durations import in_seconds
 from evented_agent.engines.celery.loop_bridge import Bridge
 from evented_agent.engines.celery.notifier import NAMES, CeleryNotifier
 from evented_agent.errors import ConfigurationError, EventedAgentError
@@ -131,7 +132,7 @@ class AgentWorker:
         assert self._watchdog is not None
         self._bridge.is_draining = True
         self._watchdog.leave()
-        grace = 0.0 if self._is_cold else self._runs.settings.shutdown_grace.total_seconds()
+        grace = 0.0 if self._is_cold else in_seconds(self._runs.settings.shutdown_grace)
         ends = time.monotonic() + grace
         while time.monotonic() < ends and self._each_run(self._still_runs):
             time.sleep(0.1)

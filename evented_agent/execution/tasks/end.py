@@ -24,6 +24,7 @@ from evented_agent.chunks import (
     StepStart,
     StepStartPayload,
 )
+from evented_agent.durations import in_seconds
 from evented_agent.execution.attempt import Attempt, Done, Ending, failed_run
 from evented_agent.execution.tasks.background import emit_background_chunk, notice_of, task_id
 from evented_agent.execution.tasks.hooks import call_hook
@@ -183,12 +184,12 @@ async def _drop(attempt: Attempt, state: State, action: Drop) -> Work:
 def _most_idle(attempt: Attempt, state: State) -> float:
     if attempt.options.until_idle is not None:
         return attempt.options.until_idle
-    waits = [Background().wait_timeout]
+    waits = [in_seconds(Background().wait_timeout)]
     for result in state.outstanding:
         tool = attempt.agent.tool_named(result.name)
         made = None if tool is None else attempt.agent.background_of(tool)
         if made is not None:
-            waits.append(made.wait_timeout)
+            waits.append(in_seconds(made.wait_timeout))
     return max(waits[1:] or waits)
 
 

@@ -71,23 +71,14 @@ async def _tool_task(
     tool = attempt.agent.tool_named(call.name)
     if tool is None:
         return NewTask(key=key, kind="tool", step=step, call=call.id, tool=call.name)
-    timeout, retries = tool.timeout, tool.retries
-    if made is not None:
-        timeout = timeout if made.timeout is None else made.timeout
-        retries = retries if made.retries is None else made.retries
     return NewTask(
         key=key,
         kind="tool",
         step=step,
         call=call.id,
         tool=call.name,
-        timeout_ms=None if timeout is None else int(timeout * 1000),
-        most_retries=retries,
-        background=None if made is None else made.disposition,
-        on_crash=tool.on_crash,
         args=_shown(call),
-        expiry_ms=int(tool.expiry * 1000),
-        on_expiry=tool.on_expiry,
+        policy=tool.policy.stored(made),
         ask=await _question(attempt, key, tool, call),
     )
 
@@ -107,7 +98,7 @@ async def _must_ask(attempt: Attempt, tool: Tool, call: ToolCall) -> bool:
         rule = attempt.agent.policies.get(chosen, True)
     else:
         rule = attempt.agent.require_tool_approval if chosen is None else chosen
-    rules = [each for each in (tool.requires_approval, rule) if each is not False]
+    rules = [each for each in (tool.policy.requires_approval, rule) if each is not False]
     if not rules:
         return False
     try:

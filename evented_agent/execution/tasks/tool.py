@@ -222,7 +222,7 @@ async def _call(
             return await tool.function(*given, **arguments)
         except (SystemExit, KeyboardInterrupt) as error:
             raise ToolExit(f"{type(error).__name__}: {error}") from error
-    if tool.isolate:
+    if tool.policy.isolate:
         call = await _call_of(attempt)
         return await run_isolated(tool, call.arguments, context)
 
