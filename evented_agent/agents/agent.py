@@ -1,15 +1,16 @@
-"""Agents: instructions, models, tools and policies, as a user declares them.  Knows no run."""
+"""Agents: instructions, models, tools and policies, as a user declares them.  Imports no run."""
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn, Unpack
+from typing import Any, Generic, NoReturn, Unpack
 
 import pydantic_core
 
 from evented_agent.agents import validation
 from evented_agent.agents.callbacks import Hook, JudgeStep, PrepareStep, StopCondition
+from evented_agent.agents.generics import Ctx, Out
 from evented_agent.agents.memory import Memory, Window
 from evented_agent.agents.output_types import OutputType
 from evented_agent.agents.tools.approvals import ApprovalPolicy
@@ -20,12 +21,40 @@ from evented_agent.durations import Duration
 from evented_agent.models.protocol import Model, ToolChoice
 
 
-class Agent:
+class Agent(Generic[Ctx, Out]):
     """An agent: what it is told, which models answer, and which tools they may call.
 
-    Declare it at the top level of a module that workers import too; it cannot be changed.
+    Declare it at the top level of a module that workers import too; it cannot be changed. What it
+    was given can be read from it. Type checkers know it as ``Agent[Ctx, Out]``: *Ctx* is what its
+    *instructions* take, *Out* its *output_type*.
 
     >>> clerk = Agent(id="clerk", instructions="Be brief.", model="openai/gpt-5.5")
+
+    Attributes:
+        id: What runs and workers know it by.
+        name: For people.
+        description: For people.
+        max_steps: The most model calls of a run.
+        stop_when: Conditions looked at after each step; the first true one ends the run.
+        tool_choice: "auto", "none", "required", or ``{"tool": name}``.
+        active_tools: The names of the tools on offer; None for all.
+        model_settings: JSON for every model call.
+        model_retries: How often a failed call is tried again before the next model is.
+        model_timeout: Seconds that a model call may take.
+        tool_call_concurrency: How many tool calls of a run may be under way.
+        require_tool_approval: Whether every call waits for approval, or a function that says so.
+        policies: Functions that runs may choose, by name.
+        prepare_step: The function that may choose a step's model, tools and instructions.
+        on_iteration_complete: The function that judges each step.
+        hooks: The hooks that are declared, by name: "on_start", "on_finish", …
+        memory: Where threads are kept; None for the deployment's Redis.
+        window: How much of a thread the model sees.
+        output_type: What the answer must be, with its schema; None for text.
+        output_types: All that a run may choose, by name.
+        background: How calls of tools run in the background, by the tool's name, instead of what
+            the tools declare.
+        background_concurrency: How many background calls run at a time, in all of its runs.
+        version: What records say answered.
     """
 
     id: str
@@ -58,7 +87,7 @@ class Agent:
         *,
         id: str,
         model: ModelRef | Sequence[ModelRef],
-        instructions: Instructions = "",
+        instructions: str | Callable[[Ctx], str] = "",
         tools: Sequence[Tool] = (),
         name: str | None = None,
         description: str = "",
@@ -73,7 +102,7 @@ class Agent:
         require_tool_approval: bool | ApprovalPolicy = False,
         policies: Mapping[str, Policy] | None = None,
         version: str | None = None,
-        **more: Unpack[AgentOptions],
+        **more: Unpack[AgentOptions[Out]],
     ) -> None:
         """Check the declaration; `DeclarationError` says what to change.
 
@@ -130,6 +159,7 @@ class Agent:
 
     @property
     def instructions(self) -> Instructions:
+        """What it is told: text, or a function of the run's context that returns it."""
         return self._answering.instructions
 
     @property
@@ -144,10 +174,12 @@ class Agent:
 
     @property
     def tools(self) -> tuple[Tool, ...]:
+        """The tools that it may call."""
         return self._answering.tools
 
     @property
     def tools_by_name(self) -> Mapping[str, Tool]:
+        """The tools that it may call, by the names that the model calls them."""
         return {tool.name: tool for tool in self.tools}
 
     def background_of(self, tool: Tool) -> Background | None:
@@ -155,6 +187,7 @@ class Agent:
         return self.background.get(tool.name, tool.policy.background)
 
     def tool_named(self, name: str) -> Tool | None:
+        """The tool with that name; None where there is none."""
         return self.tools_by_name.get(name)
 
     @contextlib.contextmanager
@@ -164,7 +197,7 @@ class Agent:
         model: ModelRef | Sequence[ModelRef] | None = None,
         instructions: Instructions | None = None,
         tools: Sequence[Tool] | None = None,
-    ) -> Iterator["Agent"]:
+    ) -> Iterator["Agent[Ctx, Out]"]:
         """Answer with these instead, in all threads of this process, until the block ends.
 
         For tests.  Raises `DeclarationError` as the declaration would.

@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypedDict
+from typing import Any, Generic, TypedDict
 
 from evented_agent.agents.callbacks import Hook, JudgeStep, PrepareStep, StopCondition, is_async
+from evented_agent.agents.generics import Out
 from evented_agent.agents.memory import Memory, Window
 from evented_agent.agents.output_types import OutputType
 from evented_agent.agents.tools.approvals import ApprovalPolicy
@@ -29,7 +30,7 @@ HOOKS = ("on_start", "on_step", "on_suspended", "on_finish", "on_error", "on_abo
 Policy = Callable[..., Any]
 
 
-class AgentOptions(TypedDict, total=False):
+class AgentOptions(TypedDict, Generic[Out], total=False):
     """What an `Agent` may declare beside what it is told and may call.
 
     Attributes:
@@ -65,7 +66,7 @@ class AgentOptions(TypedDict, total=False):
     on_abort: Hook
     memory: Memory
     window: Window
-    output_type: Any
+    output_type: type[Out]
     output_types: Sequence[Any]
     background: Mapping[str, bool | Background]
     background_concurrency: int

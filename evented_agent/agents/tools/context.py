@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Generic, NoReturn
 
 import pydantic
+
+from evented_agent.agents.generics import Ctx
 
 
 class Suspend(BaseException):
@@ -20,18 +22,26 @@ def _discard(_data: Any) -> None:
     """Emit to nobody: in a unit test there is no run."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolContext:
+# Without slots: in Python 3.11, frozen classes with them cannot be made as ToolContext[Shop](…).
+@dataclass(frozen=True)
+class ToolContext(Generic[Ctx]):
     """What a tool may know about the call that it answers.
 
-    A tool gets it by annotating its first parameter with this class; the model never sees that
-    parameter.  ``ToolContext(run_id="r", tool_call_id="c", tool_name="t")`` serves in unit tests.
+    A tool gets it by annotating its first parameter with this class, or with ``ToolContext[Shop]``
+    where *context* is a ``Shop``; the model never sees that parameter.
+    ``ToolContext(run_id="r", tool_call_id="c", tool_name="t")`` serves in unit tests.
 
-    *step* and *attempt* count from 1, *context* is the JSON value given to `stream`.
-    ``emit(data)`` sends JSON to the run's readers as a `tool-output` chunk.
-
-    *resumed* holds the data of each `suspend` of this call that was answered, in order; *approval*
-    the decision with which the call was approved, if somebody had to.
+    Attributes:
+        run_id: The run that the call belongs to.
+        tool_call_id: Names the call within its run.
+        tool_name: The tool, as the model calls it.
+        step: The step that the call belongs to: 1, 2, …
+        attempt: How often the call was begun, this time included: 1, 2, …
+        context: The JSON value that `stream` was given.
+        emit: ``emit(data)`` sends JSON to the run's readers as a `tool-output` chunk.
+        is_aborted: What `aborted` asks.
+        resumed: The data of each `suspend` of this call that was answered, in order.
+        approval: The decision with which the call was approved, if somebody had to.
     """
 
     run_id: str
@@ -39,7 +49,7 @@ class ToolContext:
     tool_name: str
     step: int = 1
     attempt: int = 1
-    context: Any = None
+    context: Ctx = None  # type: ignore[assignment]
     emit: Callable[[Any], None] = _discard
     is_aborted: Callable[[], bool] = lambda: False
     resumed: Sequence[Any] = ()

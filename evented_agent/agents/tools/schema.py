@@ -7,7 +7,7 @@ import textwrap
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, cast, get_args
 
 import pydantic
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
@@ -41,10 +41,10 @@ def read_signature(function: Callable[..., Any], context: type) -> tuple[bool, l
             problem = f"{given.name!r} is {given.kind.description}, but arguments come by name"
             raise refusal(function, f"parameter {problem}. Remove *, ** and /.")
         parameter = given.replace(annotation=_annotation(function, given))
-        is_context = parameter.annotation is context
+        is_context = _is(context, parameter.annotation)
         if is_context and index == 0 and parameter.kind is not Parameter.KEYWORD_ONLY:
             takes_context = True
-        elif is_context or context in typing.get_args(parameter.annotation):
+        elif is_context or any(_is(context, part) for part in get_args(parameter.annotation)):
             place = f"as the first parameter: {parameter.name}: ToolContext"
             raise refusal(function, f"parameter {parameter.name!r}: the context comes {place}.")
         else:
@@ -87,10 +87,15 @@ def arguments_model(
     return pydantic.create_model(name, __config__=pydantic.ConfigDict(extra="forbid"), **fields)
 
 
+def _is(context: type, annotation: Any) -> bool:
+    """Whether *annotation* is the class *context*, perhaps with its type arguments."""
+    return annotation is context or typing.get_origin(annotation) is context
+
+
 def _field(parameter: Parameter, note: str | None) -> tuple[Any, Any]:
     ours = pydantic.Field(alias=parameter.name, description=note)
     is_annotated = typing.get_origin(parameter.annotation) is Annotated
-    parts = typing.get_args(parameter.annotation) if is_annotated else (parameter.annotation,)
+    parts = get_args(parameter.annotation) if is_annotated else (parameter.annotation,)
     # Ours comes before the user's own Field(…), because what comes later wins.
     annotated = operator.getitem(cast(Any, Annotated), (parts[0], ours, *parts[1:]))
     is_required = parameter.default is Parameter.empty

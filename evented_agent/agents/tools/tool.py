@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Unpack, cast, overload
+from typing import Any, Generic, Unpack, cast, overload
 
 import pydantic
 import pydantic_core
+from typing_extensions import ParamSpec, TypeVar
 
 from evented_agent.agents.tools.context import ToolContext
 from evented_agent.agents.tools.policy import ToolOptions, ToolPolicy
@@ -24,17 +25,9 @@ from evented_agent.agents.tools.schema import (
     without_titles,
 )
 
-if TYPE_CHECKING:
-    # With defaults, so that a plain `Tool` means any tool.
-    from typing_extensions import ParamSpec, TypeVar
-
-    P = ParamSpec("P", default=...)
-    R = TypeVar("R", default=Any)
-else:
-    from typing import ParamSpec, TypeVar
-
-    P = ParamSpec("P")
-    R = TypeVar("R")
+# With defaults, so that a plain `Tool` means any tool.
+P = ParamSpec("P", default=...)
+R = TypeVar("R", default=Any)
 
 #: Most problems of wrong arguments that a model is told.
 _MOST_PROBLEMS = 10
