@@ -1,6 +1,7 @@
 """The chunks of a run's stream, their payloads, and the text that they add up to."""
 
 from evented_agent.chunks.background import (
+    BackgroundChunk,
     BackgroundPayload,
     BackgroundProgressPayload,
     BackgroundTaskCancelled,
@@ -14,6 +15,7 @@ from evented_agent.chunks.background import (
     BackgroundTaskSuspended,
 )
 from evented_agent.chunks.base import Chunk, ErrorInfo, Other, Payload, Usage
+from evented_agent.chunks.codec import AnyChunk
 from evented_agent.chunks.run import (
     Abort,
     AbortPayload,
@@ -22,6 +24,7 @@ from evented_agent.chunks.run import (
     Finish,
     FinishPayload,
     Output,
+    RunChunk,
     Start,
     StartPayload,
     StepFinish,
@@ -42,6 +45,7 @@ from evented_agent.chunks.text import (
     ReasoningDelta,
     ReasoningEnd,
     ReasoningStart,
+    TextChunk,
     TextDelta,
     TextEnd,
     TextStart,
@@ -56,6 +60,7 @@ from evented_agent.chunks.tools import (
     ToolCallPayload,
     ToolCallRequested,
     ToolCallSuspended,
+    ToolChunk,
     ToolDeniedPayload,
     ToolError,
     ToolErrorPayload,
@@ -74,7 +79,9 @@ __all__ = [
     "PARAGRAPH",
     "Abort",
     "AbortPayload",
+    "AnyChunk",
     "Approval",
+    "BackgroundChunk",
     "BackgroundPayload",
     "BackgroundProgressPayload",
     "BackgroundTaskCancelled",
@@ -102,6 +109,7 @@ __all__ = [
     "ReasoningDelta",
     "ReasoningEnd",
     "ReasoningStart",
+    "RunChunk",
     "Start",
     "StartPayload",
     "StepFinish",
@@ -111,6 +119,7 @@ __all__ = [
     "StepResult",
     "StepStart",
     "StepStartPayload",
+    "TextChunk",
     "TextDelta",
     "TextEnd",
     "TextStart",
@@ -123,6 +132,7 @@ __all__ = [
     "ToolCallPayload",
     "ToolCallRequested",
     "ToolCallSuspended",
+    "ToolChunk",
     "ToolDeniedPayload",
     "ToolError",
     "ToolErrorPayload",

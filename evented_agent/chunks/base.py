@@ -2,7 +2,7 @@
 
 import json
 from functools import cache
-from typing import Any, ClassVar, Optional
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -18,10 +18,21 @@ def payload_json(payload: Any) -> Any:
 
 
 class Chunk(BaseModel):
-    """One event of a run's stream.
+    """One event of a run's stream: a piece of text, a tool's result, the end.
 
-    *seq* numbers the chunks of a run 1, 2, 3 … without gaps; *cursor* is the point to read on
-    from (`observe(after=chunk.cursor)`), safe also after Redis lost its last second.
+    The classes derived from it, all of them in `evented_agent.chunks`, have the type and the
+    payload of one kind of event; `AnyChunk` is their union, in which *type* tells them apart.
+
+    Attributes:
+        type: What happened: "text-delta", "tool-result", "finish", …
+        seq: Numbers the chunks of a run 1, 2, 3 … without gaps.
+        cursor: The point to read on from, ``observe(after=chunk.cursor)``; safe also after Redis
+            lost its last second.
+        run_id: The run.
+        task: What wrote it: ``<step>:model``, ``<step>:tool:<call id>`` …; a `step-reset` withdraws
+            by it. None for what belongs to no task.
+        payload: What there is to say about it; its class is that of the type.
+        ends_topic: Whether chunks of this class end a run's stream.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -69,8 +80,16 @@ class Chunk(BaseModel):
 
 
 class Other(Chunk):
-    """A chunk of a type this version does not know (``data-*``, or written by a newer one)."""
+    """A chunk of a type this version does not know (``data-*``, or written by a newer one).
 
+    Attributes:
+        type: Any other type. Type checkers see "other", so that a comparison with one of the known
+            types tells the known classes apart; compare ``str(chunk.type)``.
+        payload: JSON, as it was written.
+    """
+
+    if TYPE_CHECKING:
+        type: Literal["other"]
     payload: dict[str, Any]
 
 
@@ -111,7 +130,15 @@ def _stored_value(value: Any) -> Any:
 
 
 class Usage(Payload):
-    """Tokens, as the provider counted them; they add up over the steps of a run."""
+    """Tokens, as the provider counted them; they add up over the steps of a run.
+
+    Attributes:
+        input_tokens: Tokens that the model was given.
+        output_tokens: Tokens that it answered with, its reasoning included.
+        total_tokens: Both together.
+        reasoning_tokens: Those of the output that were reasoning.
+        cached_input_tokens: Those of the input that the provider had cached.
+    """
 
     stores_defaults: ClassVar[bool] = True
 
@@ -128,7 +155,12 @@ class Usage(Payload):
 
 
 class ErrorInfo(Payload):
-    """An error as data: the exception's class name and its text."""
+    """An error as data: the exception's class name and its text.
+
+    Attributes:
+        name: The exception's class name, such as "ToolTimeout".
+        message: Its text.
+    """
 
     name: str
     message: str

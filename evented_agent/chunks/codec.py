@@ -4,11 +4,11 @@ The number of a chunk is the id of its entry in Redis, so it is not repeated ins
 """
 
 from functools import lru_cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast, get_args
 
 import pydantic_core
 
-from evented_agent.chunks import background, run, text, tools
+from evented_agent.chunks.background import BackgroundChunk
 from evented_agent.chunks.base import (
     Chunk,
     Other,
@@ -18,15 +18,15 @@ from evented_agent.chunks.base import (
     stored_names,
     stored_payload,
 )
+from evented_agent.chunks.run import RunChunk
+from evented_agent.chunks.text import TextChunk
+from evented_agent.chunks.tools import ToolChunk
 
-#: The modules whose classes are the vocabulary of streams.
-_FAMILIES = (run, text, tools, background)
+#: Every chunk of a stream; a comparison of ``chunk.type`` tells its class to a type checker.
+AnyChunk = RunChunk | TextChunk | ToolChunk | BackgroundChunk | Other
 
 CHUNKS: dict[str, type[Chunk]] = {
-    str(cls.model_fields["type"].default): cls
-    for family in _FAMILIES
-    for cls in vars(family).values()
-    if isinstance(cls, type) and issubclass(cls, Chunk) and cls is not Chunk
+    str(cls.model_fields["type"].default): cls for cls in get_args(AnyChunk) if cls is not Other
 }
 _PAYLOADS: dict[str, Any] = {
     name: cls.model_fields["payload"].annotation for name, cls in CHUNKS.items()
@@ -99,7 +99,7 @@ def _parts(stored: bytes | str) -> tuple[str, str | None, Any]:
     raise ValueError(f"A chunk cannot be read: {stored[:80]!r}")
 
 
-def decode(seq: int, cursor: str, run_id: str, stored: bytes | str) -> Chunk:
+def decode(seq: int, cursor: str, run_id: str, stored: bytes | str) -> AnyChunk:
     """Read a chunk back from its stored form; a type unknown here becomes `Other`.
 
     Raises `ValueError` for what `encode` did not write.
@@ -109,6 +109,7 @@ def decode(seq: int, cursor: str, run_id: str, stored: bytes | str) -> Chunk:
     cls = CHUNKS.get(type_)
     if cls is None:
         return Other.model_construct(type=type_, payload=payload, **fields)
-    return cls.model_construct(
+    chunk = cls.model_construct(
         type=type_, payload=_PAYLOADS[type_].model_validate(payload), **fields
     )
+    return cast(AnyChunk, chunk)

@@ -6,81 +6,181 @@ from evented_agent.chunks.base import Chunk, ErrorInfo, Payload, Usage
 
 
 class StartPayload(Payload):
+    """Who answers.
+
+    Attributes:
+        id: The agent's id.
+    """
+
     id: str
 
 
 class Start(Chunk):
+    """The first chunk of each run.
+
+    Attributes:
+        type: "start".
+        payload: Which agent answers.
+    """
+
     type: Literal["start"] = "start"
     payload: StartPayload
 
 
 class StepStartPayload(Payload):
+    """Which step begins.
+
+    Attributes:
+        step: Its number: 1, 2, …
+    """
+
     step: int
 
 
 class StepStart(Chunk):
+    """A step begins: one model call, and the tool calls that it asks for.
+
+    Attributes:
+        type: "step-start".
+        payload: Which step.
+    """
+
     type: Literal["step-start"] = "step-start"
     payload: StepStartPayload
 
 
 class StepResult(Payload):
-    """How a step ended and whether another follows."""
+    """How a step ended and whether another follows.
+
+    Attributes:
+        reason: Why the model stopped: "stop", "tool-calls", "length", "content-filter", "error" or
+            "other".
+        is_continued: Whether the run goes on after it.
+    """
 
     reason: str
     is_continued: bool = False
 
 
 class Output(Payload):
-    """What a step or a run used; *object* is a finished run's structured output."""
+    """What a step or a run used, and came to.
+
+    Attributes:
+        usage: The tokens that it took.
+        object: A finished run's structured output as JSON; None without an output type.
+    """
 
     usage: Usage = Usage()
     object: Any = None
 
 
 class StepFinishPayload(Payload):
+    """Which step is complete, and how it ended.
+
+    Attributes:
+        step: Its number: 1, 2, …
+        step_result: How it ended.
+        output: What it used.
+    """
+
     step: int
     step_result: StepResult
     output: Output = Output()
 
 
 class StepFinish(Chunk):
+    """A step is complete: all its tool calls have been answered, or go on in the background.
+
+    Attributes:
+        type: "step-finish".
+        payload: Which step, and how it ended.
+    """
+
     type: Literal["step-finish"] = "step-finish"
     payload: StepFinishPayload
 
 
 class FinishPayload(Payload):
+    """How a run finished.
+
+    Attributes:
+        step_result: How its last step ended.
+        output: What the whole run used, and its structured output.
+    """
+
     step_result: StepResult
     output: Output = Output()
 
 
 class Finish(Chunk):
+    """The run has finished; nothing follows.
+
+    Attributes:
+        type: "finish".
+        payload: How it finished.
+    """
+
     ends_topic: ClassVar[bool] = True
     type: Literal["finish"] = "finish"
     payload: FinishPayload
 
 
 class ErrorPayload(Payload):
+    """Why a run failed.
+
+    Attributes:
+        error: The exception's class name and its text.
+    """
+
     error: ErrorInfo
 
 
 class Error(Chunk):
+    """The run has failed; nothing follows, unless somebody retries it.
+
+    Attributes:
+        type: "error".
+        payload: Why it failed.
+    """
+
     ends_topic: ClassVar[bool] = True
     type: Literal["error"] = "error"
     payload: ErrorPayload
 
 
 class AbortPayload(Payload):
+    """Why a run was aborted.
+
+    Attributes:
+        reason: What was given to `abort`, or "deadline"; None where nothing was given.
+    """
+
     reason: str | None = None
 
 
 class Abort(Chunk):
+    """The run was aborted; nothing follows. What it had said stays.
+
+    Attributes:
+        type: "abort".
+        payload: Why it was aborted.
+    """
+
     ends_topic: ClassVar[bool] = True
     type: Literal["abort"] = "abort"
     payload: AbortPayload
 
 
 class StepResetPayload(Payload):
-    """Everything that *task* wrote from *from_seq* on is withdrawn and will come again."""
+    """What is withdrawn: everything that the chunk's *task* wrote from *from_seq* on.
+
+    Attributes:
+        step: The step that it belongs to: 1, 2, …
+        tool_call_id: The tool call that it belongs to; None for a model call.
+        from_seq: The `seq` of the first chunk that no longer counts.
+        attempt: Which attempt ended early: 1, 2, …
+        reason: Why, for people: a worker that died, a call that failed.
+    """
 
     step: int
     tool_call_id: str | None = None
@@ -90,18 +190,39 @@ class StepResetPayload(Payload):
 
 
 class StepReset(Chunk):
+    """Half-made output is withdrawn and will come again; `text_parts` and `result` heed it.
+
+    Attributes:
+        type: "step-reset".
+        payload: What is withdrawn; the chunk's `task` says whose.
+    """
+
     type: Literal["step-reset"] = "step-reset"
     payload: StepResetPayload
 
 
 class TopicResetPayload(Payload):
-    """The reader starts over: forget everything read so far."""
+    """Why a reader starts over.
+
+    Attributes:
+        reason: What happened, for people.
+    """
 
     reason: str
 
 
 class TopicReset(Chunk):
-    """Made by a reader, never stored: what it had read no longer exists in this form."""
+    """Forget everything read so far: the chunks follow once more, from the first.
+
+    Made by a reader, never stored: what it had read no longer exists in this form.
+
+    Attributes:
+        type: "topic-reset".
+        payload: Why.
+    """
 
     type: Literal["topic-reset"] = "topic-reset"
     payload: TopicResetPayload
+
+
+RunChunk = Start | StepStart | StepFinish | Finish | Error | Abort | StepReset | TopicReset

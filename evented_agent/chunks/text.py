@@ -6,52 +6,123 @@ from evented_agent.chunks.base import Chunk, Payload
 
 
 class PartPayload(Payload):
+    """Which part of the text or of the reasoning begins or ends.
+
+    Attributes:
+        id: Names the part within the run; what is said again after a `step-reset` has another id.
+    """
+
     id: str
 
 
 class TextStart(Chunk):
+    """A part of the text begins: a paragraph of its own.
+
+    Attributes:
+        type: "text-start".
+        payload: Which part.
+    """
+
     type: Literal["text-start"] = "text-start"
     payload: PartPayload
 
 
 class DeltaPayload(Payload):
+    """More of a part of the text or of the reasoning.
+
+    Attributes:
+        id: The part that it belongs to.
+        text: What is added at the part's end.
+    """
+
     id: str
     text: str
 
 
 class TextDelta(Chunk):
+    """More text, as the model says it.
+
+    Attributes:
+        type: "text-delta".
+        payload: The part, and what is added to it.
+    """
+
     type: Literal["text-delta"] = "text-delta"
     payload: DeltaPayload
 
 
 class TextEnd(Chunk):
+    """A part of the text is complete.
+
+    Attributes:
+        type: "text-end".
+        payload: Which part.
+    """
+
     closes: ClassVar[type[Chunk] | None] = TextStart
     type: Literal["text-end"] = "text-end"
     payload: PartPayload
 
 
 class ReasoningStart(Chunk):
+    """A part of the model's reasoning begins, where the provider shows it.
+
+    Attributes:
+        type: "reasoning-start".
+        payload: Which part.
+    """
+
     type: Literal["reasoning-start"] = "reasoning-start"
     payload: PartPayload
 
 
 class ReasoningDelta(Chunk):
+    """More of the model's reasoning.
+
+    Attributes:
+        type: "reasoning-delta".
+        payload: The part, and what is added to it.
+    """
+
     type: Literal["reasoning-delta"] = "reasoning-delta"
     payload: DeltaPayload
 
 
 class ReasoningEnd(Chunk):
+    """A part of the model's reasoning is complete.
+
+    Attributes:
+        type: "reasoning-end".
+        payload: Which part.
+    """
+
     closes: ClassVar[type[Chunk] | None] = ReasoningStart
     type: Literal["reasoning-end"] = "reasoning-end"
     payload: PartPayload
 
 
 class ObjectPayload(Payload):
-    """The structured output so far; the last one of a finished run is whole and valid."""
+    """The structured output so far; the last one of a finished run is whole and valid.
+
+    Attributes:
+        object: JSON, mostly incomplete: fields may be missing, texts may be cut off.
+    """
 
     object: Any = None
 
 
 class Object(Chunk):
+    """What an answer with an output type is so far.
+
+    Attributes:
+        type: "object".
+        payload: The object, all of it each time.
+    """
+
     type: Literal["object"] = "object"
     payload: ObjectPayload
+
+
+TextChunk = (
+    TextStart | TextDelta | TextEnd | ReasoningStart | ReasoningDelta | ReasoningEnd | Object
+)

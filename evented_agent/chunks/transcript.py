@@ -1,4 +1,4 @@
-"""What a reader has understood so far: folds chunks into text.  Knows nothing of Redis.
+"""What a reader has understood so far: folds chunks into text.  Does not import Redis.
 
 A `step-reset` drops exactly what the named task wrote from the named number on, a `topic-reset`
 everything; so whoever follows a run, from whenever, ends up with the same text.
@@ -19,7 +19,10 @@ PARAGRAPH = "\n\n"
 class TextUpdate(NamedTuple):
     """A change of the text: what was added, the whole of it, and whether it began anew.
 
-    Where *reset*, the *snapshot* is not the old text plus *delta*: show it instead of the old one.
+    Attributes:
+        delta: What was added at the end; empty where text was withdrawn.
+        snapshot: The whole text as it is now.
+        reset: Whether *snapshot* is not the old text plus *delta*: show it instead of the old one.
     """
 
     delta: str
@@ -35,7 +38,7 @@ class _Part:
 
 
 class Transcript:
-    """The text of a run, as far as it was read."""
+    """The text of a run, as far as it was read: feed it all chunks of a run, in their order."""
 
     def __init__(self) -> None:
         self._parts: dict[str, _Part] = {}
@@ -43,6 +46,7 @@ class Transcript:
 
     @property
     def text(self) -> str:
+        """What the agent has said so far, paragraphs kept apart."""
         return self._text
 
     def feed(self, chunk: Chunk) -> TextUpdate | None:

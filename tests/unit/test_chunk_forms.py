@@ -156,7 +156,7 @@ FORMS: list[tuple[type[Chunk], str | None, Payload, str]] = [
     (
         ToolCallDelta,
         MODEL,
-        ToolInputDeltaPayload(tool_call_id="c", args_text_delta='{"a": '),
+        ToolInputDeltaPayload(tool_call_id="c", arguments_text_delta='{"a": '),
         '["tool-call-delta","1:model",{"toolCallId":"c","argsTextDelta":"{\\"a\\": "}]',
     ),
     (
@@ -168,13 +168,13 @@ FORMS: list[tuple[type[Chunk], str | None, Payload, str]] = [
     (
         ToolCallRequested,
         MODEL,
-        ToolCallPayload(tool_call_id="c", tool_name="t", args={"some_key": None}),
+        ToolCallPayload(tool_call_id="c", tool_name="t", arguments={"some_key": None}),
         '["tool-call","1:model",{"toolCallId":"c","toolName":"t","args":{"some_key":null}}]',
     ),
     (
         ToolCallApproval,
         TOOL,
-        ToolAskPayload(tool_call_id="c", tool_name="t", args={"name": "a"}),
+        ToolAskPayload(tool_call_id="c", tool_name="t", arguments={"name": "a"}),
         '["tool-call-approval","1:tool:c",{"toolCallId":"c","toolName":"t","args":{"name":"a"}}]',
     ),
     (
@@ -183,7 +183,7 @@ FORMS: list[tuple[type[Chunk], str | None, Payload, str]] = [
         ToolAskPayload(
             tool_call_id="c",
             tool_name="t",
-            args={},
+            arguments={},
             suspend_payload={"question": "?"},
             resume_schema={"type": "object"},
         ),
@@ -194,7 +194,7 @@ FORMS: list[tuple[type[Chunk], str | None, Payload, str]] = [
         ToolCallSuspended,
         TOOL,
         ToolAskPayload(
-            tool_call_id="c", tool_name="t", args={}, suspend_payload=None, resume_schema=None
+            tool_call_id="c", tool_name="t", arguments={}, suspend_payload=None, resume_schema=None
         ),
         '["tool-call-suspended","1:tool:c",{"toolCallId":"c","toolName":"t","args":{},'
         '"suspendPayload":null,"resumeSchema":null}]',
@@ -237,7 +237,7 @@ FORMS: list[tuple[type[Chunk], str | None, Payload, str]] = [
     (
         BackgroundTaskStarted,
         MODEL,
-        background(args={"topic": "x"}),
+        background(arguments={"topic": "x"}),
         '["background-task-started","1:model",'
         '{"taskId":"r:c","toolCallId":"c","toolName":"t","args":{"topic":"x"}}]',
     ),
@@ -325,7 +325,7 @@ def test_every_type_of_chunk_has_its_form_here() -> None:
     [
         (TextDelta, DeltaPayload(id="p", text="a")),
         (ReasoningDelta, DeltaPayload(id="p", text="a")),
-        (ToolCallDelta, ToolInputDeltaPayload(tool_call_id="p", args_text_delta="a")),
+        (ToolCallDelta, ToolInputDeltaPayload(tool_call_id="p", arguments_text_delta="a")),
     ],
 )
 def test_the_fast_path_for_deltas_writes_the_same(chunk: type[Chunk], payload: Payload) -> None:

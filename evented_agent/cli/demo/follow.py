@@ -89,7 +89,7 @@ class StoryFollower:
     def _show_call(self, chunk: Chunk) -> None:
         match chunk:
             case ToolCallRequested(payload=call):
-                arguments = ", ".join(f"{k}={json.dumps(v)}" for k, v in call.args.items())
+                arguments = ", ".join(f"{k}={json.dumps(v)}" for k, v in call.arguments.items())
                 self.screen.short(f"  → {call.tool_name}({arguments})", "cyan")
             case BackgroundTaskStarted(payload=started):
                 self.screen.short(f"  ⧗ {started.tool_name} runs in the background", "cyan")

@@ -51,7 +51,7 @@ async def next_tasks(attempt: Attempt, turn: Turn) -> Following:
             continue
         following.tasks.append(await _tool_task(attempt, turn.step, call, made))
         if made is not None:
-            emit_background_chunk(attempt, BackgroundTaskStarted, call, args=call.arguments)
+            emit_background_chunk(attempt, BackgroundTaskStarted, call, arguments=call.arguments)
             if made.disposition == "deferred":
                 following.results.append(placeholder(attempt, turn.step, call))
     return following
@@ -87,7 +87,7 @@ async def _question(attempt: Attempt, key: str, tool: Tool, call: ToolCall) -> s
     """The chunk that asks for approval; None where none is needed."""
     if call.invalid is not None or not await _must_ask(attempt, tool, call):
         return None
-    payload = ToolAskPayload(tool_call_id=call.id, tool_name=call.name, args=call.arguments)
+    payload = ToolAskPayload(tool_call_id=call.id, tool_name=call.name, arguments=call.arguments)
     return await attempt.writer.stored(encode_chunk(ToolCallApproval, key, payload))
 
 

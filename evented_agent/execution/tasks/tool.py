@@ -249,7 +249,7 @@ async def _suspended(attempt: Attempt, call: ToolCall, suspend: Suspend) -> Done
     ask = ToolAskPayload(
         tool_call_id=call.id,
         tool_name=call.name,
-        args=call.arguments,
+        arguments=call.arguments,
         suspend_payload=payload,
         resume_schema=None if suspend.resume_schema is None else dict(suspend.resume_schema),
     )
