@@ -137,7 +137,7 @@ def test_an_awaited_call_is_waited_for(serve: object) -> None:
     run = durable.stream("Go.")
     types = [chunk.type for chunk in run]
     assert types.index("background-task-completed") < types.index("step-finish")
-    assert run.result(20).steps[0].results["call_1_0"].result == "fetched cats"
+    assert run.result(20).steps[0].results_by_call["call_1_0"].result == "fetched cats"
 
 
 def test_a_run_without_until_idle_drops_what_takes_too_long(serve: object) -> None:
@@ -145,9 +145,9 @@ def test_a_run_without_until_idle_drops_what_takes_too_long(serve: object) -> No
     run = durable.stream("Go.")
     types = [chunk.type for chunk in run]
     assert types[-2:] == ["background-task-cancelled", "finish"]
-    error = run.result(20).steps[0].results["call_1_0"].error
-    assert error is not None
-    assert error.name == "Dropped"
+    dropped = run.result(20).steps[0].results_by_call["call_1_0"]
+    assert dropped.is_error
+    assert dropped.result.startswith("Dropped: ")
 
 
 def test_an_idle_time_that_is_over_ends_the_run(serve: object) -> None:
@@ -180,14 +180,14 @@ def test_a_model_chooses_the_foreground(serve: object) -> None:
     )
     run = durable.stream("Go.")
     assert "background-task-started" not in [chunk.type for chunk in run]
-    assert run.result(20).steps[0].results["call_1_0"].result == "all about cats"
+    assert run.result(20).steps[0].results_by_call["call_1_0"].result == "all about cats"
 
 
 def test_a_model_cannot_send_a_tool_to_the_background_that_does_not_go(serve: object) -> None:
     durable = serve(tool_call("look", topic="x", _background={"disposition": "deferred"}))  # type: ignore[operator]
     run = durable.stream("Go.")
     assert "background-task-started" not in [chunk.type for chunk in run]
-    assert run.result(20).steps[0].results["call_1_0"].result == "saw x"
+    assert run.result(20).steps[0].results_by_call["call_1_0"].result == "saw x"
 
 
 def test_an_agent_keeps_a_tool_in_the_foreground(serve: object) -> None:

@@ -157,7 +157,7 @@ def test_a_large_result_is_stored_beside_the_topic(agents: Agents) -> None:
     sizes = [len(c.payload.result) for c in run if c.type == "tool-result"]
 
     assert sizes == [500_000]
-    assert len(run.result().steps[0].results["call_1_0"].result) == 500_000
+    assert len(run.result().steps[0].results_by_call["call_1_0"].result) == 500_000
 
 
 def test_a_result_over_the_limit_is_told_to_the_model(agents: Agents) -> None:
@@ -168,7 +168,7 @@ def test_the_next_model_answers_when_the_first_fails(agents: Agents) -> None:
     result = agents["fallback"].generate("Hi", timeout=20)
 
     assert result.text == "The second model answers."
-    assert result.steps[0].turn.model == "scripted/second"
+    assert result.steps[0].model == "scripted/second"
 
 
 def test_a_failed_run_raises_with_its_partial_result(agents: Agents) -> None:

@@ -57,7 +57,7 @@ def test_a_run_needs_no_worker(durable: DurableAgent) -> None:
     result = durable.generate("Go.", timeout=20)
 
     assert result.answer == "Done."
-    results = result.steps[0].results
+    results = result.steps[0].results_by_call
     assert results["call_1_0"].result == 8
     assert results["call_1_1"].result == f"{result.run_id}:call_1_1"
 

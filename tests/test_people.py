@@ -125,7 +125,11 @@ def test_a_call_runs_once_when_it_is_approved(engine: Engines) -> None:
     assert types[-1] == "tool-call-approval"
     assert run.status == "suspended"
     [pending] = run.pending
-    assert (pending.kind, pending.tool_name, pending.args) == ("approval", "delete", {"path": "a"})
+    assert (pending.kind, pending.tool_name, pending.arguments) == (
+        "approval",
+        "delete",
+        {"path": "a"},
+    )
     assert [each.number for each in durable.pending(resource_id="ann")] == [pending.number]
     assert durable.pending(resource_id="bob") == []
     assert run.result().status == "suspended"
@@ -163,7 +167,7 @@ def test_an_approval_may_change_the_arguments(engine: Engines) -> None:
     result = run.result(20)
 
     assert result.answer == "deleted b"
-    assert result.steps[0].turn.calls[0].arguments == {"path": "b"}
+    assert result.steps[0].tool_calls[0].arguments == {"path": "b"}
 
 
 def test_unapproved_calls_do_not_hold_up_others(engine: Engines) -> None:

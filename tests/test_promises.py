@@ -186,12 +186,12 @@ def full(serve: Serve, second: str) -> tuple[DurableAgent, str]:
 def test_a_call_is_rejected_where_there_is_no_place(serve: Serve) -> None:
     durable, run_id = full(serve, "rejecting")
     result = durable.observe(run_id).result(20)
-    errors = [r.error for step in result.steps for r in step.results.values()]
-    assert {error.name for error in errors if error} == {"TooManyCalls"}
+    errors = [each.result for step in result.steps for each in step.results if each.is_error]
+    assert {error.partition(":")[0] for error in errors} == {"TooManyCalls"}
 
 
 def test_a_call_runs_in_the_foreground_where_there_is_no_place(serve: Serve) -> None:
     durable, run_id = full(serve, "yielding")
     types = [chunk.type for chunk in durable.observe(run_id)]
     assert "background-task-started" not in types
-    assert durable.observe(run_id).result(20).steps[1].results["call_2_0"].result == "done"
+    assert durable.observe(run_id).result(20).steps[1].results_by_call["call_2_0"].result == "done"

@@ -38,7 +38,7 @@ def test_a_script_can_fail_reason_and_cut_off(serve: Serve) -> None:
         result = serve(clerk).generate("Where?", timeout=20)
 
     assert (result.text, result.finish_reason) == ("It is", "length")
-    assert result.steps[0].turn.reasoning == "Let me think."
+    assert result.steps[0].reasoning == "Let me think."
 
 
 def test_real_models_are_not_called_by_mistake(serve: Serve) -> None:

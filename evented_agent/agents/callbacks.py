@@ -13,7 +13,21 @@ from evented_agent.models.protocol import Model, ToolChoice
 
 @dataclass(frozen=True, slots=True)
 class StepInfo:
-    """A completed step, as the conditions of ``stop_when`` see it."""
+    """A step of a run: one model call, and what the tool calls that it asked for came to.
+
+    Attributes:
+        step: Its number: 1, 2, …
+        text: What the agent said in it.
+        tool_calls: The calls that the model asked for, in its order.
+        results: What they came to, in the same order; a call that is still open has none, one that
+            goes on in the background a placeholder.
+        usage: The tokens of this step.
+        total_usage: The tokens of the run up to its end.
+        finish_reason: Why the model stopped: "stop", "tool-calls", "length", "content-filter",
+            "error", "other", or "abort" where it was cut short.
+        reasoning: The model's reasoning, where the provider shows it.
+        model: The model that answered: provider and name.
+    """
 
     step: int
     text: str
@@ -22,6 +36,13 @@ class StepInfo:
     usage: Usage
     total_usage: Usage
     finish_reason: str
+    reasoning: str = ""
+    model: str = ""
+
+    @property
+    def results_by_call(self) -> Mapping[str, ToolMessage]:
+        """What its calls came to, by the ids of the calls."""
+        return {message.tool_call_id: message for message in self.results}
 
 
 #: True where the run shall end with this step.
@@ -32,8 +53,12 @@ StopCondition = Callable[[StepInfo], bool]
 class NextStep:
     """A step that is about to begin, as ``prepare_step`` sees it.
 
-    *messages* is the whole conversation so far, *last* the step before, *context* the JSON value
-    given to `stream`.
+    Attributes:
+        run_id: The run.
+        step: Its number: 1, 2, …
+        messages: The whole conversation so far, the run's input included.
+        last: The step before; None for the first.
+        context: The JSON value that `stream` was given.
     """
 
     run_id: str
@@ -45,7 +70,15 @@ class NextStep:
 
 @dataclass(frozen=True, slots=True)
 class StepChoice:
-    """What ``prepare_step`` chooses for one step; None means: as for the run."""
+    """What ``prepare_step`` chooses for one step; None means: as for the run.
+
+    Attributes:
+        model: ``"openai/<model>"`` or a `Model`; none of the agent's others takes its place.
+        instructions: Instead of those of the run.
+        active_tools: The names of the tools on offer.
+        tool_choice: "auto", "none", "required", or ``{"tool": name}``.
+        model_settings: JSON, over the settings of the run.
+    """
 
     model: str | Model | None = None
     instructions: str | None = None
@@ -60,11 +93,12 @@ PrepareStep = Callable[[NextStep], StepChoice | Awaitable[StepChoice | None] | N
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What ``on_iteration_complete`` says of a step.
+    """What ``on_iteration_complete`` says of a step; ``max_steps`` holds in any case.
 
-    *proceed* False ends the run, True lets it go on, None leaves it as it is. *feedback* is put
-    before the model, which then has one more step; with ``proceed=False`` that is the last.
-    ``max_steps`` holds in any case.
+    Attributes:
+        proceed: False ends the run, True lets it go on, None leaves it as it is.
+        feedback: Put before the model as what a user said; it then has one more step, which is the
+            last with ``proceed=False``.
     """
 
     proceed: bool | None = None
@@ -79,10 +113,24 @@ EventKind = Literal["start", "step", "suspended", "finish", "error", "abort"]
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """What a hook is told, at least once; *key* is the same each time that it is told the same.
+    """What a hook, such as ``on_finish``, is told of a run; at least once each.
 
-    *text* is what the agent has said so far, *step* the last step (1, 2, …), *info* that of a
-    "step" event, *pending* the call of a "suspended" one, *output* a finished run's typed output.
+    Attributes:
+        key: The same each time that a hook is told the same: record it with what you do.
+        kind: "start", "step", "suspended", "finish", "error" or "abort".
+        run_id: The run.
+        agent: The agent's id.
+        step: The last step: 1, 2, …
+        text: What the agent has said so far.
+        finish_reason: Why the run ended, where it has.
+        usage: The tokens of the run so far.
+        error: Why the run failed, for an "error".
+        output: The answer as the output type, for a "finish" of an agent with one.
+        info: The step that is complete, for a "step".
+        pending: The call that waits for a person, for a "suspended".
+        thread_id: The conversation of the run, if it has one.
+        resource_id: Whose run it is, if that was given.
+        context: The JSON value that `stream` was given.
     """
 
     key: str

@@ -174,7 +174,7 @@ def judge(output: Printer, info: RunInfo) -> NoReturn:
         how = f"resume {info.run_id} JSON"
         if pending.kind == "approval":
             how = f"approve {info.run_id}, or decline"
-        call = call_line(pending.tool_name, dict(pending.args))
+        call = call_line(pending.tool_name, dict(pending.arguments))
         output.note(f"{call} waits: evented-agent runs {how} (--call {pending.tool_call_id})")
     raise click.exceptions.Exit(1 if info.status in ("failed", "aborted") else 0)
 
@@ -184,7 +184,7 @@ def _note_of(chunk: Chunk) -> str | None:
     note: str | None = None
     match chunk:
         case ToolCallRequested(payload=call):
-            note = call_line(call.tool_name, call.args)
+            note = call_line(call.tool_name, call.arguments)
         case ToolOutput(payload=payload):
             note = f"  {payload.tool_name}: {short(payload.output)}"
         case ToolResult(payload=done):

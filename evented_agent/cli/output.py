@@ -105,8 +105,12 @@ def to_json(value: object) -> Any:
     if isinstance(value, (list, tuple)):
         return [to_json(item) for item in value]
     if dataclasses.is_dataclass(value):
-        fields = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
-        return {to_camel(name): to_json(item) for name, item in fields if item is not None}
+        fields = [(f, getattr(value, f.name)) for f in dataclasses.fields(value)]
+        return {
+            field.metadata.get("wire", to_camel(field.name)): to_json(item)
+            for field, item in fields
+            if item is not None
+        }
     return value
 
 

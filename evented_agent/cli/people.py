@@ -102,7 +102,7 @@ def _told(choices: Choices, run_id: str, decision: str) -> None:
 
 
 def _row(pending: Pending) -> tuple[str, ...]:
-    what = call_line(pending.tool_name, dict(pending.args))
+    what = call_line(pending.tool_name, dict(pending.arguments))
     if pending.payload is not None:
         what = f"{what}: {short(pending.payload)}"
     since = ago(pending.since)

@@ -43,6 +43,11 @@ class Step:
         """Calls without a result, in the model's order."""
         return [call for call in self.turn.calls if call.id not in self.results]
 
+    def tool_messages(self) -> list[ToolMessage]:
+        """What its calls came to, as the model sees it, in the model's order."""
+        answered = [call.id for call in self.turn.calls if call.id in self.results]
+        return [_tool_message(self.results[id_]) for id_ in answered]
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -83,8 +88,7 @@ class State:
         said: list[Message] = []
         for step in self.steps:
             said.append(_assistant(step.turn))
-            answered = [call.id for call in step.turn.calls if call.id in step.results]
-            said.extend(_tool_message(step.results[id_]) for id_ in answered)
+            said.extend(step.tool_messages())
             if step.decided is not None and step.decided.feedback is not None:
                 said.append(UserMessage(content=step.decided.feedback))
             if step.decided is not None and step.decided.notice is not None:

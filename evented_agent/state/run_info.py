@@ -23,11 +23,28 @@ WAITING_MS = 3_000
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """The state of a run at one moment.
+    """The state of a run at one moment; all times are in UTC, of the clock of Redis.
 
-    *worker* is ``<nodename>/<pid>`` of a running task; *waiting_for* says what a queued run lacks,
-    and how to provide it; *cursor* is the last chunk so far; *pending* are the calls that wait for
-    a person.
+    Attributes:
+        run_id: The run.
+        agent: The agent's id.
+        status: "queued" (nothing of it is executed), "running", "suspended" (it waits for a
+            person), "finished", "failed" or "aborted".
+        step: The step that is under way, or was the last: 1, 2, …
+        cursor: The last chunk so far: ``observe(run_id, after=cursor)`` shows what follows.
+        usage: The tokens so far.
+        created_at: When `stream` was called.
+        updated_at: When something was last recorded of it.
+        started_at: When a worker first took it; None before.
+        ended_at: When it finished, failed or was aborted; None before.
+        thread_id: The conversation that it belongs to, if that was given.
+        resource_id: Whose run it is, if that was given.
+        worker: Who works on it: ``<nodename>/<pid>``; None for nobody.
+        waiting_for: What a queued run lacks, and how to provide it, for people; None where a worker
+            should take it.
+        finish_reason: Why it ended: "stop", "length", "tool-calls" at ``max_steps``, "deadline" …
+        error: Why it failed.
+        pending: The calls that wait for a person.
     """
 
     run_id: str
@@ -50,6 +67,7 @@ class RunInfo:
 
     @property
     def is_ended(self) -> bool:
+        """Whether it finished, failed or was aborted."""
         return self.status in ENDED
 
 

@@ -2,28 +2,41 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
 import pydantic_core
 
+from evented_agent.agents.callbacks import StepInfo
+from evented_agent.agents.generics import Out
 from evented_agent.agents.output_types import InvalidOutput, OutputType, partial
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.chunks import ErrorInfo, Usage
 from evented_agent.ledger.records import Record, Task
 from evented_agent.models.messages import Message, ToolCall, load_messages
-from evented_agent.state.fold import State, Step, fold
+from evented_agent.state.fold import State, fold
 from evented_agent.state.journal import Result
 from evented_agent.state.run_info import Status, _error, _usage
-from evented_agent.state.views import pending_of
+from evented_agent.state.views import pending_of, step_infos
 
 BackgroundStatus = Literal["pending", "running", "suspended", "completed", "failed", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
 class BackgroundTask:
-    """A background call; *task_id* is ``<run id>:<tool call id>``.
+    """A tool call that runs in the background, and what has become of it.
 
-    *result* is what a completed one returned, *error* why one failed or was cancelled.
+    Attributes:
+        task_id: Names the call in all runs, ``<run id>:<tool call id>``: what `cancel` takes.
+        run_id: The run that it belongs to.
+        agent: The id of the run's agent.
+        tool_call_id: Names the call within its run.
+        tool_name: The tool that is called.
+        arguments: What it is called with; ``args`` on the wire.
+        status: "pending" (for a place, or a worker), "running", "suspended" (it waits for a
+            person), "completed", "failed" or "cancelled".
+        step: The step in which the model asked for it: 1, 2, …
+        result: What a completed one returned, as JSON.
+        error: Why one failed or was cancelled.
     """
 
     task_id: str
@@ -31,20 +44,34 @@ class BackgroundTask:
     agent: str
     tool_call_id: str
     tool_name: str
-    args: Mapping[str, Any]
+    arguments: Mapping[str, Any] = field(metadata={"wire": "args"})
     status: BackgroundStatus
     step: int
     result: Any = None
     error: ErrorInfo | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """What a run came to.
+# Without slots: in Python 3.11, frozen classes with them cannot be made as RunResult[Invoice](…).
+@dataclass(frozen=True)
+class RunResult(Generic[Out]):
+    """What a run came to; partial where it has not finished.
 
-    *text* is all that the agent said, paragraphs kept apart, exactly as a reader of the stream
-    ends up with it; *answer* the text of the last step alone. *messages* is the whole
-    conversation, input included; *output* the answer as the output type, for agents with one.
+    Attributes:
+        run_id: The run.
+        agent: The agent's id.
+        status: "finished", "failed" or "aborted"; "queued", "running" or "suspended" where it goes
+            on.
+        text: All that the agent said, paragraphs kept apart, exactly as a reader of the stream ends
+            up with it.
+        finish_reason: Why it ended: "stop", "length", "tool-calls" at ``max_steps``, "deadline" …;
+            None where it goes on.
+        usage: The tokens of the whole run.
+        steps: Its steps, in their order.
+        messages: The whole conversation, the run's input included.
+        error: Why it failed.
+        pending: The calls that wait for a person, where it is suspended.
+        output: The answer of a finished run as the agent's output type, where this process has the
+            agent's code, elsewhere as JSON; None for an agent without one.
     """
 
     run_id: str
@@ -53,15 +80,16 @@ class RunResult:
     text: str
     finish_reason: str | None
     usage: Usage
-    steps: Sequence[Step] = ()
+    steps: Sequence[StepInfo] = ()
     messages: Sequence[Message] = field(default_factory=list)
     error: ErrorInfo | None = None
     pending: Sequence[Pending] = ()
-    output: Any = None
+    output: Out = None  # type: ignore[assignment]
 
     @property
     def answer(self) -> str:
-        return self.steps[-1].turn.text if self.steps else ""
+        """The text of the last step alone; empty where there is none."""
+        return self.steps[-1].text if self.steps else ""
 
 
 def result_of(
@@ -78,7 +106,7 @@ def result_of(
         text=state.text,
         finish_reason=fields.get("finish_reason"),
         usage=_usage(fields),
-        steps=state.steps,
+        steps=step_infos(state),
         messages=[*given, *state.messages()],
         error=_error(fields),
         pending=pending_of(record),
@@ -122,7 +150,7 @@ def _background(
         agent=record.fields["agent"],
         tool_call_id=call.id,
         tool_name=call.name,
-        args=call.arguments,
+        arguments=call.arguments,
         status=_background_status(result, task),
         step=step,
         result=None if is_open or result is None else result.result,

@@ -1,28 +1,40 @@
 """Parts of a run as users see them: completed steps, calls that wait for a person."""
 
+import operator
 from datetime import UTC, datetime
+from itertools import accumulate
 
 import pydantic_core
 
 from evented_agent.agents.callbacks import StepInfo
 from evented_agent.agents.tools.approvals import Pending
+from evented_agent.chunks import Usage
 from evented_agent.ledger.records import Record, SuspensionRecord, Task
-from evented_agent.models.messages import ToolMessage
-from evented_agent.state.fold import State
+from evented_agent.state.fold import State, Step
 
 
 def step_info(state: State) -> StepInfo:
     """The last step as stop conditions see it."""
-    last = state.steps[-1]
-    results = [message for message in state.messages() if isinstance(message, ToolMessage)]
+    return _step_info(state.steps[-1], state.usage)
+
+
+def step_infos(state: State) -> list[StepInfo]:
+    """All steps of a run, each with what had been used by its end."""
+    totals = accumulate((step.turn.usage for step in state.steps), operator.add)
+    return [_step_info(step, total) for step, total in zip(state.steps, totals, strict=True)]
+
+
+def _step_info(step: Step, total: Usage) -> StepInfo:
     return StepInfo(
-        step=last.number,
-        text=last.turn.text,
-        tool_calls=list(last.turn.calls),
-        results=[message for message in results if message.tool_call_id in last.results],
-        usage=last.turn.usage,
-        total_usage=state.usage,
-        finish_reason=last.turn.reason,
+        step=step.number,
+        text=step.turn.text,
+        tool_calls=list(step.turn.calls),
+        results=step.tool_messages(),
+        usage=step.turn.usage,
+        total_usage=total,
+        finish_reason=step.turn.reason,
+        reasoning=step.turn.reasoning,
+        model=step.turn.model,
     )
 
 
@@ -48,7 +60,7 @@ def pending_call(record: Record, task: Task, held: SuspensionRecord) -> Pending:
         kind=held.kind,  # type: ignore[arg-type]
         tool_call_id=task.call or "",
         tool_name=task.tool or "",
-        args=pydantic_core.from_json(task.args),
+        arguments=pydantic_core.from_json(task.args),
         since=since,
         expires_at=expires,
         payload=asked.get("payload"),

@@ -159,7 +159,7 @@ def test_a_named_condition_stops_the_run(engine: Engine) -> None:
 def test_another_model_answers_where_the_first_is_away(engine: Engine) -> None:
     result = engine["fallback"].generate("Hi.", timeout=20)
     assert result.answer == "The second answers."
-    assert result.steps[0].turn.model == "scripted/second"
+    assert result.steps[0].model == "scripted/second"
 
 
 def test_a_failed_run_says_so_once_and_raises_with_the_partial_result(engine: Engine) -> None:

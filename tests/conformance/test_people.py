@@ -33,7 +33,11 @@ def erased(run: RunStream) -> list[str]:
 def test_a_call_that_requires_approval_suspends_the_run(engine: Engine) -> None:
     run = suspended(engine, erase("a"))
     [pending] = run.pending
-    assert (pending.kind, pending.tool_name, pending.args) == ("approval", "erase", {"name": "a"})
+    assert (pending.kind, pending.tool_name, pending.arguments) == (
+        "approval",
+        "erase",
+        {"name": "a"},
+    )
     assert erased(run) == []
 
 
@@ -158,7 +162,7 @@ def test_pending_calls_are_found_with_their_arguments_and_age(engine: Engine) ->
     owner = uuid.uuid4().hex
     run = suspended(engine, erase("a"), resource_id=owner)
     [pending] = engine["toolbox"].pending(resource_id=owner)
-    assert (pending.run_id, pending.args) == (run.run_id, {"name": "a"})
+    assert (pending.run_id, pending.arguments) == (run.run_id, {"name": "a"})
     assert pending.since < pending.expires_at
     assert engine["toolbox"].pending(resource_id="nobody") == []
 
@@ -169,5 +173,7 @@ def test_the_model_sees_each_result_under_its_call(engine: Engine) -> None:
     engine["toolbox"].decline(run.run_id, tool_call_id=first.tool_call_id, reason="no")
     engine["toolbox"].approve(run.run_id, tool_call_id=second.tool_call_id)
     result = run.result(timeout=20)
-    calls: list[ToolCall] = list(result.steps[0].turn.calls)
-    assert [result.steps[0].results[each.id].denied is not None for each in calls] == [True, False]
+    calls: list[ToolCall] = list(result.steps[0].tool_calls)
+    results = [result.steps[0].results_by_call[each.id] for each in calls]
+    assert [each.is_error for each in results] == [True, False]
+    assert results[0].result == "The call was declined by a person: no"

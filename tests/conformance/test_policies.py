@@ -75,7 +75,7 @@ def test_a_policy_the_agent_does_not_declare_is_refused(engine: Engine) -> None:
 
 def test_feedback_gives_exactly_one_more_step(engine: Engine) -> None:
     result = engine["judged"].generate("again", timeout=20)
-    assert [step.turn.text for step in result.steps] == ["again", "heard Once more, please."]
+    assert [step.text for step in result.steps] == ["again", "heard Once more, please."]
 
 
 def test_a_verdict_ends_a_run_that_would_go_on(engine: Engine) -> None:
@@ -85,7 +85,7 @@ def test_a_verdict_ends_a_run_that_would_go_on(engine: Engine) -> None:
 
 def test_feedback_with_a_stop_gives_one_last_step(engine: Engine) -> None:
     result = engine["judged"].generate("last", timeout=20)
-    assert [step.turn.text for step in result.steps] == ["last", "heard Say goodbye."]
+    assert [step.text for step in result.steps] == ["last", "heard Say goodbye."]
     assert len(result.steps[-1].results) == 1
 
 

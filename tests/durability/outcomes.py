@@ -33,7 +33,9 @@ def told(runs: Runs, run_id: str) -> Told:
     record = runs.ledger.send(scripts.read(runs.keys, run_id, journal=True))
     result = runs.result(run_id)
     results = {
-        call: str(message.result) for step in result.steps for call, message in step.results.items()
+        message.tool_call_id: str(message.result)
+        for step in result.steps
+        for message in step.results
     }
     remembered = [str(message) for message in runs.thread(thread_of(run_id))]
     return Told(result.text, sorted(record.entries), str(result.usage), results, remembered)

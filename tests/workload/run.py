@@ -84,15 +84,17 @@ def _compare(outcome: Outcome, dialog: Dialog, turn: int, result: RunResult) -> 
     transcript = Transcript()
     for chunk in chunks:
         transcript.feed(chunk)
-    made = [(call.name, call.arguments) for step in result.steps for call in step.turn.calls]
-    results = [found for step in result.steps for found in step.results.values()]
-    failed = [str(found.error) for found in results if found.error is not None]
+    made = [(call.name, call.arguments) for step in result.steps for call in step.tool_calls]
+    results = [found for step in result.steps for found in step.results]
+    failed = [str(found.result) for found in results if found.is_error]
     checks = {
         "has not finished": result.status == "finished",
         "says something else": result.text == closing_words(dialog.id, turn),
         "is read differently": transcript.text == result.text,
         "made other calls": made == [tuple(call) for call in dialog.turns[turn]],
-        "lacks a result": all(set(s.results) == {c.id for c in s.turn.calls} for s in result.steps),
+        "lacks a result": all(
+            set(s.results_by_call) == {c.id for c in s.tool_calls} for s in result.steps
+        ),
         f"has failed tools: {failed}": not failed,
         "has gaps in its chunks": [c.seq for c in chunks] == list(range(1, len(chunks) + 1)),
         "has not one end": [c.type for c in chunks if c.type in ENDS] == ["finish"],

@@ -1,7 +1,7 @@
 """Tool calls that wait for a person: what is asked, and who decides that somebody is."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -10,11 +10,25 @@ PendingKind = Literal["approval", "suspension", "crash"]
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A call that waits for a person.
+    """A tool call that waits for a person: to be approved, answered, or decided after a crash.
 
-    *kind* is "approval" (not begun), "suspension" (its tool asks *payload*) or "crash" (its worker
-    is gone); *number* names this very suspension, *resume_schema* is the JSON schema of the answer.
-    *args* is empty where it is very large; the chunk has it.
+    Attributes:
+        run_id: The run that it belongs to.
+        agent: The id of the run's agent.
+        number: Names this very suspension: a call that asks twice has two. It is the `seq` of the
+            chunk that asks.
+        kind: "approval" (the call has not begun), "suspension" (its tool asks *payload*) or "crash"
+            (its worker is gone).
+        tool_call_id: Names the call within its run.
+        tool_name: The tool that is called.
+        arguments: What the model wants it called with; empty where they are very large, then the
+            chunk has them. ``args`` on the wire.
+        since: When it began to wait, in UTC.
+        expires_at: When it counts as declined, or fails its run, in UTC.
+        payload: What the tool asks, as JSON; None for an approval.
+        resume_schema: The JSON schema of the answer, where the tool gave one.
+        thread_id: The conversation of the run, if it has one.
+        resource_id: Whose run it is, if that was given.
     """
 
     run_id: str
@@ -23,7 +37,7 @@ class Pending:
     kind: PendingKind
     tool_call_id: str
     tool_name: str
-    args: Mapping[str, Any]
+    arguments: Mapping[str, Any] = field(metadata={"wire": "args"})
     since: datetime
     expires_at: datetime
     payload: Any = None
@@ -34,7 +48,17 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRequest:
-    """A call that an approval policy is asked about, its arguments already checked."""
+    """A tool call that may have to be approved, as ``requires_approval`` functions see it.
+
+    Attributes:
+        run_id: The run that it belongs to.
+        tool_call_id: Names the call within its run.
+        tool_name: The tool that is called.
+        arguments: What the model wants it called with, as JSON; they fit the tool.
+        context: The JSON value that `stream` was given.
+        thread_id: The conversation of the run, if it has one.
+        resource_id: Whose run it is, if that was given.
+    """
 
     run_id: str
     tool_call_id: str

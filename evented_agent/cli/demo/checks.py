@@ -10,7 +10,7 @@ from evented_agent import EventedAgent, RunResult
 from evented_agent.cli.demo.agent import index_of
 from evented_agent.cli.demo.folder import contents
 from evented_agent.cli.demo.follow import Story
-from evented_agent.state.journal import Result
+from evented_agent.models.messages import ToolMessage
 
 
 class Check(NamedTuple):
@@ -37,8 +37,8 @@ def check_calls(result: RunResult, log: Path) -> Check:
     asked = [
         f"{result.run_id}:{call.id}"
         for step in result.steps
-        for call in step.turn.calls
-        if not _is_refused(step.results[call.id])
+        for call in step.tool_calls
+        if not _is_refused(step.results_by_call[call.id])
     ]
     executed = Counter(log.read_text("utf-8").splitlines() if log.exists() else ())
     if executed == Counter(asked):
@@ -65,7 +65,7 @@ def check_index(result: RunResult, calls: Path) -> Check:
     indexes = [
         (step, answer)
         for step in result.steps
-        for answer in step.results.values()
+        for answer in step.results
         if answer.name == "write_index"
     ]
     if not indexes:
@@ -73,7 +73,7 @@ def check_index(result: RunResult, calls: Path) -> Check:
     step, answer = indexes[-1]
     index = index_of(str(calls))
     written = len(index.read_text().splitlines()) if index.exists() else 0
-    is_told = result.steps[-1].number > step.number
+    is_told = result.steps[-1].step > step.step
     says = f"an index of {written} files was written in the background, and reported afterwards"
     return Check(written == answer.result and is_told, says)
 
@@ -91,17 +91,18 @@ def check_recovery(story: Story) -> Check:
     )
 
 
-def _is_refused(answer: Result) -> bool:
+def _is_refused(answer: ToolMessage) -> bool:
     """Whether the call never reached a tool: a model may make mistakes."""
-    return answer.error is not None and answer.error.name in ("ToolNotFound", "InvalidArguments")
+    kind, _, _ = str(answer.result).partition(":")
+    return answer.is_error and kind in ("ToolNotFound", "InvalidArguments")
 
 
 def _moves(result: RunResult) -> Sequence[tuple[str, str]]:
     """The moves that the run's record holds, as old and new path."""
     done = [
-        (posixpath.normpath(str(call.arguments["path"])), step.results[call.id])
+        (posixpath.normpath(str(call.arguments["path"])), step.results_by_call[call.id])
         for step in result.steps
-        for call in step.turn.calls
-        if call.name == "move_file" and call.id in step.results
+        for call in step.tool_calls
+        if call.name == "move_file" and call.id in step.results_by_call
     ]
-    return [(source, str(moved.result)) for source, moved in done if moved.error is None]
+    return [(source, str(moved.result)) for source, moved in done if not moved.is_error]
