@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.servers import RedisServer
-from tests.workers import WorkerProcess
+from tests.support.servers import RedisServer
+from tests.support.workers import WorkerProcess
 
 if TYPE_CHECKING:
     from evented_agent import EventedAgent, Runs
@@ -35,7 +35,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 def environment(
     redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """What tests.app reads, in this process and in every worker."""
+    """What tests.support.app reads, in this process and in every worker."""
     values = {
         "TEST_BROKER_URL": redis_server.url,
         "TEST_MARKS": str(tmp_path_factory.mktemp("marks")),
@@ -47,8 +47,8 @@ def environment(
 
 @pytest.fixture(scope="session")
 def agents(environment: dict[str, str]) -> "dict[str, EventedAgent]":
-    """The agents of tests.app, by id."""
-    from tests.app import evented
+    """The agents of tests.support.app, by id."""
+    from tests.support.app import evented
 
     return evented
 
@@ -56,7 +56,7 @@ def agents(environment: dict[str, str]) -> "dict[str, EventedAgent]":
 @pytest.fixture(scope="session")
 def runs(agents: "dict[str, EventedAgent]") -> "Runs":
     from evented_agent import Runs
-    from tests.app import app
+    from tests.support.app import app
 
     return Runs.of(app)
 
@@ -74,7 +74,7 @@ def marks(environment: dict[str, str]) -> Path:
 def start_worker(
     environment: dict[str, str], tmp_path: Path, redis_server: RedisServer
 ) -> Iterator[StartWorker]:
-    """Start workers of tests.app; whatever is left of them is killed after the test."""
+    """Start workers of tests.support.app; whatever is left of them is killed after the test."""
     started: list[WorkerProcess] = []
 
     def start(

@@ -9,8 +9,8 @@ import pytest
 from celery import Celery
 
 from evented_agent import DurableAgent, Settings, create_durable_agent, create_evented_agent
-from tests.servers import RABBITMQ, RabbitServer, RedisServer
-from tests.workers import WorkerProcess
+from tests.support.servers import RABBITMQ, RabbitServer, RedisServer
+from tests.support.workers import WorkerProcess
 
 Engine = Mapping[str, DurableAgent]
 ENGINES = ("in-process", "redis-threads", "redis-prefork", "rabbitmq")

@@ -8,7 +8,7 @@ import pytest
 from evented_agent import RunAborted, RunStream
 from tests.conformance.agents import mark, marks
 from tests.conformance.conftest import Engine
-from tests.workers import wait_until
+from tests.support.workers import wait_until
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from evented_agent import (
 )
 from evented_agent.chunks import StepFinish, TextDelta
 from tests.conformance.conftest import Engine
-from tests.workers import wait_until
+from tests.support.workers import wait_until
 
 ENDS = ("finish", "error", "abort")
 

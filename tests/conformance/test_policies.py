@@ -9,7 +9,7 @@ from evented_agent import DeclarationError, RunFailed, RunStream
 from evented_agent.chunks import Object
 from tests.conformance.agents import Person, Place, marks
 from tests.conformance.conftest import Engine
-from tests.workers import wait_until
+from tests.support.workers import wait_until
 
 
 def told(run: RunStream) -> list[str]:

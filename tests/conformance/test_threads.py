@@ -8,7 +8,7 @@ import pytest
 from evented_agent import RunAborted, RunStream, ThreadBusy
 from evented_agent.chunks import TextDelta
 from tests.conformance.conftest import Engine
-from tests.workers import wait_until
+from tests.support.workers import wait_until
 
 
 @pytest.fixture

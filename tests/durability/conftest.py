@@ -10,9 +10,9 @@ from celery import Celery
 
 from evented_agent import EventedAgent, Runs, create_evented_agent
 from tests.durability.outcomes import Told, is_certain, thread_of, told
-from tests.proxy import Moment, Proxy, Write
-from tests.servers import RedisServer
-from tests.workers import WorkerProcess, wait_until
+from tests.support.proxy import Moment, Proxy, Write
+from tests.support.servers import RedisServer
+from tests.support.workers import WorkerProcess, wait_until
 
 Agents = dict[str, EventedAgent]
 Start = Callable[..., WorkerProcess]
@@ -20,8 +20,8 @@ Doom = Callable[[str, Callable[[Write], bool], Moment], AbstractContextManager[t
 
 
 def agents_on(redis_url: str, broker_url: str) -> Agents:
-    """The agents of tests.app for a caller with a ledger, or a broker, of its own."""
-    from tests.app import broker_options, evented, settings
+    """The agents of tests.support.app for a caller with a ledger, or a broker, of its own."""
+    from tests.support.app import broker_options, evented, settings
 
     app = Celery("apart", broker=broker_url, set_as_current=False)
     app.conf.broker_transport_options = broker_options(broker_url)

@@ -8,8 +8,8 @@ from pathlib import Path
 from evented_agent import Runs
 from evented_agent.chunks import StepReset
 from evented_agent.ledger import runs as scripts
-from tests.proxy import Write
-from tests.workers import wait_until
+from tests.support.proxy import Write
+from tests.support.workers import wait_until
 
 #: What the hooks of the careful agent are told of each run.
 HOOKS = {"start", "step:1", "step:2", "finish"}
@@ -76,7 +76,7 @@ def differences(
 
 def consume(queue: str, *, by: str, stop: bool = False) -> None:
     """Let a worker begin, or stop, to take messages of a queue; returns once it does."""
-    from tests.app import app
+    from tests.support.app import app
 
     ask = app.control.cancel_consumer if stop else app.control.add_consumer
 

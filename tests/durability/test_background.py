@@ -12,9 +12,9 @@ from evented_agent import EventedAgent, RunAborted, Runs, RunStream
 from tests.conftest import StartWorker
 from tests.durability.conftest import Doom, agents_on
 from tests.durability.outcomes import consume
-from tests.proxy import Moment, Write
-from tests.servers import RedisServer
-from tests.workers import wait_until
+from tests.support.proxy import Moment, Write
+from tests.support.servers import RedisServer
+from tests.support.workers import wait_until
 
 Agents = dict[str, EventedAgent]
 REPORT = 'report {"seconds": 2}'
@@ -176,7 +176,7 @@ def most_at_once(calls: list[str]) -> int:
 
 def text_of(run_id: str) -> str:
     """What a process of its own reads."""
-    from tests.app import evented
+    from tests.support.app import evented
 
     *_, last = evented["writer"].observe(run_id).text_parts()
     return last.snapshot

@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 
 from evented_agent import EventedAgent, RunFailed, RunInfo, Runs
-from tests.workers import WorkerProcess, wait_until
+from tests.support.workers import WorkerProcess, wait_until
 
 Agents = dict[str, EventedAgent]
 
@@ -30,7 +30,7 @@ def is_well(agents: Agents) -> Iterator[None]:
 
 
 def app() -> Celery:
-    from tests.app import app
+    from tests.support.app import app
 
     return app
 

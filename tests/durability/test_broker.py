@@ -10,8 +10,8 @@ from pathlib import Path
 
 from evented_agent import EventedAgent, Runs
 from tests.conftest import StartWorker
-from tests.servers import RedisServer, free_port
-from tests.workers import ROOT
+from tests.support.servers import RedisServer, free_port
+from tests.support.workers import ROOT
 
 Agents = dict[str, EventedAgent]
 
@@ -24,7 +24,7 @@ def start_run(environment: dict[str, str], broker: str, run_id: str) -> None:
         "TEST_REDIS_URL": environment["TEST_BROKER_URL"],
         "TEST_BROKER_URL": broker,
     }
-    command = [sys.executable, "-m", "tests.caller", "hello", "Hi.", run_id]
+    command = [sys.executable, "-m", "tests.support.caller", "hello", "Hi.", run_id]
     done = subprocess.run(command, cwd=ROOT, env=env, timeout=30, capture_output=True, text=True)
     assert done.stdout.strip() == run_id, done.stderr
 

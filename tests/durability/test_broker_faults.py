@@ -10,9 +10,9 @@ from evented_agent.chunks import StepReset
 from tests.conftest import StartWorker
 from tests.durability.conftest import agents_on
 from tests.durability.outcomes import last
-from tests.proxy import Proxy
-from tests.servers import RABBITMQ, RabbitServer, RedisServer
-from tests.workers import wait_until
+from tests.support.proxy import Proxy
+from tests.support.servers import RABBITMQ, RabbitServer, RedisServer
+from tests.support.workers import wait_until
 
 Agents = dict[str, EventedAgent]
 TOLD = "I look around first.\n\nThat is all: There is nothing at home. somebody answered"

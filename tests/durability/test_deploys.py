@@ -8,8 +8,8 @@ from evented_agent import EventedAgent, Runs, RunStream
 from evented_agent.chunks import StepReset
 from tests.conftest import StartWorker
 from tests.durability.outcomes import consume
-from tests.words import TEXT
-from tests.workers import WorkerProcess, wait_until
+from tests.support.words import TEXT
+from tests.support.workers import WorkerProcess, wait_until
 
 Agents = dict[str, EventedAgent]
 

@@ -23,9 +23,9 @@ from tests.durability.outcomes import (
     hooks_told,
     thread_of,
 )
-from tests.proxy import Moment, Proxy, Write
-from tests.servers import RedisServer
-from tests.workers import WorkerProcess, wait_until
+from tests.support.proxy import Moment, Proxy, Write
+from tests.support.servers import RedisServer
+from tests.support.workers import WorkerProcess, wait_until
 
 Agents = dict[str, EventedAgent]
 

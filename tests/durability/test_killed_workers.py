@@ -10,8 +10,8 @@ from evented_agent import EventedAgent, Runs, RunStream
 from evented_agent.chunks import StepReset
 from tests.conftest import StartWorker
 from tests.durability.outcomes import consume
-from tests.words import TEXT
-from tests.workers import WorkerProcess, wait_until
+from tests.support.words import TEXT
+from tests.support.workers import WorkerProcess, wait_until
 
 Agents = dict[str, EventedAgent]
 
@@ -156,7 +156,7 @@ def test_a_lost_message_is_sent_again(
 def test_a_doubled_message_does_nothing(
     agents: Agents, runs: Runs, start_worker: StartWorker, marks: Path
 ) -> None:
-    from tests.app import app
+    from tests.support.app import app
 
     start_worker()
     run = agents["toolbox"].stream(f"wait {json.dumps({'seconds': 0.3})}")

@@ -12,10 +12,10 @@ from evented_agent.testing import ScriptedModel
 from tests.conftest import StartWorker
 from tests.durability.conftest import Start
 from tests.durability.outcomes import TRIES, Told, consume, differences, thread_of
-from tests.proxy import Moment, Proxy, Write
-from tests.servers import RedisServer
-from tests.words import TEXT
-from tests.workers import wait_until
+from tests.support.proxy import Moment, Proxy, Write
+from tests.support.servers import RedisServer
+from tests.support.words import TEXT
+from tests.support.workers import wait_until
 
 Agents = dict[str, EventedAgent]
 

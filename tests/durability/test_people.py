@@ -9,7 +9,7 @@ import pytest
 
 from evented_agent import EventedAgent, RunAborted, RunConflict, RunFailed, Runs, RunStream
 from tests.conftest import StartWorker
-from tests.workers import WorkerProcess, wait_until
+from tests.support.workers import WorkerProcess, wait_until
 
 Agents = dict[str, EventedAgent]
 
@@ -89,7 +89,7 @@ def end(worker: WorkerProcess, how: str) -> None:
 
 def decide(calls: list[tuple[str, str]]) -> int:
     """Approve calls from a process of its own; how many it was not the first to decide."""
-    from tests.app import evented
+    from tests.support.app import evented
 
     refused = 0
     for run_id, call in calls:
@@ -142,7 +142,7 @@ def test_a_call_nobody_decides_about_expires(
 def test_terminating_a_task_aborts_its_run(
     pool: str, agents: Agents, start_worker: StartWorker
 ) -> None:
-    from tests.app import app
+    from tests.support.app import app
 
     worker = start_worker(pool=pool, concurrency=2)
     run = agents["speaker"].stream("Go.")
@@ -157,7 +157,7 @@ def test_terminating_a_task_aborts_its_run(
 
 
 def test_revoking_a_queued_task_aborts_its_run(agents: Agents, start_worker: StartWorker) -> None:
-    from tests.app import app
+    from tests.support.app import app
 
     start_worker()
     run = agents["toolbox"].stream('wait {"seconds": 1}')

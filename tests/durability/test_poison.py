@@ -10,8 +10,8 @@ import pytest
 from evented_agent import EventedAgent, RunFailed, Runs
 from evented_agent.chunks import StepReset
 from tests.conftest import StartWorker
-from tests.words import TEXT
-from tests.workers import WorkerProcess, wait_until
+from tests.support.words import TEXT
+from tests.support.workers import WorkerProcess, wait_until
 
 Agents = dict[str, EventedAgent]
 

@@ -11,10 +11,10 @@ from evented_agent.chunks import Chunk, StepReset, TopicReset, Transcript
 from tests.conftest import StartWorker
 from tests.durability.conftest import agents_on
 from tests.durability.outcomes import last
-from tests.proxy import Proxy
-from tests.servers import RedisServer
-from tests.words import TEXT
-from tests.workers import wait_until
+from tests.support.proxy import Proxy
+from tests.support.servers import RedisServer
+from tests.support.words import TEXT
+from tests.support.workers import wait_until
 
 Agents = dict[str, EventedAgent]
 

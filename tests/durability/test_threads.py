@@ -8,9 +8,9 @@ from evented_agent import EventedAgent, Runs
 from tests.conftest import StartWorker
 from tests.durability.conftest import Doom
 from tests.durability.outcomes import consume
-from tests.proxy import Moment, Write
-from tests.words import TEXT
-from tests.workers import wait_until
+from tests.support.proxy import Moment, Write
+from tests.support.words import TEXT
+from tests.support.workers import wait_until
 
 Agents = dict[str, EventedAgent]
 

@@ -10,9 +10,9 @@ import pytest
 from evented_agent import EventedAgent, Runs
 from tests.durability.conftest import Start
 from tests.durability.outcomes import HOOKS, Told, consume, thread_of, told
-from tests.proxy import Moment, Proxy, Write
-from tests.servers import RedisServer
-from tests.workers import WorkerProcess, wait_until
+from tests.support.proxy import Moment, Proxy, Write
+from tests.support.servers import RedisServer
+from tests.support.workers import WorkerProcess, wait_until
 
 Agents = dict[str, EventedAgent]
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.examples.model_server import ModelServer
 from tests.examples.sites import EXAMPLES, Process, Shop, Site, environment
-from tests.servers import RedisServer, free_port
+from tests.support.servers import RedisServer, free_port
 
 
 @pytest.fixture(scope="module")

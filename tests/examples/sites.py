@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import httpx
 
-from tests.workers import ROOT, wait_until
+from tests.support.workers import ROOT, wait_until
 
 EXAMPLES = ROOT / "examples"
 #: Settings of whoever runs the tests that would reach the examples.

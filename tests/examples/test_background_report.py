@@ -7,8 +7,8 @@ import uuid
 from pathlib import Path
 
 from tests.examples.model_server import Call, ModelServer
-from tests.servers import RedisServer
-from tests.workers import ROOT
+from tests.support.servers import RedisServer
+from tests.support.workers import ROOT
 
 
 def test_the_chat_goes_on_while_the_report_is_built(

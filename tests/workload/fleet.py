@@ -3,7 +3,7 @@
 import threading
 from pathlib import Path
 
-from tests.workers import WorkerProcess
+from tests.support.workers import WorkerProcess
 
 
 class Fleet:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from evented_agent import RunFailed, RunResult
 from evented_agent.chunks import StepReset, Transcript
-from tests.servers import RedisServer, free_port
-from tests.workers import ROOT, wait_until
+from tests.support.servers import RedisServer, free_port
+from tests.support.workers import ROOT, wait_until
 from tests.workload.chaos import Chaos
 from tests.workload.dialogs import Dialog, dialogs, plain, played
 from tests.workload.fleet import Fleet

@@ -1,0 +1,113 @@
+"""What a worker refuses at its start, with the line to change; and what it is immune to."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from celery import Celery
+
+from evented_agent import Agent, ConfigurationError, EventedAgent, Runs, create_evented_agent
+from evented_agent.engines.celery.loop_bridge import Bridge
+from evented_agent.engines.celery.notifier import CeleryNotifier
+from evented_agent.engines.celery.worker import AgentWorker
+from evented_agent.testing import ScriptedModel
+from tests.conftest import StartWorker
+from tests.support.servers import RedisServer
+from tests.support.workers import ROOT
+
+
+def refused(environment: dict[str, str], *options: str) -> str:
+    """Start a worker that must not start; what it printed."""
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "tests.support.app",
+        "worker",
+        "-Q",
+        "agents",
+        *options,
+    ]
+    import os
+
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    return done.stdout + done.stderr
+
+
+def test_a_redis_that_evicts_runs_is_refused(environment: dict[str, str], tmp_path: Path) -> None:
+    with RedisServer(tmp_path, extra=("--maxmemory-policy", "allkeys-lru")) as server:
+        said = refused({**environment, "TEST_BROKER_URL": server.url, "TEST_REDIS_URL": server.url})
+
+    assert "maxmemory-policy 'allkeys-lru'" in said
+    assert "Set 'maxmemory-policy noeviction' there" in said
+
+
+def test_other_shards_than_stored_are_refused(redis_server: RedisServer) -> None:
+    from evented_agent import Settings
+
+    Runs(redis_server.url, settings=Settings(prefix="sharded", shards=2)).check()
+    with pytest.raises(ConfigurationError, match="Set shards=2 in every process"):
+        Runs(redis_server.url, settings=Settings(prefix="sharded", shards=3)).check()
+    app = Celery("sharded", broker=redis_server.url, set_as_current=False)
+    agent = Agent(id="sharded", model=ScriptedModel(["Hi."]))
+    evented = create_evented_agent(agent, app=app, settings=Settings(prefix="sharded"))
+    with pytest.raises(ConfigurationError, match="Set shards=2 in every process"):
+        evented.stream("Hello.")
+
+
+@pytest.mark.parametrize("pool", ["gevent", "eventlet"])
+def test_green_pools_are_refused_where_they_would_serve_agents(pool: str) -> None:
+    worker = SimpleNamespace(pool_cls=SimpleNamespace(__module__=f"celery.concurrency.{pool}"))
+    for queue, is_refused in (("agents", True), ("celery", False)):
+        app = Celery("green", broker="redis://127.0.0.1:1/0", set_as_current=False)
+        agent = Agent(id="green", model=ScriptedModel(["Hi."]))
+        runs = create_evented_agent(agent, app=app).client
+        app.amqp.queues.select([queue])
+        own = AgentWorker(app, runs, Bridge(runs, lambda _: None), CeleryNotifier(app))
+        if is_refused:
+            with pytest.raises(SystemExit, match=f"The {pool} pool cannot run agents"):
+                own.prepare(worker)
+        else:
+            own.prepare(worker)
+
+
+def test_a_worker_that_accepts_no_json_is_refused() -> None:
+    app = Celery("pickled", broker="redis://127.0.0.1:1/0", set_as_current=False)
+    app.conf.accept_content = ["pickle"]
+    agent = Agent(id="pickled", model=ScriptedModel(["Hi."]))
+    runs = create_evented_agent(agent, app=app).client
+    app.amqp.queues.select(["agents"])
+    worker = SimpleNamespace(pool_cls=SimpleNamespace(__module__="celery.concurrency.thread"))
+
+    with pytest.raises(SystemExit, match=r"Set accept_content = \['json'"):
+        AgentWorker(app, runs, Bridge(runs, lambda _: None), CeleryNotifier(app)).prepare(worker)
+
+
+def test_a_hostile_configuration_changes_nothing(
+    agents: dict[str, EventedAgent], start_worker: StartWorker
+) -> None:
+    start_worker(env={"TEST_HOSTILE": "1", "C_FORCE_ROOT": "1"}, pool="prefork", concurrency=2)
+
+    assert agents["speaker"].generate("Talk.", timeout=60).status == "finished"
+    assert agents["toolbox"].generate("flaky {}", timeout=60).answer == "worked in attempt 2"
+
+
+def test_eager_mode_runs_in_this_process(redis_server: RedisServer) -> None:
+    app = Celery("eager", broker=redis_server.url, set_as_current=False)
+    app.conf.task_always_eager = True
+    agent = Agent(id="eager", model=ScriptedModel(["Hi."]))
+    evented = create_evented_agent(agent, app=app, redis_url=redis_server.url)
+
+    assert evented.generate("Hello.", timeout=20).text == "Hi."
+    evented.close()

@@ -1,0 +1,270 @@
+"""The scripts for people, called directly: suspensions, endings, retries, threads."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from evented_agent.chunks.codec import encode
+from evented_agent.errors import NotFailed, NotSuspended, RunConflict, SuspensionExpired
+from evented_agent.ledger import attempts, runs, threads, watch
+from evented_agent.ledger.connection import Ledger
+from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.records import (
+    Claim,
+    Decision,
+    Due,
+    Fenced,
+    NewTask,
+    Record,
+    RunEnd,
+    Task,
+)
+from tests.support.driver import Driver, cluster_server
+from tests.support.servers import RedisServer
+
+ASK = encode("tool-call-approval", "1:tool:a", {"toolCallId": "a", "toolName": "t", "args": {}})
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with cluster_server(tmp_path_factory.mktemp("cluster")) as server:
+        yield server
+
+
+@pytest.fixture(params=["a server", "a cluster"])
+def driver(
+    request: pytest.FixtureRequest, redis_server: RedisServer, cluster: RedisServer
+) -> Iterator[Driver]:
+    is_cluster = request.param == "a cluster"
+    ledger = Ledger(cluster.url if is_cluster else redis_server.url)
+    keys = Keys("people-scripts", 5 if is_cluster else 1)
+    yield Driver(ledger, keys)
+    for key in ledger.client().keys(f"{keys.prefix}:*"):
+        ledger.client().delete(key)
+    ledger.close()
+
+
+def tool(call: str = "a", *, ask: str | None = None, **policy: object) -> NewTask:
+    key = f"1:tool:{call}"
+    return NewTask(key, "tool", 1, call, "t", ask=ask, policy={"expiry": 60_000, **policy})
+
+
+def asked(driver: Driver, run_id: str = "r", *new: NewTask, **fields: Any) -> None:
+    """A run whose model asked for calls."""
+    driver.create(run_id, **fields)
+    task = driver.granted(run_id)
+    driver.committed(task, entries=['{"k":"turn"}'], next=list(new) or [tool(ask=ASK)])
+
+
+def read(driver: Driver, run_id: str = "r") -> Record:
+    return driver.ledger.send(runs.read(driver.keys, run_id, journal=True))
+
+
+def states(driver: Driver, run_id: str = "r") -> dict[str, str]:
+    return {task.key: task.state for task in read(driver, run_id).tasks}
+
+
+def resume(
+    driver: Driver, digest: str = "d", *, number: int = 0, follows: str = "approved"
+) -> None:
+    decision = Decision(digest, follows, '{"k":"resumed"}', data='{"approved":true}')  # type: ignore[arg-type]
+    driver.ledger.send(
+        runs.resume(driver.keys, "r", call="a", number=number, decision=decision, notifies=True)
+    )
+
+
+def test_a_call_that_needs_approval_waits_without_a_lease(driver: Driver) -> None:
+    asked(driver)
+    record = read(driver)
+    assert record.fields["status"] == "suspended"
+    assert states(driver) == {"1:tool:a": "suspended"}
+    assert driver.claim("r", "1:tool:a").reason == "busy"  # type: ignore[union-attr]
+    assert driver.alarm("r") is not None
+
+
+def test_a_decision_is_taken_once(driver: Driver) -> None:
+    asked(driver)
+    number = read(driver).tasks[0].suspended.number  # type: ignore[union-attr]
+    resume(driver)
+    resume(driver)
+    resume(driver, number=number)
+    with pytest.raises(RunConflict):
+        resume(driver, "other")
+    assert states(driver) == {"1:tool:a": "queued"}
+    assert read(driver).entries.count(b'{"k":"resumed"}') == 1
+
+
+def test_a_decision_before_the_suspension_is_refused(driver: Driver) -> None:
+    asked(driver, "r", tool())
+    with pytest.raises(NotSuspended):
+        resume(driver)
+
+
+def test_a_suspension_frees_a_place_and_is_repeated_to_its_token(driver: Driver) -> None:
+    asked(driver, "r", tool("a"), tool("b"), tool("c"))
+    assert states(driver)["1:tool:c"] == "waiting"
+    task = driver.granted("r", "1:tool:a", "ta")
+    call = attempts.suspend(driver.keys, task, sent=0, chunks=[], ask=ASK, asked="{}")
+    first = driver.ledger.send(call)
+    driver.ledger.send(call)
+    assert [due.key for due in first.sends] == ["1:tool:c"]
+    assert states(driver) == {
+        "1:tool:a": "suspended",
+        "1:tool:b": "queued",
+        "1:tool:c": "queued",
+    }
+    assert driver.types("r").count("tool-call-approval") == 1
+    with pytest.raises(Fenced):
+        driver.commit(task)
+
+
+def expire(driver: Driver, field: str) -> None:
+    """Let the suspension of the run's call come to a moment of its life."""
+    keys = driver.keys.of("r")
+    stored = json.loads(driver.ledger.client().hget(keys.tasks, "1:tool:a"))  # type: ignore[arg-type]
+    stored["suspended"][field] = 1
+    driver.ledger.client().hset(keys.tasks, "1:tool:a", json.dumps(stored))
+
+
+def test_a_suspension_that_expires_soon_is_told_once(driver: Driver) -> None:
+    asked(driver)
+    expire(driver, "warns")
+    assert [note["key"] for note in driver.reconcile("r").expiring] == ["1:tool:a"]
+    assert driver.reconcile("r").expiring == []
+    assert driver.alarm("r") is not None
+
+
+def test_a_call_nobody_decided_about_is_declined(driver: Driver) -> None:
+    asked(driver)
+    expire(driver, "expires")
+    sends = driver.reconcile("r").sends
+    assert [due.key for due in sends] == ["1:end"]
+    assert "tool-output-denied" in driver.types("r")
+    with pytest.raises(SuspensionExpired):
+        resume(driver)
+
+
+def test_a_deadline_aborts_a_run_wherever_it_is(driver: Driver) -> None:
+    asked(driver, "r", deadline_in=1)
+    driver.reconcile("r")
+    record = read(driver)
+    assert (record.fields["status"], record.fields["finish_reason"]) == ("aborted", "deadline")
+    assert driver.types("r")[-1] == "abort"
+
+
+def test_somebody_is_told_of_an_ended_run(driver: Driver) -> None:
+    asked(driver, "r", tells="aborted")
+    driver.ledger.send(runs.abort(driver.keys, "r", reason=None))
+    assert states(driver) == {"after": "queued"}
+    [due] = driver.reconcile("r").sends
+    task = driver.granted("r", due.key, "after")
+    driver.expire(task)
+    driver.reconcile("r")
+    again = driver.granted("r", due.key, "again")
+    driver.committed(again)
+    assert states(driver) == {}
+    assert driver.alarm("r") is None
+    assert driver.types("r")[-1] == "abort"
+
+
+def test_what_tells_of_a_run_cannot_fail_it(driver: Driver) -> None:
+    asked(driver, "r", tells="suspended")
+    hook = next(key for key in states(driver) if key.startswith("hook:"))
+    for n in range(5):
+        driver.expire(driver.granted("r", hook, f"t{n}"))
+        driver.reconcile("r")
+    assert read(driver).fields["status"] == "suspended"
+    assert states(driver) == {"1:tool:a": "suspended"}
+
+
+def failed(driver: Driver) -> Task:
+    driver.create("r")
+    task = driver.granted("r")
+    driver.say(task, "half", 0)
+    error = {"name": "ModelError", "message": "away"}
+    chunks = [encode("error", "1:model", {"error": error})]
+    driver.committed(task, 2, chunks=chunks, finish=RunEnd("failed", "error", error))
+    return task
+
+
+def test_a_failed_run_goes_on_where_it_failed(driver: Driver) -> None:
+    failed(driver)
+    call = runs.retry_failed(driver.keys, "r", notifies=True)
+    sends: Sequence[Due] = driver.ledger.send(call)
+    [due] = sends
+    assert driver.ledger.send(call) == sends
+    record = read(driver)
+    assert record.fields["status"] == "running"
+    assert "error" not in record.fields
+    assert driver.types("r") == ["start", "text-start", "text-delta", "step-reset"]
+    claim = driver.claim("r", due.key, "again")
+    assert isinstance(claim, Claim)
+    assert claim.task.generation == 2
+    assert driver.ledger.client().ttl(driver.keys.of("r").run) == -1
+
+
+def test_only_a_failed_run_is_tried_again(driver: Driver) -> None:
+    driver.create("r")
+    with pytest.raises(NotFailed, match="queued"):
+        driver.ledger.send(runs.retry_failed(driver.keys, "r", notifies=True))
+
+
+def test_a_run_fails_and_goes_on_many_times(driver: Driver) -> None:
+    failed(driver)
+    for n in range(5):
+        driver.ledger.send(runs.retry_failed(driver.keys, "r", notifies=True))
+        task = driver.granted("r", "1:model", f"t{n}")
+        error = {"name": "ModelError", "message": "away"}
+        chunks = [encode("error", "1:model", {"error": error})]
+        driver.committed(task, chunks=chunks, finish=RunEnd("failed", "error", error))
+    assert driver.types("r").count("error") == 1
+    assert driver.types("r")[-1] == "error"
+
+
+def test_a_nudge_ends_a_wait_once(driver: Driver) -> None:
+    driver.create("r")
+    task = driver.granted("r")
+    retry = attempts.requeue(
+        driver.keys, task, delay_ms=60_000, reason="", change={"waits_for": "a turn"}
+    )
+    driver.ledger.send(retry)
+    assert read(driver).fields["status"] == "queued"
+    assert driver.claim("r", token="u").reason == "early"  # type: ignore[union-attr]
+    wake = watch.wake(driver.keys, "r", "1:model")
+    assert [due.key for due in driver.ledger.send(wake)] == ["1:model"]
+    assert driver.ledger.send(wake) == []
+    assert driver.granted("r", token="u").waits_for is None
+
+
+def test_turns_are_taken_in_order(driver: Driver) -> None:
+    def enter(run_id: str) -> str:
+        return driver.ledger.send(threads.enter(driver.keys, "t", run_id, ttl_ms=10_000))
+
+    def leave(run_id: str) -> str | None:
+        return driver.ledger.send(threads.leave(driver.keys, "t", run_id))
+
+    assert [enter(name) for name in ("a", "b", "c", "a")] == ["a", "a", "a", "a"]
+    assert leave("b") == "a"
+    assert leave("a") == "c"
+    assert leave("a") == "c"
+    assert leave("c") is None
+
+
+def test_a_run_has_one_place_in_a_thread(driver: Driver) -> None:
+    def remember(run_id: str, length: int, entry: str) -> bool:
+        return driver.ledger.send(
+            threads.remember(
+                driver.keys, "t", run_id, journal_length=length, entry=entry, ttl_ms=10_000
+            )
+        )
+
+    assert remember("a", 3, "one")
+    assert remember("b", 3, "two")
+    assert remember("a", 4, "one more")
+    assert not remember("a", 3, "one of a zombie")
+    recalled = driver.ledger.send(threads.recall(driver.keys, "t", most=10))
+    assert recalled == [b"one more", b"two"]
+    driver.ledger.send(threads.drop(driver.keys, "t"))
+    assert driver.ledger.send(threads.recall(driver.keys, "t", most=10)) == []

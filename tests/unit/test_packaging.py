@@ -1,0 +1,66 @@
+"""What the wheel ships, and the sizes that keep the code readable."""
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import evented_agent
+from tests.support.workers import ROOT
+
+MODULES = sorted((ROOT / "evented_agent").rglob("*.py"))
+
+
+def test_the_wheel_ships_the_library_and_nothing_else(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    [wheel] = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+
+    top = {name.partition("/")[0] for name in names}
+    assert top == {"evented_agent", "evented_agent-0.1.0.dist-info"}
+    assert "evented_agent/py.typed" in names
+    scripts = {path.name for path in (ROOT / "evented_agent/ledger/lua").glob("*/*.lua")}
+    assert {Path(name).name for name in names if name.endswith(".lua")} == scripts
+
+
+def test_every_public_name_exists_once() -> None:
+    assert sorted(evented_agent.__all__) == sorted(set(evented_agent.__all__))
+    assert all(hasattr(evented_agent, name) for name in evented_agent.__all__)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_fit_in_a_head(path: Path) -> None:
+    text = path.read_text()
+
+    assert len(text.splitlines()) <= 450
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            doc = ast.get_docstring(node, clean=False) or ""
+            length = (node.end_lineno or 0) - node.lineno - len(doc.splitlines())
+            assert length <= 50, f"{node.name} has {length} lines"
+
+
+def test_the_readme_is_short_and_its_python_is_python() -> None:
+    readme = (ROOT / "README.md").read_text()
+    blocks = [block.partition("```")[0] for block in readme.split("```python\n")[1:]]
+
+    assert len(readme.splitlines()) < 200
+    for block in blocks:
+        ast.parse(block)
+
+
+def test_the_readmes_agent_can_be_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (ROOT / "README.md").read_text()
+    code = readme.split("```python\n")[1].partition("```")[0]
+    namespace: dict[str, object] = {"__name__": "agents"}
+    exec(compile(code, "README.md", "exec"), namespace)
+
+    evented = namespace["evented"]
+    assert isinstance(evented, evented_agent.EventedAgent)
+    tool = evented.agent.tool_named("order_status")
+    assert tool is not None
+    assert tool.parameters["properties"]["order_id"]["description"] == "The number on the invoice."

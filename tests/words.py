@@ -1,3 +1,0 @@
-"""What the speaker of the tests says; apart from tests.app, which reads the environment."""
-
-TEXT = "".join(f"word{n} " for n in range(80))
