@@ -1,5 +1,6 @@
 """What all tests share: one real server, and real workers on it."""
 
+import importlib
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 def environment(
     redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """What tests.support.app reads, in this process and in every worker."""
+    """What the apps of the tests read, in this process and in every worker."""
     values = {
         "TEST_BROKER_URL": redis_server.url,
         "TEST_MARKS": str(tmp_path_factory.mktemp("marks")),
@@ -45,16 +46,21 @@ def environment(
     return values
 
 
-@pytest.fixture(scope="session")
-def agents(environment: dict[str, str]) -> "dict[str, EventedAgent]":
-    """The agents of tests.support.app, by id."""
-    from tests.support.app import evented
+@pytest.fixture(scope="module")
+def worker_app() -> str:
+    """The module of the app; a test file whose agents stand beside it names that one."""
+    return "tests.support.app"
 
+
+@pytest.fixture(scope="module")
+def agents(environment: dict[str, str], worker_app: str) -> "dict[str, EventedAgent]":
+    """The agents of the app, by id."""
+    evented: dict[str, EventedAgent] = importlib.import_module(worker_app).evented
     return evented
 
 
 @pytest.fixture(scope="session")
-def runs(agents: "dict[str, EventedAgent]") -> "Runs":
+def runs(environment: dict[str, str]) -> "Runs":
     from evented_agent import Runs
     from tests.support.app import app
 
@@ -72,15 +78,16 @@ def marks(environment: dict[str, str]) -> Path:
 
 @pytest.fixture
 def start_worker(
-    environment: dict[str, str], tmp_path: Path, redis_server: RedisServer
+    environment: dict[str, str], tmp_path: Path, worker_app: str
 ) -> Iterator[StartWorker]:
-    """Start workers of tests.support.app; whatever is left of them is killed after the test."""
+    """Start workers; whatever is left of them is killed after the test."""
     started: list[WorkerProcess] = []
 
     def start(
         name: str = "w1", *, env: dict[str, str] | None = None, **options: object
     ) -> WorkerProcess:
         values = {**environment, **(env or {})}
+        options = {"app": worker_app, **options}
         worker = WorkerProcess(values, tmp_path / f"{name}.log", name=name, **options)  # type: ignore[arg-type]
         started.append(worker.start())
         return worker.wait_ready()
@@ -92,9 +99,9 @@ def start_worker(
 
 @pytest.fixture(scope="module")
 def module_worker(
-    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    environment: dict[str, str], worker_app: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[WorkerProcess]:
     """One worker for the tests of a module that leave it alive."""
     log = tmp_path_factory.mktemp("worker") / "w.log"
-    with WorkerProcess(environment, log, name="module") as worker:
+    with WorkerProcess(environment, log, app=worker_app, name="module") as worker:
         yield worker

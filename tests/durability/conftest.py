@@ -1,5 +1,6 @@
 """Workers behind proxies, and the undisturbed run that disturbed ones are compared with."""
 
+import importlib
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,10 +20,18 @@ Start = Callable[..., WorkerProcess]
 Doom = Callable[[str, Callable[[Write], bool], Moment], AbstractContextManager[threading.Event]]
 
 
-def agents_on(redis_url: str, broker_url: str) -> Agents:
-    """The agents of tests.support.app for a caller with a ledger, or a broker, of its own."""
-    from tests.support.app import broker_options, evented, settings
+@pytest.fixture(scope="module")
+def worker_app() -> str:
+    return "tests.durability.careful_app"
 
+
+def agents_on(
+    redis_url: str, broker_url: str, worker_app: str = "tests.durability.careful_app"
+) -> Agents:
+    """The agents of an app for a caller with a ledger, or a broker, of its own."""
+    from tests.support.deployment import broker_options, settings
+
+    evented: Agents = importlib.import_module(worker_app).evented
     app = Celery("apart", broker=broker_url, set_as_current=False)
     app.conf.broker_transport_options = broker_options(broker_url)
     return {
@@ -32,7 +41,9 @@ def agents_on(redis_url: str, broker_url: str) -> Agents:
 
 
 @pytest.fixture(scope="module")
-def start(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+def start(
+    environment: dict[str, str], worker_app: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Start]:
     """Start a worker for a queue, its own by default, with its ledger behind a proxy."""
     folder = tmp_path_factory.mktemp("workers")
     started: list[WorkerProcess] = []
@@ -52,6 +63,7 @@ def start(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
             folder / f"{name}.log",
             name=name,
             queue=queue,
+            app=worker_app,
             **options,  # type: ignore[arg-type]
         )
         started.append(worker.start())

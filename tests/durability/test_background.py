@@ -23,6 +23,11 @@ INTERRUPTED = ("1:tool:call_1_0", "before")
 TEXT = "It is being written.\n\nThe report: written in attempt {attempt}."
 
 
+@pytest.fixture(scope="module")
+def worker_app() -> str:
+    return "tests.durability.background_app"
+
+
 def lines(marks: Path, name: str) -> list[str]:
     file = marks / name
     return file.read_text().splitlines() if file.exists() else []
@@ -140,7 +145,7 @@ def test_a_redis_that_restarts_loses_no_background_call(
     with RedisServer(tmp_path / "own") as own:
         env = {"TEST_REDIS_URL": own.url}
         start_worker(env=env)
-        agents = agents_on(own.url, redis_server.url)
+        agents = agents_on(own.url, redis_server.url, "tests.durability.background_app")
         run = agents["writer"].stream(REPORT, until_idle=True)
         wait_until(lambda: lines(marks, "report"), "the report has begun")
         own.restart()
@@ -176,7 +181,7 @@ def most_at_once(calls: list[str]) -> int:
 
 def text_of(run_id: str) -> str:
     """What a process of its own reads."""
-    from tests.support.app import evented
+    from tests.durability.background_app import evented
 
     *_, last = evented["writer"].observe(run_id).text_parts()
     return last.snapshot

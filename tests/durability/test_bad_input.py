@@ -14,6 +14,11 @@ from tests.support.workers import WorkerProcess, wait_until
 Agents = dict[str, EventedAgent]
 
 
+@pytest.fixture(scope="module")
+def worker_app() -> str:
+    return "tests.durability.bad_input_app"
+
+
 @pytest.fixture(autouse=True, scope="module")
 def worker(module_worker: WorkerProcess) -> Iterator[WorkerProcess]:
     pid = module_worker.pid
@@ -126,7 +131,7 @@ def started_after(agents: Agents, runs: Runs, damage: Any) -> Any:
 
 
 def call(agents: Agents, name: str, arguments: str = "{}") -> str:
-    return agents["toolbox"].generate(f"{name} {arguments}", timeout=30).answer
+    return agents["misbehaving"].generate(f"{name} {arguments}", timeout=30).answer
 
 
 def test_wrong_arguments_and_tools_are_told_to_the_model(agents: Agents) -> None:

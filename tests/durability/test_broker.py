@@ -24,7 +24,7 @@ def start_run(environment: dict[str, str], broker: str, run_id: str) -> None:
         "TEST_REDIS_URL": environment["TEST_BROKER_URL"],
         "TEST_BROKER_URL": broker,
     }
-    command = [sys.executable, "-m", "tests.support.caller", "hello", "Hi.", run_id]
+    command = [sys.executable, "-m", "tests.durability.caller", "hello", "Hi.", run_id]
     done = subprocess.run(command, cwd=ROOT, env=env, timeout=30, capture_output=True, text=True)
     assert done.stdout.strip() == run_id, done.stderr
 

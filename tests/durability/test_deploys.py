@@ -72,7 +72,7 @@ def test_the_next_version_of_an_agent_takes_over_runs_in_flight(
     agents: Agents, start_worker: StartWorker, marks: Path
 ) -> None:
     start_worker("old", env={"TEST_GRACE": "20"})
-    worker = start_worker("new", queue="later", env={"TEST_VERSION": " of version 2"})
+    worker = start_worker("new", queue="later", app="tests.durability.careful_app_2")
     run = agents["careful"].stream("Explore.")
     wait_until((marks / "careful").exists, "its tools run")
     consume("agents", by="old", stop=True)
@@ -88,7 +88,7 @@ def test_the_next_version_of_an_agent_takes_over_runs_in_flight(
 def test_a_worker_without_the_agent_leaves_its_runs_queued_and_says_so(
     agents: Agents, runs: Runs, start_worker: StartWorker
 ) -> None:
-    other = start_worker("other", env={"TEST_WITHOUT": "careful"})
+    other = start_worker("other", app="tests.support.app")
     run = agents["careful"].stream("Explore.")
 
     waiting = wait_until(lambda: runs.get(run.run_id).waiting_for, "the run says what it lacks")

@@ -14,6 +14,11 @@ from tests.support.workers import WorkerProcess, wait_until
 Agents = dict[str, EventedAgent]
 
 
+@pytest.fixture(scope="module")
+def worker_app() -> str:
+    return "tests.durability.people_app"
+
+
 def lines(marks: Path, name: str) -> list[str]:
     file = marks / name
     return file.read_text().splitlines() if file.exists() else []
@@ -66,16 +71,16 @@ def test_a_person_says_what_becomes_of_an_interrupted_call(
 ) -> None:
     data, told, times = DECISIONS[decision]
     workers = [start_worker(name, env={"TEST_GRACE": "0"}) for name in ("w1", "w2")]
-    run = agents["toolbox"].stream('transfer {"seconds": 3}')
+    run = agents["clerk"].stream('transfer {"seconds": 3}')
     wait_until(lambda: lines(marks, "transfer"), "the transfer has begun")
-    speaker = wait_until(lambda: agents["toolbox"].get(run.run_id).worker, "a worker runs it")
+    speaker = wait_until(lambda: agents["clerk"].get(run.run_id).worker, "a worker runs it")
     [busy] = [worker for worker in workers if speaker.startswith(f"{worker.name}@")]
     end(busy, how)
     suspended(run)
     [pending] = run.pending
 
     assert pending.kind == "crash"
-    agents["toolbox"].resume(run.run_id, data)
+    agents["clerk"].resume(run.run_id, data)
     assert told in run.result(timeout=30).answer
     assert len(lines(marks, "transfer")) == times
 
@@ -127,8 +132,8 @@ def test_a_call_nobody_decides_about_expires(
     agents: Agents, start_worker: StartWorker, marks: Path
 ) -> None:
     start_worker()
-    declined = agents["toolbox"].stream('hurried {"what": "a"}')
-    failed = agents["toolbox"].stream('urgent {"what": "a"}')
+    declined = agents["clerk"].stream('hurried {"what": "a"}')
+    failed = agents["clerk"].stream('urgent {"what": "a"}')
 
     wait_until(lambda: declined.status == "finished", "the call was declined")
     assert "Nobody decided within 1 s." in declined.result(timeout=10).answer

@@ -16,6 +16,11 @@ from tests.support.workers import WorkerProcess, wait_until
 Agents = dict[str, EventedAgent]
 
 
+@pytest.fixture(scope="module")
+def worker_app() -> str:
+    return "tests.durability.poison_app"
+
+
 @contextmanager
 def restarted(*workers: WorkerProcess) -> Iterator[None]:
     """Start workers again when they are gone, as an init system does."""
@@ -39,7 +44,7 @@ def test_a_run_that_kills_its_worker_each_time_ends_after_5_crashes(
     pool: str, agents: Agents, start_worker: StartWorker, marks: Path
 ) -> None:
     with restarted(*(start_worker(name, pool=pool, concurrency=4) for name in ("w1", "w2"))):
-        by_tool = agents["toolbox"].stream("die {}")
+        by_tool = agents["poisonous"].stream("die {}")
         by_model = agents["deadly"].stream("Go.")
 
         assert "stopped 5 times; it may have done part" in by_tool.result(timeout=90).answer
@@ -56,7 +61,7 @@ def test_a_tool_without_memory_is_an_error_that_the_model_sees(
 ) -> None:
     worker = start_worker()
 
-    assert agents["toolbox"].generate("hog {}", timeout=30).answer.startswith("error MemoryError")
+    assert agents["poisonous"].generate("hog {}", timeout=30).answer.startswith("error MemoryError")
     assert worker.process.poll() is None
 
 
@@ -64,7 +69,7 @@ def test_a_blocked_event_loop_loses_no_lease_and_is_told_with_its_stack(
     agents: Agents, start_worker: StartWorker, marks: Path
 ) -> None:
     workers = [start_worker("w1"), start_worker("w2")]
-    run = agents["toolbox"].stream('hang {"seconds": 30}')
+    run = agents["poisonous"].stream('hang {"seconds": 30}')
 
     assert run.result(timeout=60).answer == "hung in attempt 1"
     log = "".join(worker.text() for worker in workers)
@@ -79,7 +84,7 @@ def test_a_held_gil_hands_the_runs_of_its_process_over(
     holder = start_worker("holder")
     speaking = agents["speaker"].stream("Talk.")
     next(part for part in speaking.text_parts() if part.snapshot.endswith("word5 "))
-    holding = agents["toolbox"].stream('hold {"seconds": 12}')
+    holding = agents["poisonous"].stream('hold {"seconds": 12}')
     wait_until((marks / "hold").exists, "the tool runs")
     start_worker("other")
 
@@ -99,8 +104,8 @@ def test_an_isolated_tool_holds_and_kills_only_itself(
 ) -> None:
     worker = start_worker()
     speaking = agents["speaker"].stream("Talk.")
-    held = agents["toolbox"].stream('hold_apart {"seconds": 5}')
-    killed = agents["toolbox"].stream("die_apart {}")
+    held = agents["poisonous"].stream('hold_apart {"seconds": 5}')
+    killed = agents["poisonous"].stream("die_apart {}")
 
     assert held.result(timeout=60).answer == "held apart in attempt 1"
     assert killed.result(timeout=60).answer.startswith("error IsolatedCrash")

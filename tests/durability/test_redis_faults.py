@@ -19,6 +19,11 @@ from tests.support.workers import wait_until
 Agents = dict[str, EventedAgent]
 
 
+@pytest.fixture(scope="module")
+def worker_app() -> str:
+    return "tests.durability.redis_faults_app"
+
+
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[RedisServer]:
     """A server for the ledger alone; the broker stays well."""
@@ -33,8 +38,10 @@ def proxy(ledger: RedisServer) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def apart(proxy: Proxy, redis_server: RedisServer, environment: dict[str, str]) -> Agents:
-    return agents_on(proxy.url, redis_server.url)
+def apart(
+    proxy: Proxy, redis_server: RedisServer, environment: dict[str, str], worker_app: str
+) -> Agents:
+    return agents_on(proxy.url, redis_server.url, worker_app)
 
 
 @pytest.fixture

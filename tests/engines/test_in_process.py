@@ -11,7 +11,7 @@ from evented_agent import Agent, DurableAgent, RunFailed, ToolContext, create_du
 from evented_agent.chunks import StepReset
 from evented_agent.errors import ModelError
 from evented_agent.testing import ScriptedModel, tool_call
-from tests.support.local_process import agent as speaker
+from tests.engines.local_process import agent as speaker
 from tests.support.servers import RedisServer
 from tests.support.words import TEXT
 from tests.support.workers import ROOT
@@ -45,7 +45,7 @@ def durable(redis_server: RedisServer) -> Iterator[DurableAgent]:
 
 def process(redis_server: RedisServer, run_id: str, how: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.support.local_process", redis_server.url, run_id, how],
+        [sys.executable, "-m", "tests.engines.local_process", redis_server.url, run_id, how],
         cwd=ROOT,
         text=True,
         stdout=subprocess.PIPE,

@@ -97,7 +97,12 @@ def test_a_worker_that_accepts_no_json_is_refused() -> None:
 def test_a_hostile_configuration_changes_nothing(
     agents: dict[str, EventedAgent], start_worker: StartWorker
 ) -> None:
-    start_worker(env={"TEST_HOSTILE": "1", "C_FORCE_ROOT": "1"}, pool="prefork", concurrency=2)
+    start_worker(
+        app="tests.engines.hostile_app",
+        env={"C_FORCE_ROOT": "1"},
+        pool="prefork",
+        concurrency=2,
+    )
 
     assert agents["speaker"].generate("Talk.", timeout=60).status == "finished"
     assert agents["toolbox"].generate("flaky {}", timeout=60).answer == "worked in attempt 2"

@@ -1,3 +1,3 @@
-"""What the speaker of the tests says; apart from tests.support.app, which reads the environment."""
+"""What the speaker of the tests says; apart from the apps, which read the environment."""
 
 TEXT = "".join(f"word{n} " for n in range(80))
