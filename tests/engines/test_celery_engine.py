@@ -112,7 +112,7 @@ def test_a_blocking_call_on_an_event_loop_names_its_twin(agents: Agents) -> None
         asyncio.run(use())
 
 
-def test_the_same_run_id_and_input_is_the_same_run(agents: Agents) -> None:
+def test_a_run_id_with_the_same_input_names_the_same_run(agents: Agents) -> None:
     first = agents["hello"].stream("Hi", run_id="twice-1")
     second = agents["hello"].stream("Hi", run_id="twice-1")
 
@@ -129,7 +129,7 @@ def test_an_unknown_tool_is_told_with_those_that_exist(agents: Agents) -> None:
     assert "There is no tool 'dance'. Available tools: add, wait" in call(agents, "dance")
 
 
-def test_wrong_arguments_are_told_to_the_model(agents: Agents) -> None:
+def test_arguments_of_a_wrong_type_are_told_to_the_model(agents: Agents) -> None:
     assert "b: Field required" in call(agents, "add", a=1)
 
 
@@ -206,7 +206,7 @@ def test_an_abort_stops_a_tool(agents: Agents, marks: Path) -> None:
     assert [chunk.type for chunk in run][-1] == "abort"
 
 
-def test_runs_are_found_by_what_they_belong_to(agents: Agents, runs: Runs) -> None:
+def test_runs_are_found_by_agent_thread_and_resource(agents: Agents, runs: Runs) -> None:
     run = agents["hello"].stream("Hi", thread_id="th-1", resource_id="ann")
     run.result(timeout=20)
 
@@ -230,7 +230,7 @@ def test_a_deleted_run_is_gone_and_said_to_be(agents: Agents, runs: Runs) -> Non
     assert run.run_id not in [info.run_id for info in runs.list(limit=500)]
 
 
-def test_an_unknown_run_is_not_waited_for(runs: Runs) -> None:
+def test_a_run_that_was_never_started_is_not_waited_for(runs: Runs) -> None:
     for method in (runs.get, runs.observe, runs.abort, runs.delete, runs.result):
         with pytest.raises(RunNotFound, match="no-such-run"):
             method("no-such-run")

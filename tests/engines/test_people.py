@@ -249,7 +249,7 @@ def test_a_tool_asks_twice_and_gets_all_answers(engine: Engines) -> None:
     assert CALLS == ["LH1"]
 
 
-def test_a_suspended_run_is_aborted_at_once(engine: Engines) -> None:
+def test_a_run_that_waits_for_a_person_is_aborted_at_once(engine: Engines) -> None:
     durable = engine(tool_call("delete", path="a"))
     run = durable.stream("Go.")
     run.result(20)

@@ -189,7 +189,7 @@ def failed(driver: Driver) -> Task:
     return task
 
 
-def test_a_failed_run_goes_on_where_it_failed(driver: Driver) -> None:
+def test_retrying_a_failed_run_opens_the_tasks_that_failed(driver: Driver) -> None:
     failed(driver)
     call = runs.retry_failed(driver.keys, "r", notifies=True)
     sends: Sequence[Due] = driver.ledger.send(call)

@@ -72,7 +72,7 @@ def ended(peer: Peer, *told: Any) -> AnswerEnded:
     return last
 
 
-def test_text_is_followed_by_the_end_with_all_tokens_counted(peer: Peer) -> None:
+def test_text_of_a_response_is_followed_by_the_end_with_all_tokens_counted(peer: Peer) -> None:
     usage = {
         "input_tokens": 10,
         "output_tokens": 20,
