@@ -4,6 +4,8 @@ import ast
 import subprocess
 import sys
 import zipfile
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,27 @@ def test_the_readmes_agent_can_be_declared(monkeypatch: pytest.MonkeyPatch) -> N
     tool = evented.agent.tool_named("order_status")
     assert tool is not None
     assert tool.parameters["properties"]["order_id"]["description"] == "The number on the invoice."
+
+
+def test_a_public_name_is_defined_in_one_module() -> None:
+    modules = defaultdict(set)
+    for path in MODULES:
+        for name in defined_in(ast.parse(path.read_text())):
+            modules[name].add(str(path.relative_to(ROOT)))
+
+    # Each module logs under its own name.
+    del modules["logger"]
+    assert {name: sorted(where) for name, where in modules.items() if len(where) > 1} == {}
+
+
+def defined_in(module: ast.Module) -> Iterator[str]:
+    """The public names that a module defines at its top, imports apart."""
+    for node in module.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names = [node.name]
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+        else:
+            names = []
+        yield from (name for name in names if not name.startswith("_"))
