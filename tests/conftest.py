@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.leaks import LeakCheck
 from tests.support.servers import RedisServer
 from tests.support.workers import WorkerProcess
 
@@ -30,6 +31,25 @@ StartWorker = Callable[..., WorkerProcess]
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def leak_check(redis_server: RedisServer) -> Iterator[LeakCheck]:
+    check = LeakCheck(redis_server.url)
+    yield check
+    check.close()
+
+
+@pytest.fixture(autouse=True)
+def no_key_stays_for_ever(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test that used the shared server, whatever an ended run left has an end too."""
+    if "redis_server" not in request.fixturenames:
+        yield
+        return
+    check: LeakCheck = request.getfixturevalue("leak_check")
+    yield
+    leaks = check.leaks()
+    assert not leaks, "These keys would stay for ever:\n" + "\n".join(leaks)
 
 
 @pytest.fixture(scope="session")
