@@ -1,0 +1,57 @@
+"""What an agent refuses among its further options, each with the way to say it."""
+
+from typing import Any
+
+import pytest
+
+from evented_agent import Agent, DeclarationError
+from evented_agent.agents.run_options import RunOptions
+
+
+async def decide(_: object) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"on_start": "log"}, "Pass a def or an async def"),
+        ({"prepare_step": 3}, "Pass a def or an async def"),
+        ({"window": 20}, r"Pass a Window\(messages"),
+        ({"require_tool_approval": decide}, "Pass a def that takes an ApprovalRequest"),
+        ({"require_tool_approval": "yes"}, "Pass a def that takes an ApprovalRequest"),
+        ({"policies": {"careful": True}}, r"policies\['careful'\]=True. Pass a def"),
+        ({"background": {"look": "later"}}, "background='later'"),
+        ({"background_concurrency": 0}, "background_concurrency"),
+        ({"stop_when": decide}, "in stop_when"),
+    ],
+)
+def test_an_option_that_could_not_work_is_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(DeclarationError, match=told):
+        Agent(id="a", model="openai/gpt-5.5", **options)
+
+
+def test_an_option_that_no_agent_has_is_refused_like_any_argument() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+        Agent(id="a", model="openai/gpt-5.5", colour="red")  # type: ignore[call-arg]
+
+
+def test_functions_of_an_agent_are_kept() -> None:
+    def asks(_: object) -> bool:
+        return True
+
+    agent = Agent(
+        id="a",
+        model="openai/gpt-5.5",
+        require_tool_approval=asks,
+        policies={"asks": asks},
+        on_finish=print,
+    )
+
+    assert agent.policies == {"asks": asks}
+    assert agent.require_tool_approval is asks
+
+
+def test_a_function_cannot_be_an_option_of_one_run() -> None:
+    with pytest.raises(DeclarationError, match="a function cannot travel to a worker"):
+        RunOptions.parse({"stop_when": print})
