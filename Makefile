@@ -14,8 +14,9 @@ install: .venv/dev  ## everything a contributor needs
 demo: .venv/demo  ## watch an agent survive the death of its worker
 	$(BIN)/evented-agent demo
 
-test: .venv/dev  ## all tests, on servers and workers of their own
-	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+test: .venv/dev  ## all tests, on servers and workers of their own; fails below the floors of coverage
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=
+	$(BIN)/python -m tests.support.coverage_floor
 
 check: .venv/dev  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
