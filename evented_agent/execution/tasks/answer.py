@@ -111,7 +111,9 @@ class AnswerBuilder:
     def requests(self) -> Iterator[ToolCallPayload]:
         """The payloads of the `tool-call` chunks of the complete answer."""
         for call in self.calls():
-            yield ToolCallPayload(tool_call_id=call.id, tool_name=call.name, arguments=call.arguments)
+            yield ToolCallPayload(
+                tool_call_id=call.id, tool_name=call.name, arguments=call.arguments
+            )
 
     def calls(self) -> list[ToolCall]:
         return [call.parsed() for call in self._calls.values()]

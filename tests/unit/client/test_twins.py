@@ -24,8 +24,8 @@ from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.run_methods import RunMethods
 from evented_agent.engines.in_process import InProcessAgent
 from evented_agent.testing import ScriptedModel
-from tests.proxy import Moment, Proxy, Write
-from tests.servers import RedisServer
+from tests.support.proxy import Moment, Proxy, Write
+from tests.support.servers import RedisServer
 
 SETTINGS = Settings(prefix="twins")
 agent = Agent(id="twin", model=ScriptedModel(["unused"]))

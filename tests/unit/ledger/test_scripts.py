@@ -15,7 +15,7 @@ from evented_agent.ledger.attempts import Worker
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Decision, NewTask, Task, Work
 from evented_agent.ledger.script import Command, Header, command, script
-from tests.servers import RedisServer
+from tests.support.servers import RedisServer
 
 LUA = Path(evented_agent.__file__).parent / "ledger" / "lua"
 PATHS = {
