@@ -1,19 +1,26 @@
-"""Durable LLM agents on Celery and Redis Streams: nothing that was said or done is lost."""
+"""Durable LLM agents on Celery and Redis Streams: nothing that was said or done is lost.
+
+Public besides this module: `evented_agent.models` (models and messages), `evented_agent.chunks`
+(what streams hold), `evented_agent.errors`, and `evented_agent.testing`.
+"""
 
 from evented_agent.agents.agent import Agent
 from evented_agent.agents.callbacks import NextStep, RunEvent, StepChoice, StepInfo, Verdict
 from evented_agent.agents.memory import Memory, Thread, Window
+from evented_agent.agents.run_options import StreamOptions
 from evented_agent.agents.tools.approvals import ApprovalRequest, Pending
 from evented_agent.agents.tools.background import Background
 from evented_agent.agents.tools.context import ToolContext
-from evented_agent.agents.tools.tool import tool
-from evented_agent.chunks import Chunk, Usage
+from evented_agent.agents.tools.policy import ToolOptions, ToolPolicy
+from evented_agent.agents.tools.tool import Tool, tool
+from evented_agent.agents.validation import AgentOptions
+from evented_agent.chunks import AnyChunk, Chunk, ErrorInfo, TextUpdate, Usage
 from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.listing import RunPage
-from evented_agent.client.run_stream import AsyncRunStream, RunStream
+from evented_agent.client.run_stream import AsyncRunStream, RunStream, Starting
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery import EventedAgent, create_evented_agent
-from evented_agent.engines.in_process import create_durable_agent
+from evented_agent.engines.in_process import InProcessAgent, create_durable_agent
 from evented_agent.errors import (
     BlockingCall,
     ConfigurationError,
@@ -27,6 +34,7 @@ from evented_agent.errors import (
     RunAborted,
     RunConflict,
     RunDeleted,
+    RunEnded,
     RunError,
     RunExpired,
     RunFailed,
@@ -37,11 +45,15 @@ from evented_agent.errors import (
     UnknownAgent,
 )
 from evented_agent.ledger.settings import Settings
+from evented_agent.ledger.workers import LiveWorker
+from evented_agent.models.protocol import Model
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import BackgroundTask, RunResult
 
 __all__ = [
     "Agent",
+    "AgentOptions",
+    "AnyChunk",
     "ApprovalRequest",
     "AsyncRunStream",
     "Background",
@@ -51,11 +63,15 @@ __all__ = [
     "ConfigurationError",
     "DeclarationError",
     "DurableAgent",
+    "ErrorInfo",
     "EventedAgent",
     "EventedAgentError",
+    "InProcessAgent",
     "InvalidDecision",
     "LedgerUnavailable",
+    "LiveWorker",
     "Memory",
+    "Model",
     "ModelError",
     "NextStep",
     "NotFailed",
@@ -64,6 +80,7 @@ __all__ = [
     "RunAborted",
     "RunConflict",
     "RunDeleted",
+    "RunEnded",
     "RunError",
     "RunEvent",
     "RunExpired",
@@ -75,13 +92,19 @@ __all__ = [
     "RunStream",
     "Runs",
     "Settings",
+    "Starting",
     "StepChoice",
     "StepInfo",
+    "StreamOptions",
     "SuspensionExpired",
+    "TextUpdate",
     "Thread",
     "ThreadBusy",
     "TooLarge",
+    "Tool",
     "ToolContext",
+    "ToolOptions",
+    "ToolPolicy",
     "UnknownAgent",
     "Usage",
     "Verdict",

@@ -26,6 +26,30 @@ EventedAgentError
 from collections.abc import Iterable
 from typing import Any
 
+__all__ = [
+    "BlockingCall",
+    "ConfigurationError",
+    "DeclarationError",
+    "EventedAgentError",
+    "InvalidDecision",
+    "LedgerUnavailable",
+    "ModelError",
+    "NotFailed",
+    "NotSuspended",
+    "RunAborted",
+    "RunConflict",
+    "RunDeleted",
+    "RunEnded",
+    "RunError",
+    "RunExpired",
+    "RunFailed",
+    "RunNotFound",
+    "SuspensionExpired",
+    "ThreadBusy",
+    "TooLarge",
+    "UnknownAgent",
+]
+
 
 class EventedAgentError(Exception):
     """Base of every error this library raises on purpose."""

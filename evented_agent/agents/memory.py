@@ -15,7 +15,12 @@ TOKEN_CHARACTERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """A conversation: an id of the caller's, within the resource (a user, mostly) that owns it."""
+    """A conversation that an agent remembers from run to run.
+
+    Attributes:
+        id: The caller's own id for it: the ``thread_id`` of its runs.
+        resource_id: Who owns it, mostly a user: the same *id* under another one is another thread.
+    """
 
     id: str
     resource_id: str | None = None
@@ -23,9 +28,13 @@ class Thread:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How much of a thread a model sees: the newest *messages*, and at most about *tokens*.
+    """How much of a conversation a model sees: its newest part.
 
-    A window begins with a user's message, so that no call is seen without its result.
+    It begins with a user's message, so that no call is seen without its result.
+
+    Attributes:
+        messages: At most so many messages.
+        tokens: At most about so many tokens, four characters each; None for no such limit.
     """
 
     messages: int = 100

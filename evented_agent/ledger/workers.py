@@ -17,7 +17,19 @@ SILENCE_MS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class LiveWorker:
-    """A worker as it announces itself; *busy* of *slots* attempts run."""
+    """A worker process, as it announces itself once a second.
+
+    Attributes:
+        id: Names the process, also among those that had its pid before.
+        node: The worker's name, as Celery has it.
+        queues: The Celery queues that it takes messages of.
+        agents: The ids of the agents that it serves.
+        pool: How it runs attempts: "threads", "prefork", "local", …
+        slots: How many attempts it can run at a time.
+        busy: How many it runs.
+        format: The newest format of records that it can read.
+        pulse: Counts its announcements.
+    """
 
     id: str
     node: str

@@ -1,5 +1,16 @@
-"""Models: the protocol the engine needs, and the providers behind it."""
+"""Models and messages: the protocol of a model, its providers, and what a conversation holds."""
 
+from evented_agent.models.messages import (
+    AssistantMessage,
+    ImagePart,
+    Input,
+    Message,
+    SystemMessage,
+    TextPart,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+)
 from evented_agent.models.openai.chat import OpenAIChat
 from evented_agent.models.openai.responses import OpenAIResponses
 from evented_agent.models.protocol import (
@@ -19,17 +30,26 @@ from evented_agent.models.resolve import resolve
 
 __all__ = [
     "AnswerEnded",
+    "AssistantMessage",
     "CallPiece",
     "CallStarted",
     "FinishReason",
+    "ImagePart",
+    "Input",
+    "Message",
     "Model",
     "ModelEvent",
     "ModelRequest",
     "OpenAIChat",
     "OpenAIResponses",
     "ReasoningPiece",
+    "SystemMessage",
+    "TextPart",
     "TextPiece",
+    "ToolCall",
     "ToolChoice",
+    "ToolMessage",
     "ToolSpec",
+    "UserMessage",
     "resolve",
 ]

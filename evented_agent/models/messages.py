@@ -1,4 +1,4 @@
-"""The conversation: what people, models and tools said.  Knows nothing of providers or storage."""
+"""The conversation: what people, models and tools said.  Imports neither providers nor storage."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -14,28 +14,48 @@ class _Part(BaseModel):
 
 
 class TextPart(_Part):
-    """A piece of text in a user's message."""
+    """A piece of text in a user's message.
+
+    Attributes:
+        type: "text".
+        text: The piece.
+    """
 
     type: Literal["text"] = "text"
     text: str
 
 
 class ImagePart(_Part):
-    """An image in a user's message, by URL (``https:`` or ``data:``)."""
+    """An image in a user's message.
+
+    Attributes:
+        type: "image".
+        url: Where it is, ``https:``, or the image itself, ``data:``.
+    """
 
     type: Literal["image"] = "image"
     url: str
 
 
 class SystemMessage(_Part):
-    """An instruction inside the conversation; the agent's own instructions come before it."""
+    """An instruction inside the conversation; the agent's own instructions come before it.
+
+    Attributes:
+        role: "system".
+        content: The instruction.
+    """
 
     role: Literal["system"] = "system"
     content: str
 
 
 class UserMessage(_Part):
-    """What the person said."""
+    """What the person said.
+
+    Attributes:
+        role: "user".
+        content: Text, or pieces of text and images in their order.
+    """
 
     role: Literal["user"] = "user"
     content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]]
@@ -44,9 +64,12 @@ class UserMessage(_Part):
 class ToolCall(_Part):
     """A model's wish to call a tool.
 
-    *arguments* is the parsed JSON object; where the model wrote no valid JSON object it is empty
-    and *invalid* holds the raw text, so that the model can be told. *background* is how the model
-    wishes that the call is run.
+    Attributes:
+        id: Names the call within its run.
+        name: The tool.
+        arguments: The JSON object that the model wrote; empty where that was not valid.
+        invalid: What the model wrote instead of a JSON object, so that it can be told.
+        background: How the model wishes that the call is run: ``{"disposition": …}``.
     """
 
     id: str
@@ -57,10 +80,15 @@ class ToolCall(_Part):
 
 
 class AssistantMessage(_Part):
-    """One turn of a model.
+    """One answer of a model.
 
-    *provider* carries what the provider wants back on the next call (encrypted reasoning items,
-    for example), as JSON under the provider's name.
+    Attributes:
+        role: "assistant".
+        content: What it said.
+        reasoning: Its reasoning, where the provider shows it.
+        tool_calls: The tools that it wants called, in its order.
+        provider: What the provider wants back on the next call (encrypted reasoning items, for
+            example), as JSON under the provider's name.
     """
 
     role: Literal["assistant"] = "assistant"
@@ -71,7 +99,15 @@ class AssistantMessage(_Part):
 
 
 class ToolMessage(_Part):
-    """What a tool call came to: JSON in *result*, an error's text where *is_error*."""
+    """What a tool call came to.
+
+    Attributes:
+        role: "tool".
+        tool_call_id: The call that it answers.
+        name: The tool that was called.
+        result: What the tool returned, as JSON; where *is_error*, ``"<exception>: <its text>"``.
+        is_error: Whether the call failed, was declined or was cancelled.
+    """
 
     role: Literal["tool"] = "tool"
     tool_call_id: str
@@ -80,12 +116,14 @@ class ToolMessage(_Part):
     is_error: bool = False
 
 
+#: One message of a conversation; its ``role`` tells its class.
 Message = Annotated[
     SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")
 ]
 
 _MESSAGES: TypeAdapter[list[Message]] = TypeAdapter(list[Message])
 
+#: What a run begins with: the person's text, or messages, each perhaps as a dict.
 Input = str | Sequence[Message | dict[str, Any]]
 
 

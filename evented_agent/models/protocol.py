@@ -1,4 +1,4 @@
-"""What the engine needs from a model: one streamed call.  Knows no provider."""
+"""What the engine needs from a model: one streamed call.  Imports no provider."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from evented_agent.chunks import Usage
 from evented_agent.models.messages import Message
 
+#: Why a model stopped.
 FinishReason = Literal["stop", "tool-calls", "length", "content-filter", "error", "other"]
 
 #: "auto", "none", "required", or the name of the one tool to call as {"tool": name}.
@@ -15,7 +16,13 @@ ToolChoice = Literal["auto", "none", "required"] | Mapping[Literal["tool"], str]
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool as a model sees it; *parameters* is a JSON schema of type object."""
+    """A tool as a model sees it.
+
+    Attributes:
+        name: What the model calls it.
+        description: What the model is told of it.
+        parameters: The JSON schema (of type object) of its arguments.
+    """
 
     name: str
     description: str
@@ -24,7 +31,15 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One call: the whole conversation, the tools on offer and JSON settings."""
+    """What a model is asked in one call.
+
+    Attributes:
+        messages: The whole conversation so far.
+        instructions: What the agent is told; they come before the conversation.
+        tools: The tools on offer.
+        tool_choice: "auto", "none", "required", or ``{"tool": name}``.
+        settings: JSON, such as ``{"temperature": 0}``; what it may hold is the provider's matter.
+    """
 
     messages: Sequence[Message]
     instructions: str = ""
@@ -35,7 +50,12 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class TextPiece:
-    """More text; another *part* begins a new paragraph of the answer."""
+    """More text of an answer.
+
+    Attributes:
+        text: What is added.
+        part: Which part of the answer it belongs to: 0, 1, …; another one begins a new paragraph.
+    """
 
     text: str
     part: int = 0
@@ -43,7 +63,12 @@ class TextPiece:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningPiece:
-    """More of the model's reasoning, as far as the provider shows it."""
+    """More of the model's reasoning, as far as the provider shows it.
+
+    Attributes:
+        text: What is added.
+        part: Which part of the reasoning it belongs to: 0, 1, …
+    """
 
     text: str
     part: int = 0
@@ -51,9 +76,12 @@ class ReasoningPiece:
 
 @dataclass(frozen=True, slots=True)
 class CallStarted:
-    """The model begins a tool call; *index* names it within this answer.
+    """The model begins a tool call.
 
-    *id* is the provider's, possibly empty or repeated.
+    Attributes:
+        index: Names the call within this answer.
+        id: The provider's name for it, possibly empty or repeated.
+        name: The tool that is called.
     """
 
     index: int
@@ -63,7 +91,12 @@ class CallStarted:
 
 @dataclass(frozen=True, slots=True)
 class CallPiece:
-    """More of the JSON text of a call's arguments."""
+    """More of the JSON text of a call's arguments.
+
+    Attributes:
+        index: Which call of this answer, as in `CallStarted`.
+        text: What is added.
+    """
 
     index: int
     text: str
@@ -73,7 +106,11 @@ class CallPiece:
 class AnswerEnded:
     """The provider said that the answer is complete.  An answer without this one was cut off.
 
-    *provider* is JSON to hand back on the next call, under the provider's name.
+    Attributes:
+        reason: Why the model stopped: "stop", "tool-calls", "length", "content-filter", "error" or
+            "other".
+        usage: The tokens of this call.
+        provider: JSON to hand back on the next call, under the provider's name.
     """
 
     reason: FinishReason
@@ -81,6 +118,7 @@ class AnswerEnded:
     provider: Mapping[str, Any] = field(default_factory=dict)
 
 
+#: What a model streams; its class tells what it is.
 ModelEvent = TextPiece | ReasoningPiece | CallStarted | CallPiece | AnswerEnded
 
 

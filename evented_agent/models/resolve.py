@@ -1,4 +1,4 @@
-"""From an agent's ``model=`` to a `Model`.  Knows the names of providers, not how to call them."""
+"""From an agent's ``model=`` to a `Model`: the providers by their names."""
 
 from collections.abc import Callable, Mapping
 

@@ -27,7 +27,15 @@ from evented_agent.models.protocol import (
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """One answer in full: text, tool calls, and how it ends."""
+    """One answer in full: text, tool calls, and how it ends.
+
+    Attributes:
+        text: What the model says.
+        calls: The tools that it calls, made with `tool_call`.
+        reasoning: Its reasoning, said before the text.
+        reason: Why it stops; "tool-calls" or "stop", unless given.
+        usage: The tokens that it claims.
+    """
 
     text: str = ""
     calls: Sequence[ToolCall] = ()
@@ -69,9 +77,11 @@ class ScriptedModel:
 
     @property
     def name(self) -> str:
+        """What people see."""
         return self._name
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        """Say the entry of the script that is due, a word at a time."""
         self.requests.append(request)
         turn = _turn_of(request)
         say = _full(self._script[min(turn, len(self._script) - 1)], request)
