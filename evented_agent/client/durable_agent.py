@@ -1,8 +1,9 @@
 """An agent whose runs outlive the process that asked for them: what both engines share."""
 
-from typing import Unpack
+from typing import Any, Generic, Unpack
 
 from evented_agent.agents.agent import Agent
+from evented_agent.agents.generics import Out
 from evented_agent.agents.run_options import StreamOptions
 from evented_agent.client.deployment import Deployment, refuse_on_loop
 from evented_agent.client.run_methods import RunMethods
@@ -14,10 +15,10 @@ from evented_agent.models.messages import Input
 from evented_agent.state.run_result import RunResult
 
 
-class DurableAgent(RunMethods):
+class DurableAgent(RunMethods, Generic[Out]):
     """An agent together with where its runs are.  Made by `create_durable_agent`."""
 
-    def __init__(self, agent: Agent, runs: Runs) -> None:
+    def __init__(self, agent: Agent[Any, Out], runs: Runs) -> None:
         self.agent = agent
         self._runs = runs
 
@@ -41,7 +42,7 @@ class DurableAgent(RunMethods):
             )
         return self.agent.id
 
-    def stream(self, input: Input, **options: Unpack[StreamOptions]) -> RunStream:
+    def stream(self, input: Input, **options: Unpack[StreamOptions]) -> RunStream[Out]:
         """Start a run and return at once with its stream.
 
         *input* is a string or a list of messages. On return the run is durable: it goes on
@@ -56,10 +57,10 @@ class DurableAgent(RunMethods):
         run_id = at.drive("stream", start_run(at, self.agent, input, options))
         return RunStream(at, run_id, close_on_suspend=options.get("close_on_suspend", True))
 
-    def astream(self, input: Input, **options: Unpack[StreamOptions]) -> Starting:
+    def astream(self, input: Input, **options: Unpack[StreamOptions]) -> Starting[Out]:
         """`stream` for the running event loop: await it, or ``async with`` it."""
 
-        async def start() -> AsyncRunStream:
+        async def start() -> AsyncRunStream[Out]:
             at = self._started()
             run_id = await at.adrive(start_run(at, self.agent, input, options))
             close = options.get("close_on_suspend", True)
@@ -69,7 +70,7 @@ class DurableAgent(RunMethods):
 
     def generate(
         self, input: Input, *, timeout: float | None = None, **options: Unpack[StreamOptions]
-    ) -> RunResult:
+    ) -> RunResult[Out]:
         """Start a run and wait for its result, at most *timeout* seconds.
 
         Raises what `stream` does, `RunFailed`, `RunAborted`, or `TimeoutError`, which leaves the
@@ -80,7 +81,7 @@ class DurableAgent(RunMethods):
 
     async def agenerate(
         self, input: Input, *, timeout: float | None = None, **options: Unpack[StreamOptions]
-    ) -> RunResult:
+    ) -> RunResult[Out]:
         """`generate` for the running event loop."""
         run = await self.astream(input, **options)
         return await run.result(timeout)

@@ -7,7 +7,7 @@ requests.  It does not import a Redis client, so its rules can be tested with a 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from evented_agent.chunks import Chunk, TopicReset, TopicResetPayload
+from evented_agent.chunks import AnyChunk, TopicReset, TopicResetPayload
 from evented_agent.chunks.codec import decode
 from evented_agent.errors import RunExpired
 from evented_agent.ledger.records import Record
@@ -76,12 +76,12 @@ def check_readable(record: Record, after: Cursor) -> None:
         raise RunExpired(record.run_id)
 
 
-Steps = Generator[Chunk | Request, Reply, bool]
+Steps = Generator[AnyChunk | Request, Reply, bool]
 
 
 def follow(
     run_id: str, after: Cursor = 0, *, close_on_suspend: bool = True
-) -> Generator[Chunk | Request, Reply, None]:
+) -> Generator[AnyChunk | Request, Reply, None]:
     """Yield the run's chunks after a cursor; also requests, to be answered with `send`.
 
     Ends with the topic, or where the run is suspended.  Starts over, with a `topic-reset` chunk,

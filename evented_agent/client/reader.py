@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import Any
 
-from evented_agent.chunks import Chunk
+from evented_agent.chunks import AnyChunk, Chunk
 from evented_agent.client.follow import (
     CheckEntry,
     Cursor,
@@ -50,7 +50,7 @@ class Reader:
         total_timeout: float | None = None,
         heartbeat: float | None = None,
         close_on_suspend: bool = True,
-    ) -> Generator[Chunk | None, None, None]:
+    ) -> Generator[AnyChunk | None, None, None]:
         """Yield chunks from a thread, and None after each *beat* seconds of silence.
 
         With *close_on_suspend* they end where the run waits for people alone. Raises
@@ -87,7 +87,7 @@ class Reader:
         total_timeout: float | None = None,
         heartbeat: float | None = None,
         close_on_suspend: bool = True,
-    ) -> AsyncGenerator[Chunk | None, None]:
+    ) -> AsyncGenerator[AnyChunk | None, None]:
         """`chunks` for the running event loop."""
         steps = follow(self._run_id, after, close_on_suspend=close_on_suspend)
         retry_for = _Deadlines(self._run_id, self._ledger.url, timeout, total_timeout, heartbeat)

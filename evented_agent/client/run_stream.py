@@ -18,11 +18,13 @@ from collections.abc import (
     Sequence,
 )
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack, cast
+from typing import Any, Generic, Self, TypedDict, Unpack, cast
 
+from evented_agent.agents.generics import Out
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.chunks import (
     Abort,
+    AnyChunk,
     Chunk,
     Error,
     Finish,
@@ -76,7 +78,7 @@ class Callbacks(TypedDict, total=False):
     on_abort: Callback
 
 
-class _Stream:
+class _Stream(Generic[Out]):
     def __init__(
         self,
         deployment: Deployment,
@@ -98,12 +100,12 @@ class _Stream:
     def _reader(self) -> Reader:
         return Reader(self._deployment.keys, self._deployment.ledger, self.run_id)
 
-    def _took(self, chunk: Chunk) -> Chunk:
+    def _took(self, chunk: AnyChunk) -> AnyChunk:
         self.cursor = chunk.cursor
         return chunk
 
 
-class RunStream(_Stream):
+class RunStream(_Stream[Out]):
     """The chunks of a run from `cursor` on: iterate it, or take its `sse()` or `result()`.
 
     Iteration ends with the run, or where it waits for people alone (`pending` says what for), and
@@ -115,7 +117,7 @@ class RunStream(_Stream):
         ...         print(chunk.type, chunk.payload)
     """
 
-    _reading: Generator[Chunk | None, None, None] | None = None
+    _reading: Generator[AnyChunk | None, None, None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -128,7 +130,7 @@ class RunStream(_Stream):
     ) -> None:
         self.close()
 
-    def __iter__(self) -> Iterator[Chunk]:
+    def __iter__(self) -> Iterator[AnyChunk]:
         for chunk in self._read():
             if chunk is not None:
                 yield chunk
@@ -163,7 +165,7 @@ class RunStream(_Stream):
         for chunk in self._read(heartbeat=heartbeat):
             yield HEARTBEAT if chunk is None else chunk.sse()
 
-    def listen(self, **callbacks: Unpack[Callbacks]) -> RunResult:
+    def listen(self, **callbacks: Unpack[Callbacks]) -> RunResult[Out]:
         """Read to the end and call back with each chunk of a kind; see `Callbacks`.
 
         Returns the result, whatever the run came to.
@@ -174,7 +176,7 @@ class RunStream(_Stream):
                 _call(callback, chunk)
         return self._deployment.drive("result", read_result(self._deployment, self.run_id))
 
-    def result(self, timeout: float | None = None) -> RunResult:
+    def result(self, timeout: float | None = None) -> RunResult[Out]:
         """Wait for the run's end, at most *timeout* seconds; does not move the cursor.
 
         A run that waits for people alone gives what it has so far, with the status "suspended" and
@@ -230,7 +232,7 @@ class RunStream(_Stream):
     def _info(self) -> RunInfo:
         return self._deployment.drive("get", read_info(self._deployment, self.run_id))
 
-    def _read(self, heartbeat: float | None = None) -> Iterator[Chunk | None]:
+    def _read(self, heartbeat: float | None = None) -> Iterator[AnyChunk | None]:
         self.close()
         reader = self._reader()
         self._reading = reader.chunks(
@@ -243,10 +245,10 @@ class RunStream(_Stream):
             yield None if chunk is None else self._took(chunk)
 
 
-class AsyncRunStream(_Stream):
+class AsyncRunStream(_Stream[Out]):
     """`RunStream` for the running event loop; its methods are awaited under the same names."""
 
-    _reading: AsyncGenerator[Chunk | None, None] | None = None
+    _reading: AsyncGenerator[AnyChunk | None, None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -259,7 +261,7 @@ class AsyncRunStream(_Stream):
     ) -> None:
         await self.aclose()
 
-    async def __aiter__(self) -> AsyncIterator[Chunk]:
+    async def __aiter__(self) -> AsyncIterator[AnyChunk]:
         async for chunk in self._read():
             if chunk is not None:
                 yield chunk
@@ -285,7 +287,7 @@ class AsyncRunStream(_Stream):
         async for chunk in self._read(heartbeat=heartbeat):
             yield HEARTBEAT if chunk is None else chunk.sse()
 
-    async def listen(self, **callbacks: Unpack[Callbacks]) -> RunResult:
+    async def listen(self, **callbacks: Unpack[Callbacks]) -> RunResult[Out]:
         """Read to the end and call the callbacks, plain or `async`."""
         chosen = _check_callbacks(callbacks)
         async for chunk in self:
@@ -295,7 +297,7 @@ class AsyncRunStream(_Stream):
                     await _settle(answer)
         return await self._deployment.adrive(read_result(self._deployment, self.run_id))
 
-    async def result(self, timeout: float | None = None) -> RunResult:
+    async def result(self, timeout: float | None = None) -> RunResult[Out]:
         """Wait for the run's end, at most *timeout* seconds; does not move the cursor."""
         ends = None if timeout is None else time.monotonic() + timeout
         while (info := await self._info()).status not in SETTLED:
@@ -348,7 +350,7 @@ class AsyncRunStream(_Stream):
     async def _info(self) -> RunInfo:
         return await self._deployment.adrive(read_info(self._deployment, self.run_id))
 
-    async def _read(self, heartbeat: float | None = None) -> AsyncIterator[Chunk | None]:
+    async def _read(self, heartbeat: float | None = None) -> AsyncIterator[AnyChunk | None]:
         await self.aclose()
         reader = self._reader()
         self._reading = reader.achunks(
@@ -361,17 +363,17 @@ class AsyncRunStream(_Stream):
             yield None if chunk is None else self._took(chunk)
 
 
-class Starting:
+class Starting(Generic[Out]):
     """A run being created: await it, or enter it, for its `AsyncRunStream`."""
 
     def __init__(self, start: Callable[[], Any]) -> None:
         self._start = start
-        self._run: AsyncRunStream | None = None
+        self._run: AsyncRunStream[Out] | None = None
 
-    def __await__(self) -> Generator[Any, None, AsyncRunStream]:
+    def __await__(self) -> Generator[Any, None, AsyncRunStream[Out]]:
         return self._start().__await__()  # type: ignore[no-any-return]
 
-    async def __aenter__(self) -> AsyncRunStream:
+    async def __aenter__(self) -> AsyncRunStream[Out]:
         self._run = await self
         return self._run
 
@@ -429,7 +431,7 @@ def _exhaust(chunks: Iterator[Any]) -> None:
         pass
 
 
-def _raise_if_failed(result: RunResult) -> RunResult:
+def _raise_if_failed(result: RunResult[Out]) -> RunResult[Out]:
     said = f" {result.error.name}: {result.error.message}" if result.error else ""
     if result.status == "failed":
         raise RunFailed(result.run_id, f"Run {result.run_id!r} failed.{said}", result)

@@ -14,9 +14,10 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from evented_agent.agents.agent import Agent
+from evented_agent.agents.generics import Out
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.runs import Runs
@@ -39,12 +40,12 @@ SLOTS = 100
 
 
 def create_durable_agent(
-    agent: Agent,
+    agent: Agent[Any, Out],
     *,
     redis_url: str | None = None,
     settings: Settings | None = None,
     allow_blocking: bool = False,
-) -> "InProcessAgent":
+) -> "InProcessAgent[Out]":
     """Serve *agent* in this process: durable runs without Celery.
 
     *redis_url* is by default ``EVENTED_AGENT_REDIS_URL``, else the embedded server. A run that a
@@ -61,10 +62,10 @@ def create_durable_agent(
     return InProcessAgent(agent, runs)
 
 
-class InProcessAgent(DurableAgent):
+class InProcessAgent(DurableAgent[Out]):
     """A `DurableAgent` whose runs execute in this process."""
 
-    def __init__(self, agent: Agent, runs: Runs) -> None:
+    def __init__(self, agent: Agent[Any, Out], runs: Runs) -> None:
         super().__init__(agent, runs)
         self._engine: LocalEngine | None = None
         self._lock = threading.Lock()

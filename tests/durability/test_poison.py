@@ -95,7 +95,8 @@ def test_a_held_gil_hands_the_runs_of_its_process_over(
     assert "It ran: " in told
     assert f"hold of run {holding.run_id}" in told
     assert [runs.get(run.run_id).cursor for run in (speaking, holding)] == before
-    resets = [c.payload for c in agents["speaker"].observe(speaking.run_id) if _is_reset(c)]
+    chunks = agents["speaker"].observe(speaking.run_id)
+    resets = [chunk.payload for chunk in chunks if isinstance(chunk, StepReset)]
     assert [reset.reason for reset in resets] == ["crash"]
 
 

@@ -95,7 +95,7 @@ def serve(redis_server: RedisServer) -> Iterator[object]:
 
 
 def read_until(run: RunStream, kind: str) -> list[str]:
-    seen = []
+    seen: list[str] = []
     for chunk in run:
         seen.append(chunk.type)
         if chunk.type == kind:

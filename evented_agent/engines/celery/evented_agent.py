@@ -1,11 +1,12 @@
 """Agents on a Celery app: register once, in the module that both callers and workers import."""
 
 import threading
-from typing import Any
+from typing import Any, Self
 
 from celery import Celery
 
 from evented_agent.agents.agent import Agent
+from evented_agent.agents.generics import Out
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.runs import Runs
@@ -22,13 +23,13 @@ _registering = threading.Lock()
 
 
 def create_evented_agent(
-    agent: Agent,
+    agent: Agent[Any, Out],
     app: Celery | None = None,
     *,
     redis_url: str | None = None,
     settings: Settings | None = None,
     allow_blocking: bool = False,
-) -> "EventedAgent":
+) -> "EventedAgent[Out]":
     """Serve *agent* on a Celery app; without one, call `.register(app)` later (in a factory).
 
     The first agent of an app registers the tasks and decides *redis_url* and *settings*, which
@@ -46,12 +47,12 @@ def create_evented_agent(
     return evented
 
 
-class EventedAgent(DurableAgent):
+class EventedAgent(DurableAgent[Out]):
     """A `DurableAgent` whose runs execute in Celery workers."""
 
     def __init__(
         self,
-        agent: Agent,
+        agent: Agent[Any, Out],
         *,
         redis_url: str | None = None,
         settings: Settings | None = None,
@@ -62,7 +63,7 @@ class EventedAgent(DurableAgent):
         self._app: Celery | None = None
         self._eager: LocalEngine | None = None
 
-    def register(self, app: Celery) -> "EventedAgent":
+    def register(self, app: Celery) -> Self:
         """Put the agent on *app*; again on the same app changes nothing.
 
         An application factory may be called more than once: runs start on the app that was
