@@ -50,22 +50,9 @@ def test_the_readme_is_short_and_its_python_is_python() -> None:
     readme = (ROOT / "README.md").read_text()
     blocks = [block.partition("```")[0] for block in readme.split("```python\n")[1:]]
 
-    assert len(readme.splitlines()) < 200
+    assert len(readme.splitlines()) <= 150
     for block in blocks:
         ast.parse(block)
-
-
-def test_the_readmes_agent_can_be_declared(monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = (ROOT / "README.md").read_text()
-    code = readme.split("```python\n")[1].partition("```")[0]
-    namespace: dict[str, object] = {"__name__": "agents"}
-    exec(compile(code, "README.md", "exec"), namespace)
-
-    evented = namespace["evented"]
-    assert isinstance(evented, evented_agent.EventedAgent)
-    tool = evented.agent.tool_named("order_status")
-    assert tool is not None
-    assert tool.parameters["properties"]["order_id"]["description"] == "The number on the invoice."
 
 
 def test_a_public_name_is_defined_in_one_module() -> None:
