@@ -14,7 +14,6 @@ from evented_agent.chunks.base import (
     Other,
     Payload,
     dump_json,
-    payload_json,
     stored_names,
     stored_payload,
 )
@@ -45,12 +44,12 @@ class ChunkWith(Protocol[PayloadT]):
     payload: PayloadT
 
 
-def encode(type_: str, task: str | None, payload: Payload | dict[str, Any]) -> str:
-    """Return the stored form of a chunk.
+def encode(type_: str, task: str | None, payload: dict[str, Any]) -> str:
+    """Return the stored form of a chunk whose payload is JSON already; see `encode_chunk`.
 
     Raises `ValueError` for a payload that JSON cannot hold (NaN, for example).
     """
-    return dump_json([type_, task, payload_json(payload)])
+    return dump_json([type_, task, payload])
 
 
 def encode_chunk(chunk: type[ChunkWith[PayloadT]], task: str | None, payload: PayloadT) -> str:
