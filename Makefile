@@ -18,10 +18,11 @@ test: .venv/dev  ## all tests, on servers and workers of their own; fails below 
 	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=
 	$(BIN)/python -m tests.support.coverage_floor
 
-check: .venv/dev  ## format, lint, types, layers
+check: .venv/dev  ## format, lint, types, their completeness, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.unit.type_completeness
 	$(BIN)/lint-imports
 
 worker: .venv/dev  ## a worker for the agents of tasks/

@@ -80,7 +80,7 @@ class UnknownAgent(EventedAgentError):
 
     def __init__(self, agent_id: str, known: Iterable[str]) -> None:
         self.agent_id = agent_id
-        self.known = sorted(known)
+        self.known: list[str] = sorted(known)
         names = ", ".join(self.known) or "none"
         super().__init__(
             f"No agent named {agent_id!r} (registered: {names}). Register it with "

@@ -23,7 +23,7 @@ class OutputType:
     def __init__(self, declared: Any) -> None:
         """Raises `DeclarationError` for what has no JSON schema of type object."""
         self.declared = declared
-        self.name = str(getattr(declared, "__name__", ""))
+        self.name: str = str(getattr(declared, "__name__", ""))
         try:
             self._adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(declared)
             self.schema: Mapping[str, Any] = self._adapter.json_schema()

@@ -1,7 +1,7 @@
 """What a caller may choose for one run.  JSON only: code lives in the agent, on both sides."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, ClassVar, Literal, TypedDict
 
 import pydantic_core
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -77,7 +77,7 @@ _Span = Annotated[float, BeforeValidator(_span)]
 class RunOptions(BaseModel):
     """Options of one run, as the record keeps them; None means: as the agent declares."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     max_steps: int | None = Field(default=None, ge=1, strict=True)
     tool_choice: Literal["auto", "none", "required"] | dict[Literal["tool"], str] | None = None

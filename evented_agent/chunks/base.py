@@ -1,13 +1,16 @@
 """What all chunks share: their fields, the wire form, and the base of their payloads."""
 
 import json
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-dump_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+dump_json: Callable[[Any], str] = json.JSONEncoder(
+    separators=(",", ":"), ensure_ascii=False, allow_nan=False
+).encode
 
 
 def payload_json(payload: Any) -> Any:
@@ -35,7 +38,7 @@ class Chunk(BaseModel):
         ends_topic: Whether chunks of this class end a run's stream.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
 
     #: Nothing follows a chunk of this type.
     ends_topic: ClassVar[bool] = False
@@ -96,7 +99,7 @@ class Other(Chunk):
 class Payload(BaseModel):
     """Base of payloads: snake_case attributes here, camelCase keys on the wire."""
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="allow", frozen=True
     )
 
