@@ -8,8 +8,17 @@ from typing import Any
 import jsonschema
 
 from evented_agent.agents.tools.approvals import Pending
-from evented_agent.chunks import ErrorInfo
-from evented_agent.chunks.codec import encode
+from evented_agent.chunks import (
+    Approval,
+    ErrorInfo,
+    ToolDeniedPayload,
+    ToolError,
+    ToolErrorPayload,
+    ToolOutputDenied,
+    ToolResult,
+    ToolResultPayload,
+)
+from evented_agent.chunks.codec import ChunkWith, PayloadT, encode_chunk
 from evented_agent.errors import InvalidDecision, NotSuspended, TooLarge
 from evented_agent.ledger.records import Decision, Record
 from evented_agent.state.journal import Denied, Result, Resumed, dump_entry
@@ -89,6 +98,7 @@ class _DecisionBuilder:
         self.pending, self.digest, self.entry = pending, digest, entry
         [task] = [task for task in record.tasks if task.call == pending.tool_call_id]
         self.key, self.step, self.run_id = task.key, task.step, record.run_id
+        self.named = {"tool_call_id": pending.tool_call_id, "tool_name": pending.tool_name}
 
     def invalid(self, problem: str) -> InvalidDecision:
         what = f"Call {self.pending.tool_call_id!r} ({self.pending.tool_name})"
@@ -97,59 +107,65 @@ class _DecisionBuilder:
     def goes_on(self, follows: Any) -> Decision:
         return Decision(self.digest, follows, self.entry, data=self.text)
 
-    def settles(self, type_: str, payload: Mapping[str, Any], **outcome: Any) -> Decision:
-        pending = self.pending
-        named = {"toolCallId": pending.tool_call_id, "toolName": pending.tool_name}
-        result = Result(self.step, pending.tool_call_id, pending.tool_name, **outcome)
+    def settles(
+        self, chunk: type[ChunkWith[PayloadT]], payload: PayloadT, **outcome: Any
+    ) -> Decision:
+        """The call ends with *outcome*, which readers see in a *chunk* with this *payload*."""
+        result = Result(self.step, self.pending.tool_call_id, self.pending.tool_name, **outcome)
         return Decision(
             self.digest,
             "settle",
             self.entry,
-            chunk=encode(type_, self.key, {**named, **payload}),
+            chunk=encode_chunk(chunk, self.key, payload),
             result=dump_entry(result),
         )
 
 
-def _approval(said: _DecisionBuilder) -> Decision:
-    data = said.data
+def _approval(builder: _DecisionBuilder) -> Decision:
+    data = builder.data
     if not isinstance(data, dict) or not isinstance(data.get("approved"), bool):
-        raise said.invalid("waits for approval: pass {'approved': True} or {'approved': False}.")
+        raise builder.invalid("waits for approval: pass {'approved': True} or {'approved': False}.")
     if not isinstance(data.get("args", {}), dict):
-        raise said.invalid("waits for approval: args is a JSON object.")
+        raise builder.invalid("waits for approval: args is a JSON object.")
     if data["approved"]:
-        return said.goes_on("approved")
-    reason = _reason(said, data)
-    denial = {"approved": False, "reason": reason, "by": said.by}
-    shown = {name: value for name, value in denial.items() if value is not None}
-    return said.settles("tool-output-denied", {"approval": shown}, denied=Denied(reason, said.by))
+        return builder.goes_on("approved")
+    reason = _reason(builder, data)
+    given = {"reason": reason, "by": builder.by}
+    shown = {name: value for name, value in given.items() if value is not None}
+    payload = ToolDeniedPayload(
+        **builder.named, approval=Approval.model_validate({"approved": False, **shown})
+    )
+    return builder.settles(ToolOutputDenied, payload, denied=Denied(reason, builder.by))
 
 
-def _answer(said: _DecisionBuilder) -> Decision:
-    schema = said.pending.resume_schema
+def _answer(builder: _DecisionBuilder) -> Decision:
+    schema = builder.pending.resume_schema
     if schema is not None:
-        problems = _problems(schema, said.data)
+        problems = _problems(schema, builder.data)
         if problems:
-            raise said.invalid(f"asks for something else: {'; '.join(problems)}.")
-    return said.goes_on("data")
+            raise builder.invalid(f"asks for something else: {'; '.join(problems)}.")
+    return builder.goes_on("data")
 
 
-def _after_crash(said: _DecisionBuilder) -> Decision:
-    match said.data:
+def _after_crash(builder: _DecisionBuilder) -> Decision:
+    match builder.data:
         case {"action": "rerun"}:
-            return said.goes_on("rerun")
+            return builder.goes_on("rerun")
         case {"action": "fail"}:
-            reason = _reason(said, said.data) or "A person ended the interrupted call."
+            reason = _reason(builder, builder.data) or "A person ended the interrupted call."
             error = ErrorInfo(name="ToolInterrupted", message=reason)
-            return said.settles("tool-error", {"error": error.model_dump()}, error=error)
+            payload = ToolErrorPayload(**builder.named, error=error)
+            return builder.settles(ToolError, payload, error=error)
         case {"action": "result", "result": result}:
-            return said.settles("tool-result", {"result": result}, result=result)
-    raise said.invalid(f"lost its worker: pass {ACTIONS}.")
+            shown = ToolResultPayload(**builder.named, result=result)
+            return builder.settles(ToolResult, shown, result=result)
+    raise builder.invalid(f"lost its worker: pass {ACTIONS}.")
 
 
-def _reason(said: _DecisionBuilder, data: Mapping[str, Any]) -> str | None:
+def _reason(builder: _DecisionBuilder, data: Mapping[str, Any]) -> str | None:
     reason = data.get("reason")
     if reason is not None and not isinstance(reason, str):
-        raise said.invalid("has a reason that is no text.")
+        raise builder.invalid("has a reason that is no text.")
     return reason
 
 

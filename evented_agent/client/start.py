@@ -9,8 +9,9 @@ from typing import Any
 
 from evented_agent.agents.agent import Agent
 from evented_agent.agents.run_options import RunOptions, StreamOptions
+from evented_agent.chunks import Start, StartPayload, StepStart, StepStartPayload
 from evented_agent.chunks.base import dump_json
-from evented_agent.chunks.codec import encode
+from evented_agent.chunks.codec import encode_chunk
 from evented_agent.client.deployment import Deployment
 from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound, ThreadBusy, TooLarge
 from evented_agent.ledger import runs, threads
@@ -83,8 +84,8 @@ def _new_run(
         indexes=indexes_of(agent.id, thread, resource),
         first=NewTask("1:model", "model", 1),
         chunks=[
-            encode("start", None, {"id": agent.id}),
-            encode("step-start", None, {"step": 1}),
+            encode_chunk(Start, None, StartPayload(id=agent.id)),
+            encode_chunk(StepStart, None, StepStartPayload(step=1)),
         ],
     )
     due = Due(run_id, "1:model", 1, "model", None, queue, agent.id)
