@@ -22,7 +22,7 @@ check: .venv/dev  ## format, lint, types, their completeness, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m tests.unit.type_completeness
+	$(BIN)/python -m tests.support.type_completeness
 	$(BIN)/lint-imports
 
 worker: .venv/dev  ## a worker for the agents of tasks/
