@@ -137,14 +137,8 @@ def test_each_public_field_is_explained(name: str, cls: type) -> None:
     assert set(fields_of(cls)) - explained == set(), name
 
 
-#: Their methods are documented where they are defined once, for this class and `Runs`.
-FORWARDING = {evented_agent.DurableAgent}
-
-
 @pytest.mark.parametrize(("name", "cls"), CLASSES, ids=[name for name, _ in CLASSES])
 def test_each_public_method_is_explained(name: str, cls: type) -> None:
-    if cls in FORWARDING:
-        return
     fields = {*fields_of(cls)}
     silent = [
         attribute

@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from typing import Any, TypedDict, assert_type
 
-from evented_agent import Agent, AnyChunk, RunResult, Tool, ToolContext, Usage, tool
+from evented_agent import (
+    Agent,
+    AnyChunk,
+    RunResult,
+    Tool,
+    ToolContext,
+    Usage,
+    create_durable_agent,
+    create_evented_agent,
+    tool,
+)
 from evented_agent.chunks import Other, TextDelta, ToolCallRequested, ToolResult
 
 
@@ -52,6 +62,16 @@ def an_agent_is_known_by_its_instructions_and_its_output_type() -> None:
         Agent(id="a", model="openai/x", instructions=told, output_type=Invoice),
         Agent[Shop, Invoice],
     )
+
+
+def a_run_has_the_output_of_its_agent() -> None:
+    typed = Agent(id="a", model="openai/x", output_type=Invoice)
+
+    assert_type(create_durable_agent(typed).generate("Read this."), RunResult[Invoice])
+    assert_type(create_evented_agent(typed).stream("Read this.").result().output, Invoice)
+    for chunk in create_durable_agent(typed).stream("Read this."):
+        if chunk.type == "tool-error":
+            assert_type(chunk.payload.error.name, str)
 
 
 def a_tool_is_called_like_its_function() -> None:
