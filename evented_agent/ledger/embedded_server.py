@@ -1,7 +1,7 @@
 """The embedded server: a Redis-compatible server of the user's own, found or started on demand.
 
 One per user and directory, shared by all processes, on a unix socket that only the user can reach.
-Knows no Redis client: it only asks the socket whether somebody answers.
+Imports no Redis client: it only asks the socket whether a server answers.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What the scripts read and write, as types.  Knows no Redis."""
+"""What the scripts read and write, as types.  Does no I/O."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
