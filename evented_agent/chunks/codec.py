@@ -9,14 +9,7 @@ from typing import Any, Protocol, TypeVar, cast, get_args
 import pydantic_core
 
 from evented_agent.chunks.background import BackgroundChunk
-from evented_agent.chunks.base import (
-    Chunk,
-    Other,
-    Payload,
-    dump_json,
-    stored_names,
-    stored_payload,
-)
+from evented_agent.chunks.base import Chunk, Other, Payload, dump_json, stored_names, stored_payload
 from evented_agent.chunks.run import RunChunk
 from evented_agent.chunks.text import TextChunk
 from evented_agent.chunks.tools import ToolChunk

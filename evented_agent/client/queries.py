@@ -12,12 +12,7 @@ from evented_agent.ledger.plan import Plan, read_blobs, send
 from evented_agent.ledger.records import Record
 from evented_agent.models.messages import Message, load_thread
 from evented_agent.state.run_info import RunInfo, info_of, is_waiting
-from evented_agent.state.run_result import (
-    BackgroundTask,
-    RunResult,
-    background_tasks_of,
-    result_of,
-)
+from evented_agent.state.run_result import BackgroundTask, RunResult, background_tasks_of, result_of
 
 #: Most runs of a thread whose messages are returned.
 _MOST_TURNS = 1000

@@ -4,9 +4,7 @@ Lazy: nothing connects before the first read, so that fire-and-forget costs noth
 never touches the run.
 """
 
-import asyncio
 import inspect
-import logging
 import time
 from collections.abc import (
     AsyncGenerator,
@@ -18,64 +16,28 @@ from collections.abc import (
     Sequence,
 )
 from types import TracebackType
-from typing import Any, Generic, Self, TypedDict, Unpack, cast
+from typing import Any, Generic, Self, Unpack
 
 from evented_agent.agents.generics import Out
 from evented_agent.agents.tools.approvals import Pending
-from evented_agent.chunks import (
-    Abort,
-    AnyChunk,
-    Chunk,
-    Error,
-    Finish,
-    StepFinish,
-    TextUpdate,
-    ToolCallApproval,
-    ToolCallSuspended,
-    Transcript,
-)
+from evented_agent.chunks import AnyChunk, TextUpdate, Transcript
 from evented_agent.client.commands import DecisionOptions, decide_call, request_abort
 from evented_agent.client.decisions import approval_data, denial_data
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.follow import Cursor
+from evented_agent.client.listen import Callbacks, call_back, callbacks_for, check_callbacks, settle
 from evented_agent.client.queries import read_info, read_result
 from evented_agent.client.reader import Reader
 from evented_agent.errors import RunAborted, RunFailed
 from evented_agent.state.run_info import ENDED, RunInfo
 from evented_agent.state.run_result import RunResult
 
-logger = logging.getLogger(__name__)
-
 #: A comment line that keeps proxies from closing a silent stream. One newline: with a blank line,
 #: several clients would read it as an empty event.
 HEARTBEAT = ": hb\n"
 
-#: Takes a chunk; what it returns is ignored, or awaited by `AsyncRunStream` if it can be.
-Callback = Callable[[Any], Any]
-
 #: Statuses in which nothing more comes by itself.
 SETTLED = ENDED | {"suspended"}
-
-
-class Callbacks(TypedDict, total=False):
-    """What `listen` calls, each with one chunk; an exception of theirs is logged.
-
-    Attributes:
-        on_chunk: Each chunk.
-        on_step_finish: The end of each step (`StepFinish`).
-        on_suspended: A call that begins to wait for a person (`ToolCallApproval`,
-            `ToolCallSuspended`).
-        on_finish: The end of a run that finished (`Finish`).
-        on_error: The end of a run that failed (`Error`).
-        on_abort: The end of a run that was aborted (`Abort`).
-    """
-
-    on_chunk: Callback
-    on_step_finish: Callback
-    on_suspended: Callback
-    on_finish: Callback
-    on_error: Callback
-    on_abort: Callback
 
 
 class _Stream(Generic[Out]):
@@ -170,10 +132,10 @@ class RunStream(_Stream[Out]):
 
         Returns the result, whatever the run came to.
         """
-        chosen = _check_callbacks(callbacks)
+        chosen = check_callbacks(callbacks)
         for chunk in self:
-            for callback in _callbacks_for(chosen, chunk):
-                _call(callback, chunk)
+            for callback in callbacks_for(chosen, chunk):
+                call_back(callback, chunk)
         return self._deployment.drive("result", read_result(self._deployment, self.run_id))
 
     def result(self, timeout: float | None = None) -> RunResult[Out]:
@@ -289,12 +251,12 @@ class AsyncRunStream(_Stream[Out]):
 
     async def listen(self, **callbacks: Unpack[Callbacks]) -> RunResult[Out]:
         """Read to the end and call the callbacks, plain or `async`."""
-        chosen = _check_callbacks(callbacks)
+        chosen = check_callbacks(callbacks)
         async for chunk in self:
-            for callback in _callbacks_for(chosen, chunk):
-                answer = _call(callback, chunk)
+            for callback in callbacks_for(chosen, chunk):
+                answer = call_back(callback, chunk)
                 if inspect.isawaitable(answer):
-                    await _settle(answer)
+                    await settle(answer)
         return await self._deployment.adrive(read_result(self._deployment, self.run_id))
 
     async def result(self, timeout: float | None = None) -> RunResult[Out]:
@@ -385,45 +347,6 @@ class Starting(Generic[Out]):
     ) -> None:
         if self._run is not None:
             await self._run.aclose()
-
-
-_KINDS: dict[str, type[Chunk] | tuple[type[Chunk], ...]] = {
-    "on_chunk": Chunk,
-    "on_step_finish": StepFinish,
-    "on_suspended": (ToolCallApproval, ToolCallSuspended),
-    "on_finish": Finish,
-    "on_error": Error,
-    "on_abort": Abort,
-}
-
-
-def _check_callbacks(callbacks: Callbacks) -> dict[str, Callback]:
-    for name in callbacks:
-        if name not in _KINDS:
-            raise TypeError(f"listen() has no callback {name!r}; it calls {', '.join(_KINDS)}.")
-    return cast(dict[str, Callback], callbacks)
-
-
-def _callbacks_for(callbacks: dict[str, Callback], chunk: Chunk) -> list[Callback]:
-    return [call for name, call in callbacks.items() if isinstance(chunk, _KINDS[name])]
-
-
-def _call(callback: Callback, chunk: Chunk) -> Any:
-    try:
-        return callback(chunk)
-    except Exception:
-        # A listener's mistake must not end the reading, and cannot concern the run.
-        logger.exception("A callback failed on chunk %d of run %s", chunk.seq, chunk.run_id)
-        return None
-
-
-async def _settle(answer: Any) -> None:
-    try:
-        await answer
-    except asyncio.CancelledError:
-        raise
-    except Exception:
-        logger.exception("An async callback failed")
 
 
 def _exhaust(chunks: Iterator[Any]) -> None:

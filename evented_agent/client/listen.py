@@ -1,0 +1,81 @@
+"""What `listen` calls: one callback a kind of chunk, whose mistakes cannot end the reading."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, TypedDict, cast
+
+from evented_agent.chunks import (
+    Abort,
+    Chunk,
+    Error,
+    Finish,
+    StepFinish,
+    ToolCallApproval,
+    ToolCallSuspended,
+)
+
+logger = logging.getLogger(__name__)
+
+#: Takes a chunk; what it returns is ignored, or awaited by `AsyncRunStream` if it can be.
+Callback = Callable[[Any], Any]
+
+
+class Callbacks(TypedDict, total=False):
+    """What `listen` calls, each with one chunk; an exception of theirs is logged.
+
+    Attributes:
+        on_chunk: Each chunk.
+        on_step_finish: The end of each step (`StepFinish`).
+        on_suspended: A call that begins to wait for a person (`ToolCallApproval`,
+            `ToolCallSuspended`).
+        on_finish: The end of a run that finished (`Finish`).
+        on_error: The end of a run that failed (`Error`).
+        on_abort: The end of a run that was aborted (`Abort`).
+    """
+
+    on_chunk: Callback
+    on_step_finish: Callback
+    on_suspended: Callback
+    on_finish: Callback
+    on_error: Callback
+    on_abort: Callback
+
+
+_KINDS: dict[str, type[Chunk] | tuple[type[Chunk], ...]] = {
+    "on_chunk": Chunk,
+    "on_step_finish": StepFinish,
+    "on_suspended": (ToolCallApproval, ToolCallSuspended),
+    "on_finish": Finish,
+    "on_error": Error,
+    "on_abort": Abort,
+}
+
+
+def check_callbacks(callbacks: Callbacks) -> dict[str, Callback]:
+    for name in callbacks:
+        if name not in _KINDS:
+            raise TypeError(f"listen() has no callback {name!r}; it calls {', '.join(_KINDS)}.")
+    return cast(dict[str, Callback], callbacks)
+
+
+def callbacks_for(callbacks: dict[str, Callback], chunk: Chunk) -> list[Callback]:
+    return [call for name, call in callbacks.items() if isinstance(chunk, _KINDS[name])]
+
+
+def call_back(callback: Callback, chunk: Chunk) -> Any:
+    try:
+        return callback(chunk)
+    except Exception:
+        # A listener's mistake must not end the reading, and cannot concern the run.
+        logger.exception("A callback failed on chunk %d of run %s", chunk.seq, chunk.run_id)
+        return None
+
+
+async def settle(answer: Any) -> None:
+    try:
+        await answer
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        logger.exception("An async callback failed")
