@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Files tested at the same time: they mostly wait, for leases and for processes to start.
-JOBS ?= 2
+JOBS ?= 3
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check worker bench chaos clean
 

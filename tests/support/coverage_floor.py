@@ -14,8 +14,8 @@ from coverage import Coverage
 
 #: Percent of lines and branches. The pure packages need no process but the tests'.
 FLOORS = {"chunks": 95.0, "state": 95.0, "agents": 95.0, "models": 95.0}
-#: What the tests of `tests/unit` alone reach; the whole suite reaches more.
-WHOLE = 58.0
+#: What the whole suite reaches; all of it is needed for this one.
+WHOLE = 89.0
 
 
 def measured() -> dict[str, float]:
