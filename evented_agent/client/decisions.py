@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-import jsonschema
 
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.chunks import (
@@ -19,6 +17,8 @@ from evented_agent.chunks import (
     ToolResultPayload,
 )
 from evented_agent.chunks.codec import ChunkWith, PayloadT, encode_chunk
+from evented_agent.chunks.json_values import NotJson, as_json
+from evented_agent.client.answer_schema import UncheckableSchema, schema_problems
 from evented_agent.errors import InvalidDecision, NotSuspended, TooLarge
 from evented_agent.ledger.records import Decision, Record
 from evented_agent.state.journal import Denied, Result, Resumed, dump_entry
@@ -66,10 +66,11 @@ def decision_of(
     Raises `InvalidDecision`, `TooLarge`.
     """
     try:
-        text = _dumps(data)
-        size = len(text.encode())
-    except (TypeError, ValueError) as error:
-        raise InvalidDecision(record.run_id, f"The decision is not JSON: {error}") from None
+        data, by = as_json(data), as_json(by)
+    except NotJson as error:
+        raise InvalidDecision(record.run_id, f"The decision is not JSON: {error}.") from None
+    text = _dumps(data)
+    size = len(text.encode())
     if size > most_bytes:
         raise TooLarge("decision", size, most_bytes)
     digest = hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -141,7 +142,10 @@ def _approval(builder: _DecisionBuilder) -> Decision:
 def _answer(builder: _DecisionBuilder) -> Decision:
     schema = builder.pending.resume_schema
     if schema is not None:
-        problems = _problems(schema, builder.data)
+        try:
+            problems = schema_problems(schema, builder.data)
+        except UncheckableSchema as error:
+            raise builder.invalid(f"cannot be answered: {error}.") from None
         if problems:
             raise builder.invalid(f"asks for something else: {'; '.join(problems)}.")
     return builder.goes_on("data")
@@ -167,10 +171,3 @@ def _reason(builder: _DecisionBuilder, data: Mapping[str, Any]) -> str | None:
     if reason is not None and not isinstance(reason, str):
         raise builder.invalid("has a reason that is no text.")
     return reason
-
-
-def _problems(schema: Mapping[str, Any], data: Any) -> Sequence[str]:
-    validator = jsonschema.Draft202012Validator(schema)
-    found = sorted(validator.iter_errors(data), key=lambda error: list(map(str, error.path)))
-    places = [("/".join(map(str, error.path)) or "the answer") for error in found[:5]]
-    return [f"{where}: {error.message[:200]}" for where, error in zip(places, found, strict=False)]
