@@ -13,6 +13,17 @@ dump_json: Callable[[Any], str] = json.JSONEncoder(
 ).encode
 
 
+#: Ends of lines for some clients, which JSON allows inside text; the others are always escaped.
+_LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
+
+
+def one_line_json(value: Any) -> str:
+    """JSON that no client splits in two, however it recognizes lines."""
+    text = dump_json(value)
+    # Outside of text JSON is ASCII.
+    return text if text.isascii() else text.translate(_LINE_ENDS)
+
+
 def payload_json(payload: Any) -> Any:
     """Return the JSON form of *payload*: camelCase keys, nothing for None."""
     if isinstance(payload, BaseModel):
@@ -70,16 +81,18 @@ class Chunk(BaseModel):
         return wire
 
     def json_line(self) -> str:
-        """Return the wire form as one line of JSON."""
-        return dump_json(self.wire())
+        """Return the wire form as JSON: one line, wherever a client ends its lines."""
+        return one_line_json(self.wire())
 
     def sse(self) -> str:
         r"""Return the chunk as one Server-Sent Event, ``id``, ``event`` and ``data`` lines.
 
-        LF only and one data line, which every known client parses.  The id is the cursor, so a
-        browser's ``Last-Event-ID`` can be passed to `observe` as it is.
+        LF only and one data line, which every known client parses; what else some of them take for
+        the end of a line is escaped.  The id is the cursor, so a browser's ``Last-Event-ID`` can be
+        passed to `observe` as it is.
         """
-        return f"id: {self.cursor}\nevent: {self.type}\ndata: {self.json_line()}\n\n"
+        event = one_line_json(self.type)[1:-1]
+        return f"id: {self.cursor}\nevent: {event}\ndata: {self.json_line()}\n\n"
 
 
 class Other(Chunk):

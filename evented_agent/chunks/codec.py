@@ -6,10 +6,12 @@ The number of a chunk is the id of its entry in Redis, so it is not repeated ins
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar, cast, get_args
 
+import pydantic
 import pydantic_core
 
 from evented_agent.chunks.background import BackgroundChunk
 from evented_agent.chunks.base import Chunk, Other, Payload, dump_json, stored_names, stored_payload
+from evented_agent.chunks.json_values import without_surrogates
 from evented_agent.chunks.run import RunChunk
 from evented_agent.chunks.text import TextChunk
 from evented_agent.chunks.tools import ToolChunk
@@ -84,24 +86,42 @@ def encode_end(chunk: type[ChunkWith[PayloadT]], task: str | None, payload: Payl
     return encode_chunk(end, task, made(**fields))
 
 
+#: The type of what stands in the place of a chunk that cannot be read.
+UNREADABLE = "unreadable"
+
+
 def _parts(stored: bytes | str) -> tuple[str, str | None, Any]:
     match pydantic_core.from_json(stored):
         case [str(type_), str() | None as task, payload]:
             return type_, task, payload
-    raise ValueError(f"A chunk cannot be read: {stored[:80]!r}")
+    raise ValueError("it is no array of a type, a task and a payload")
 
 
-def decode(seq: int, cursor: str, run_id: str, stored: bytes | str) -> AnyChunk:
+def decode(seq: int, cursor: str, run_id: str, stored: bytes | str | None) -> AnyChunk:
     """Read a chunk back from its stored form; a type unknown here becomes `Other`.
 
-    Raises `ValueError` for what `encode` did not write.
+    So does what cannot be read, as it was stored: a reader goes on behind it.  Its type is
+    "unreadable", its payload ``{"raw": text, "reason": why}``, with the ``type`` if there is one.
     """
-    type_, task, payload = _parts(stored)
-    fields: dict[str, Any] = {"seq": seq, "cursor": cursor, "run_id": run_id, "task": task}
-    cls = CHUNKS.get(type_)
-    if cls is None:
-        return Other.model_construct(type=type_, payload=payload, **fields)
-    chunk = cls.model_construct(
-        type=type_, payload=_PAYLOADS[type_].model_validate(payload), **fields
-    )
-    return cast(AnyChunk, chunk)
+    fields: dict[str, Any] = {"seq": seq, "cursor": cursor, "run_id": run_id}
+    type_, task = None, None
+    try:
+        type_, task, payload = _parts(stored or b"")
+        cls = CHUNKS.get(type_)
+        if cls is None:
+            return Other.model_construct(type=type_, task=task, payload=payload, **fields)
+        made = _PAYLOADS[type_].model_validate(payload)
+    except ValueError as error:
+        payload = _unreadable(type_, stored or b"", error)
+        return Other.model_construct(type=UNREADABLE, task=task, payload=payload, **fields)
+    return cast(AnyChunk, cls.model_construct(type=type_, task=task, payload=made, **fields))
+
+
+def _unreadable(type_: str | None, stored: bytes | str, error: ValueError) -> dict[str, Any]:
+    raw = stored.decode(errors="replace") if isinstance(stored, bytes) else stored
+    reason = str(error)
+    if isinstance(error, pydantic.ValidationError):
+        [first, *_] = error.errors(include_url=False, include_context=False, include_input=False)
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    named = {} if type_ is None else {"type": type_}
+    return {**named, "raw": without_surrogates(raw), "reason": without_surrogates(reason)}
