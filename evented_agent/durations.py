@@ -1,22 +1,23 @@
 """Spans of time as users write them: seconds, or a `timedelta`.  Imports no other module."""
 
-import math
 from datetime import timedelta
 from typing import TypeGuard
 
 #: What every option takes that means a span of time: a number of seconds, or a timedelta.
 Duration = float | timedelta
+#: The longest span, 1,000 years: a point of time so far away is still a whole number of ms.
+MOST_SECONDS = 1000 * 365.25 * 24 * 3600
 
 
 def as_seconds(value: object) -> float | None:
-    """*value* as seconds; None for what is no span of time: no number, negative, NaN, infinite."""
+    """*value* as seconds; None for what is no span of time: NaN, negative, without end."""
     if isinstance(value, timedelta):
         value = value.total_seconds()
     # bool is an int, and True no second.
     if type(value) not in (int, float):
         return None
     assert isinstance(value, int | float)
-    return float(value) if 0 <= value < math.inf else None
+    return float(value) if 0 <= value <= MOST_SECONDS else None
 
 
 def in_seconds(value: Duration) -> float:

@@ -1,6 +1,5 @@
 """Background calls: what a tool, an agent and a model may choose, and what comes of it.  Pure."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -13,6 +12,8 @@ WhenFull = Literal["queue", "reject", "foreground"]
 
 #: The argument in which a model chooses; tools never see it.
 ARGUMENT = "_background"
+#: Seconds that a model may give a call whose declaration sets no limit: a day.
+MOST_WISHED = 24 * 3600.0
 #: What a model is told of it.
 SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -81,12 +82,17 @@ def checked_background(declared: Any, where: str) -> Background | None:
 
 
 def chosen_background(
-    allowed: Background | None, wish: Mapping[str, Any] | None
+    allowed: Background | None,
+    wish: Mapping[str, Any] | None,
+    *,
+    timeout: float | None = None,
+    retries: int = 0,
 ) -> Background | None:
     """What becomes of one call: the model's *wish* counts within what is *allowed*.
 
     None for a call in the foreground. A model cannot send a call to the background whose tool does
-    not go there, nor give it more time or tries than its declaration does.
+    not go there, nor give it more time or tries than its declaration does: the background's own
+    limits, else the tool's *timeout* (seconds) and *retries*; never more than a day.
     """
     if allowed is None or not wish:
         return allowed
@@ -96,13 +102,13 @@ def chosen_background(
     made = allowed
     if disposition in ("deferred", "awaited"):
         made = replace(made, disposition=disposition)
-    timeout, retries = as_seconds(wish.get("timeout")), wish.get("retries")
-    if is_positive(timeout):
-        most_time = as_seconds(allowed.timeout)
-        made = replace(made, timeout=min(timeout, math.inf if most_time is None else most_time))
-    if type(retries) is int and retries >= 0:
+    time, tries = as_seconds(wish.get("timeout")), wish.get("retries")
+    if is_positive(time):
+        limit = timeout if allowed.timeout is None else as_seconds(allowed.timeout)
+        made = replace(made, timeout=min(time, MOST_WISHED if limit is None else limit))
+    if type(tries) is int and tries >= 0:
         most = retries if allowed.retries is None else allowed.retries
-        made = replace(made, retries=min(retries, most))
+        made = replace(made, retries=min(tries, most))
     return made
 
 

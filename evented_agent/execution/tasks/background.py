@@ -45,7 +45,12 @@ def spec_of(attempt: Attempt, tool: Tool) -> ToolSpec:
 
 async def plan(attempt: Attempt, tool: Tool, call: ToolCall) -> Background | str | None:
     """Whether a call runs in the background, in the foreground (None), or not at all (why not)."""
-    made = chosen_background(attempt.agent.background_of(tool), call.background)
+    made = chosen_background(
+        attempt.agent.background_of(tool),
+        call.background,
+        timeout=tool.policy.timeout,
+        retries=tool.policy.retries,
+    )
     if made is None or made.when_full == "queue" or call.invalid is not None:
         return made
     limits = limits_of(attempt, made, call.arguments)

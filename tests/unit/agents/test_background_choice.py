@@ -1,5 +1,6 @@
 """Background calls: what is refused at declaration, and what a model's wish comes to."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -60,10 +61,29 @@ def test_background_is_nothing_else() -> None:
         (LIMITED, {"timeout": 5, "retries": 1}, Background(timeout=5, retries=1)),
         (LIMITED, {"timeout": 50, "retries": 5}, LIMITED),
         (LIMITED, {"timeout": "long", "retries": -1}, LIMITED),
-        (Background(), {"timeout": 50, "retries": 5}, Background(timeout=50, retries=5)),
+        (Background(), {"timeout": 50, "retries": 5}, Background(timeout=50, retries=0)),
+        (Background(), {"timeout": 1e6}, Background(timeout=24 * 3600)),
+        (Background(), {"timeout": 1e306}, Background()),
+        (Background(), {"timeout": 10**400}, Background()),
     ],
 )
 def test_a_model_chooses_within_what_is_declared(
     allowed: Background | None, wish: dict[str, Any] | None, chosen: Background | None
 ) -> None:
     assert chosen_background(allowed, wish) == chosen
+
+
+def test_the_limits_of_the_tool_hold_where_the_background_has_none() -> None:
+    wish = {"timeout": 3600, "retries": 1_000_000}
+
+    within = chosen_background(Background(), wish, timeout=30, retries=1)
+    own = chosen_background(LIMITED, wish, timeout=30, retries=1)
+
+    assert within == Background(timeout=30, retries=1)
+    assert own == LIMITED
+
+
+@pytest.mark.parametrize("given", [1e306, 10**400, timedelta.max])
+def test_a_span_beyond_all_calendars_is_refused(given: Any) -> None:
+    with pytest.raises(DeclarationError, match=r"Background\(timeout="):
+        Background(timeout=given)
