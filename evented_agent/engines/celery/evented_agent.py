@@ -122,7 +122,7 @@ def _runs_of(
         settings=settings,
         allow_blocking=allow_blocking,
     )
-    notifier = CeleryNotifier(app)
+    notifier = CeleryNotifier(app, runs.agents)
     runs.notifier = notifier
     bridge = Bridge(runs, lambda ending: store_result(app, ending))
     add_tasks(app, bridge, notifier)

@@ -3,12 +3,15 @@
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from celery import Celery
 from kombu import Connection, Producer
 from kombu.pools import ProducerPool
 
+from evented_agent.agents.agent import Agent
+from evented_agent.chunks.json_values import error_text, for_log
 from evented_agent.ledger.records import Due
 
 logger = logging.getLogger(__name__)
@@ -33,8 +36,9 @@ class CeleryNotifier:
     The app's own pool would retry for minutes when the broker is away.
     """
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, agents: Mapping[str, Agent[Any, Any]] | None = None) -> None:
         self._app = app
+        self._agents = {} if agents is None else agents
         self._lock = threading.Lock()
         self._pid = 0
         self._pool: ProducerPool | None = None
@@ -51,7 +55,7 @@ class CeleryNotifier:
                 "The broker took no message for run %s (%s: %s); it is sent again in 5 s",
                 dues[0].run_id,
                 type(error).__name__,
-                error,
+                for_log(error_text(error)),
             )
             return False
         return True
@@ -68,12 +72,20 @@ class CeleryNotifier:
             serializer="json",
             compression=None,
             ignore_result=True,
-            shadow=f"{due.kind}[{due.tool if due.kind == 'tool' else due.agent}]",
+            shadow=f"{due.kind}[{self._label(due)}]",
             argsrepr=f"({due.run_id}, {due.key})",
             kwargsrepr="{}",
             root_id=root,
             parent_id=parent,
         )
+
+    def _label(self, due: Due) -> str:
+        """What Flower and its metrics show; a model's inventions would be a label each."""
+        if due.kind != "tool":
+            return due.agent
+        agent = self._agents.get(due.agent)
+        tool = None if agent is None or due.tool is None else agent.tool_named(due.tool)
+        return "?" if tool is None else tool.name
 
     def _chain(self, due: Due) -> tuple[str | None, str | None]:
         """Root and parent in Flower, when no task of the chain sends the message itself."""
