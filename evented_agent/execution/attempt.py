@@ -11,6 +11,7 @@ from evented_agent.agents.callbacks import is_async
 from evented_agent.agents.output_types import OutputType
 from evented_agent.agents.run_options import RunOptions
 from evented_agent.chunks import Error, ErrorInfo, ErrorPayload, Usage
+from evented_agent.chunks.json_values import error_text, without_surrogates
 from evented_agent.execution.chunk_writer import ChunkWriter
 from evented_agent.execution.lease import Lease, boottime
 from evented_agent.execution.task_ledger import RETRY_FOR, TaskLedger
@@ -23,6 +24,11 @@ from evented_agent.ledger.settings import Settings
 from evented_agent.state.fold import State
 
 _T = TypeVar("_T")
+
+#: Bytes of a chunk that are for what is around a value in it: ids, names, the step.
+MARGIN = 1024
+#: Most characters of the text and of the class name of an error that ends its run.
+_MOST_ERROR, _MOST_NAME = 20_000, 200
 
 
 class InThread(Protocol):
@@ -194,10 +200,29 @@ def backoff(tries: int, *, first: float, most: float) -> float:
     return float(min(first * 2**tries, most))
 
 
+def error_info(error: BaseException, most: int = _MOST_ERROR) -> ErrorInfo:
+    """An exception as data that can always be stored, whatever its class and text are."""
+    name = without_surrogates(type(error).__name__)[:_MOST_NAME]
+    return ErrorInfo(name=name, message=error_text(error)[:most])
+
+
+def reportable(error: BaseException | None) -> BaseException | None:
+    """*error* for Celery and Sentry, which print it; another one where it cannot be printed."""
+    if error is None:
+        return None
+    info = error_info(error)
+    try:
+        is_plain = str(error) == error_text(error)
+    except Exception:  # noqa: BLE001 - its own `__str__` fails
+        is_plain = False
+    return error if is_plain else RuntimeError(f"{info.name}: {info.message}")
+
+
 async def failed_run(attempt: Attempt, state: State, error: BaseException) -> Done:
-    """End the run with *error*; its partial text stays."""
+    """End the run with *error*; its partial text stays, as far as it could be written."""
     attempt.close()
-    info = ErrorInfo(name=type(error).__name__, message=str(error))
+    info = error_info(error)
+    await attempt.writer.recover()
     attempt.writer.close_all()
     attempt.writer.put(Error, ErrorPayload(error=info))
     ending = Ending(
@@ -211,4 +236,5 @@ async def failed_run(attempt: Attempt, state: State, error: BaseException) -> Do
     )
     await attempt.in_thread(lambda: attempt.process.on_ending(ending))
     finish = RunEnd("failed", "error", info.model_dump())
-    return Done(Work(chunks=await attempt.writer.drain(), finish=finish), failure=error)
+    work = Work(chunks=await attempt.writer.drain(), finish=finish)
+    return Done(work, failure=reportable(error))

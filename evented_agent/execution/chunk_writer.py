@@ -19,7 +19,7 @@ from evented_agent.chunks.codec import (
     encode_end,
     type_name,
 )
-from evented_agent.errors import TooLarge
+from evented_agent.errors import LedgerUnavailable, TooLarge
 from evented_agent.execution.lease import Lease
 from evented_agent.execution.task_ledger import TaskLedger
 from evented_agent.ledger.records import Fenced
@@ -57,6 +57,7 @@ class ChunkWriter:
         self._open: dict[str, None] = {}
         # What would close them, as it was after so many chunks.
         self._marks: deque[tuple[int, list[str]]] = deque()
+        self._open_in_topic: list[str] = []
         self._flight: asyncio.Task[None] | None = None
         self._is_stopping = False
         self._failure: BaseException | None = None
@@ -70,7 +71,8 @@ class ChunkWriter:
         """Add a chunk; of its payload, the fields that were given are written.
 
         A chunk that begins a part also registers the one to close it with, should the attempt die.
-        Raises `TooLarge` for one over the limit, `Fenced` once the task is lost.
+        Raises `TooLarge` for one over the limit, `ValueError` for what JSON or UTF-8 cannot hold,
+        `Fenced` once the task is lost.
         """
         stored = encode_chunk(chunk, self._key, payload)
         closing = encode_end(chunk, self._key, payload)
@@ -93,7 +95,10 @@ class ChunkWriter:
             raise self._failure
         if len(stored) > self._max_bytes:
             name = f"{type_name(chunk)} chunk"
-            raise TooLarge(name, len(stored.encode()), self._max_bytes)
+            raise TooLarge(name, len(stored.encode(errors="replace")), self._max_bytes)
+        if not stored.isascii():
+            # Raised here, where it concerns one chunk, and not out of an append of many.
+            stored.encode()
         self._add(stored)
 
     def _start_flushing(self) -> None:
@@ -136,6 +141,27 @@ class ChunkWriter:
         rest, self._buffer, self._bytes = self._buffer, [], 0
         return [await self.stored(chunk) for chunk in rest]
 
+    async def recover(self) -> None:
+        """Where output cannot be written, drop it: the run's end still has to be.
+
+        Changes nothing where all is well.  Raises `Fenced` and `LedgerUnavailable`, after which
+        nothing can be written at all.
+        """
+        self.freeze()
+        if self._flight is not None:
+            await asyncio.wait([self._flight])
+        if isinstance(self._failure, Fenced | LedgerUnavailable):
+            raise self._failure
+        if self._failure is not None:
+            self.discard()
+
+    def discard(self) -> None:
+        """Drop what is not in the topic, with what kept it out; what is open there stays open."""
+        self._failure = None
+        self._buffer, self._bytes = [], 0
+        self._open = dict.fromkeys(self._open_in_topic)
+        self._marks.clear()
+
     async def stored(self, text: str) -> str:
         """Return what is written for *text*: itself, or a pointer to where it is stored."""
         if len(text) <= BLOB_BYTES:
@@ -169,5 +195,7 @@ class ChunkWriter:
         stored = [await self.stored(chunk) if len(chunk) > BLOB_BYTES else chunk for chunk in batch]
         is_aborted = await self._ledger.append(stored, sent=self._sent, closing=closing)
         self._sent += len(batch)
+        if closing is not None:
+            self._open_in_topic = closing
         if is_aborted:
             self._on_abort()

@@ -1,11 +1,13 @@
 """Runs attempts: claim a task, work, commit, continue with the end task if one was claimed."""
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from evented_agent.chunks.json_values import error_text, for_log
 from evented_agent.errors import EventedAgentError, LedgerUnavailable
 from evented_agent.execution.attempt import (
     Attempt,
@@ -16,6 +18,7 @@ from evented_agent.execution.attempt import (
     Suspended,
     backoff,
     failed_run,
+    reportable,
 )
 from evented_agent.execution.lease import Heartbeats, boottime
 from evented_agent.execution.tasks.after import run_after, run_hook
@@ -41,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 #: How often a notification task is tried before it is skipped.
 MOST_TRIES = 8
+#: Most seconds before a task runs again whose end could not be written.
+_MOST_WAIT = 60.0
 
 
 _WORK: dict[str, Callable[[Attempt], Awaitable[Done | Suspended]]] = {
@@ -131,9 +136,45 @@ class Executor:
             if not await self._stopped(attempt):
                 raise
             outcome.handed_back = attempt.lease.stopped
+        except Exception as error:
+            logger.exception("%s could not be completed", _name(claim.task))
+            outcome.failure = reportable(error)
+            await self._give_up(attempt, error, outcome)
         finally:
             self.heartbeats.remove(attempt.lease)
         return None
+
+    async def _give_up(self, attempt: Attempt, error: Exception, outcome: Outcome) -> None:
+        """Say what kept the attempt from its end; its lease is never left to run out for that.
+
+        The run ends with *error*. Where not even that can be written, the task waits and runs
+        again.
+        """
+        task = attempt.task
+        try:
+            await self._end_with(attempt, error, outcome)
+        except (Fenced, LedgerUnavailable) as gone:
+            logger.warning("%s could not be given up: %s", _name(task), gone)
+        except (Exception, Requeue) as again:
+            delay = backoff(task.retries, first=1, most=_MOST_WAIT)
+            reason = f"{type(error).__name__}: {error_text(error)}"
+            if not isinstance(again, Requeue):
+                logger.exception("%s runs again in %.0f s: %s", _name(task), delay, for_log(reason))
+                again = Requeue(delay, reason, {})
+            with contextlib.suppress(Fenced, LedgerUnavailable):
+                await self._requeue(attempt, again, outcome)
+
+    async def _end_with(self, attempt: Attempt, error: Exception, outcome: Outcome) -> None:
+        attempt.close()
+        await attempt.writer.recover()
+        attempt.writer.discard()
+        if attempt.task.kind in ("after", "hook"):
+            result = _retry_or_skip(attempt, error)
+        else:
+            result = await failed_run(attempt, State(), error)
+        committed = await self._record(attempt, result)
+        if isinstance(committed, Committed):
+            outcome.sends.extend([*committed.sends, *attempt.sends])
 
     async def _work_and_commit(self, attempt: Attempt, outcome: Outcome) -> _Held | None:
         while True:
@@ -202,7 +243,8 @@ def _retry_or_skip(attempt: Attempt, error: BaseException) -> Done:
     """Notification tasks never fail a run: they are retried, then skipped."""
     tries = attempt.task.tries + 1
     if tries < MOST_TRIES:
-        raise Requeue(backoff(tries, first=1, most=60), repr(error), {"tries": tries})
+        reason = f"{type(error).__name__}: {error_text(error)}"
+        raise Requeue(backoff(tries, first=1, most=60), reason, {"tries": tries})
     logger.error("%s failed %d times and is skipped", _name(attempt.task), tries, exc_info=error)
     attempt.close()
     return Done(Work())

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evented_agent.chunks.json_values import for_log, without_surrogates
 from evented_agent.ledger import attempts
 from evented_agent.ledger.attempts import Worker
 from evented_agent.ledger.connection import Ledger
@@ -16,6 +17,8 @@ from evented_agent.ledger.script import Command
 
 #: Seconds an attempt tries to reach Redis; reconcile has taken its task long before.
 RETRY_FOR = 30.0
+#: Most characters of why a task runs again.
+_MOST_REASON = 500
 
 
 class TaskLedger:
@@ -77,7 +80,11 @@ class TaskLedger:
     async def requeue(self, *, delay: float, reason: str, change: Mapping[str, Any]) -> Committed:
         """Queue the task again, to run after *delay* seconds; what it said is withdrawn."""
         command = attempts.requeue(
-            self._keys, self.task, delay_ms=int(delay * 1000), reason=reason[:500], change=change
+            self._keys,
+            self.task,
+            delay_ms=int(delay * 1000),
+            reason=for_log(without_surrogates(reason), _MOST_REASON),
+            change=change,
         )
         return await self._ledger.asend(command, retry_for=RETRY_FOR)
 

@@ -1,8 +1,11 @@
 """Builds a model's answer: events in, chunks and at last a turn out.  Pure."""
 
+import hashlib
 import json
-from collections.abc import Iterator
-from typing import NamedTuple
+import re
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from evented_agent.agents.tools.background import ARGUMENT
 from evented_agent.chunks import (
@@ -22,6 +25,9 @@ from evented_agent.chunks import (
     ToolInputEndPayload,
     ToolInputPayload,
 )
+from evented_agent.chunks.base import dump_json
+from evented_agent.chunks.json_values import NotJson, as_json, without_surrogates
+from evented_agent.errors import ModelError
 from evented_agent.models.messages import ToolCall
 from evented_agent.models.protocol import (
     AnswerEnded,
@@ -59,11 +65,39 @@ _TEXT = _Kind("txt", TextStart, TextDelta, TextEnd)
 _REASONING = _Kind("rsn", ReasoningStart, ReasoningDelta, ReasoningEnd)
 
 
-def without_surrogates(text: str) -> str:
-    """*text* with half surrogate pairs replaced, which UTF-8 cannot encode."""
-    if text.isascii():
+#: What the ids of calls consist of: they are part of task keys, of Celery's ids and of labels.
+_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+#: What names of tools consist of; providers refuse others when they are sent back.
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+#: Most bytes of a call's arguments, unless the deployment says otherwise.
+_MOST_BYTES = 1024 * 1024
+#: Most characters of one delta; providers send words, others perhaps everything at once.
+_MOST_PIECE = 64 * 1024
+
+
+def call_id(given: object, place: str, used: Container[str]) -> str:
+    """The id of a call: the provider's where it is a plain name of its own, else one of its place.
+
+    Both sides of the conversation see ours, so nothing has to know the provider's.
+    """
+    if isinstance(given, str) and _ID.fullmatch(given) and given not in used:
+        return given
+    made = f"call_{place}"
+    while made in used:
+        made += "_"
+    return made
+
+
+def tool_name(given: object) -> str:
+    """The name that a model gave, or where that is no possible one, a name that no tool has.
+
+    The same for the same name, and another for another.
+    """
+    text = given if isinstance(given, str) else repr(given)
+    if _NAME.fullmatch(text):
         return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{re.sub('[^A-Za-z0-9_-]', '_', text[:40])}-{digest}"
 
 
 class AnswerBuilder:
@@ -73,8 +107,11 @@ class AnswerBuilder:
     of the next attempt.
     """
 
-    def __init__(self, *, step: int, attempt: int, used_call_ids: set[str]) -> None:
+    def __init__(
+        self, *, step: int, attempt: int, used_call_ids: set[str], most_bytes: int = _MOST_BYTES
+    ) -> None:
         self._step = step
+        self._most_bytes = most_bytes
         self._attempt = attempt
         self._used = set(used_call_ids)
         self._kind: _Kind | None = None
@@ -97,16 +134,13 @@ class AnswerBuilder:
             case CallStarted():
                 yield from self._end_part()
                 yield from self._start_call(event)
-            case CallPiece(index=index, text=text):
-                call = self._calls[index]
-                text = without_surrogates(text)
-                call.pieces.append(text)
-                yield Delta(ToolCallDelta, call.id, text)
+            case CallPiece():
+                yield from self._add_to_call(event)
             case AnswerEnded():
                 yield from self._end_part()
                 for call in self._calls.values():
                     yield ToolCallInputEnd, ToolInputEndPayload(tool_call_id=call.id)
-                self.ended = event
+                self.ended = replace(event, provider=_provider(event.provider))
 
     def requests(self) -> Iterator[ToolCallPayload]:
         """The payloads of the `tool-call` chunks of the complete answer."""
@@ -116,7 +150,7 @@ class AnswerBuilder:
             )
 
     def calls(self) -> list[ToolCall]:
-        return [call.parsed() for call in self._calls.values()]
+        return [call.parsed(self._most_bytes) for call in self._calls.values()]
 
     def turn(self, *, model: str, reason: str | None = None, seen: int = 0) -> Turn:
         """The turn so far; *reason* for one that was cut short, without its half-made calls."""
@@ -146,7 +180,8 @@ class AnswerBuilder:
             self._kind, self._part = kind, part
             yield kind.start, PartPayload(id=self._part_id)
         self._pieces.append(text)
-        yield Delta(kind.delta, self._part_id, text)
+        for piece in _slices(text):
+            yield Delta(kind.delta, self._part_id, piece)
 
     def _end_part(self) -> Iterator[NewChunk]:
         if self._kind is None:
@@ -156,16 +191,29 @@ class AnswerBuilder:
         kind, self._kind, self._pieces = self._kind, None, []
         yield kind.end, PartPayload(id=self._part_id)
 
+    def _add_to_call(self, event: CallPiece) -> Iterator[NewChunk]:
+        call = self._calls[event.index]
+        for piece in _slices(without_surrogates(event.text)):
+            if call.takes(piece, self._most_bytes):
+                yield Delta(ToolCallDelta, call.id, piece)
+
     def _start_call(self, event: CallStarted) -> Iterator[NewChunk]:
-        id_ = event.id
-        # Providers repeat or omit ids; ours are part of task keys and idempotency keys.
-        if not id_ or id_ in self._used:
-            id_ = f"call_{self._step}_{event.index}"
-            while id_ in self._used:
-                id_ += "_"
+        # Providers repeat or omit ids, and a model may make up both ids and names.
+        id_ = call_id(event.id, f"{self._step}_{event.index}", self._used)
+        name = tool_name(event.name)
         self._used.add(id_)
-        self._calls[event.index] = _Call(id_, event.name)
-        yield ToolCallInputStart, ToolInputPayload(tool_call_id=id_, tool_name=event.name)
+        self._calls[event.index] = _Call(id_, name)
+        yield ToolCallInputStart, ToolInputPayload(tool_call_id=id_, tool_name=name)
+
+
+def _provider(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a provider wants back, as it will be read back; `ModelError` where that fails."""
+    try:
+        return dict(as_json(given))
+    except NotJson as error:
+        raise ModelError(
+            f"The model's own data beside its answer is not JSON: {error}.", retryable=True
+        ) from None
 
 
 class _Call:
@@ -173,20 +221,41 @@ class _Call:
         self.id = id_
         self.name = name
         self.pieces: list[str] = []
+        self._size = 0
 
-    def parsed(self) -> ToolCall:
+    def takes(self, piece: str, most_bytes: int) -> bool:
+        """Add more of the arguments, unless there are too many already; whether it did."""
+        self._size += len(piece.encode())
+        if self._size > most_bytes:
+            return False
+        self.pieces.append(piece)
+        return True
+
+    def parsed(self, most_bytes: int) -> ToolCall:
         text = "".join(self.pieces)
-        try:
-            arguments = json.loads(text) if text.strip() else {}
-            # An escape may stand for half a surrogate pair, which UTF-8 cannot encode.
-            json.dumps(arguments, ensure_ascii=False).encode()
-        except (ValueError, RecursionError):
-            arguments = None
-        if not isinstance(arguments, dict):
+        arguments = _arguments(text, most_bytes) if self._size <= most_bytes else None
+        if arguments is None:
             return ToolCall(id=self.id, name=self.name, invalid=text[:2000])
         wish = arguments.pop(ARGUMENT, None)
         background = wish if isinstance(wish, dict) else None
         return ToolCall(id=self.id, name=self.name, arguments=arguments, background=background)
+
+
+def _arguments(text: str, most_bytes: int) -> dict[str, Any] | None:
+    """The object that a model wrote; None where it is none, or none that can be kept."""
+    try:
+        found = as_json(json.loads(text) if text.strip() else {})
+    except (ValueError, RecursionError):
+        return None
+    # Written anew it may be longer than the model wrote it.
+    is_kept = isinstance(found, dict) and len(dump_json(found).encode()) <= most_bytes
+    return found if is_kept else None
+
+
+def _slices(text: str) -> Iterator[str]:
+    """*text* in pieces of which each fits in a chunk."""
+    for start in range(0, len(text), _MOST_PIECE):
+        yield text[start : start + _MOST_PIECE]
 
 
 _NO_USAGE = AnswerEnded("other").usage

@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from evented_agent.agents.callbacks import EventKind, RunEvent
+from evented_agent.chunks.json_values import error_text, for_log
 from evented_agent.execution.attempt import Attempt, Requeue, backoff
 from evented_agent.state.fold import State
 
@@ -44,8 +45,8 @@ async def call_hook(
     except Exception as error:
         tries = attempt.task.hook_tries + 1
         if tries < TRIES:
-            failure = f"on_{kind}: {type(error).__name__}: {error}"
-            logger.warning("A hook of agent %s failed: %s", attempt.agent.id, failure)
+            failure = f"on_{kind}: {type(error).__name__}: {error_text(error)}"
+            logger.warning("A hook of agent %s failed: %s", attempt.agent.id, for_log(failure))
             delay = backoff(tries - 1, first=_FIRST_WAIT, most=_MOST_WAIT)
             raise Requeue(delay, failure, {"hook_tries": tries}) from error
         logger.exception(

@@ -10,8 +10,16 @@ import pydantic_core
 from evented_agent.agents.callbacks import NextStep, StepChoice
 from evented_agent.agents.output_types import partial, strict_schema
 from evented_agent.chunks import Object, ObjectPayload, ToolCallRequested
+from evented_agent.chunks.json_values import error_text, for_log
 from evented_agent.errors import ModelError
-from evented_agent.execution.attempt import Attempt, Done, Requeue, backoff, failed_run
+from evented_agent.execution.attempt import (
+    MARGIN,
+    Attempt,
+    Done,
+    Requeue,
+    backoff,
+    failed_run,
+)
 from evented_agent.execution.tasks.answer import AnswerBuilder, Delta
 from evented_agent.execution.tasks.background import spec_of
 from evented_agent.execution.tasks.hooks import call_hook
@@ -54,7 +62,10 @@ async def run_model(attempt: Attempt) -> Done:
     # A chosen model has none to fall back on.
     index = len(models) - 1 if choice.model is not None else index
     answer = AnswerBuilder(
-        step=attempt.task.step, attempt=attempt.task.generation, used_call_ids=state.call_ids
+        step=attempt.task.step,
+        attempt=attempt.task.generation,
+        used_call_ids=state.call_ids,
+        most_bytes=attempt.process.settings.max_bytes - MARGIN,
     )
     try:
         await attempt.check_lease()
@@ -220,15 +231,15 @@ async def _failed(
     attempt: Attempt, state: State, model: Model, index: int, error: ModelError
 ) -> Done:
     """Retry later, or with the next model, or fail the run."""
-    tries = attempt.task.tries
+    tries, why = attempt.task.tries, for_log(error_text(error), 1000)
     if error.retryable and tries < attempt.agent.model_retries:
         delay = backoff(tries, first=_FIRST_WAIT, most=_MOST_WAIT)
         if error.retry_after is not None:
             delay = max(delay, error.retry_after)
-        logger.warning("%s failed, retry in %.1f s: %s", model.name, delay, error)
-        raise Requeue(delay, str(error), {"tries": tries + 1}) from error
+        logger.warning("%s failed, retry in %.1f s: %s", model.name, delay, why)
+        raise Requeue(delay, why, {"tries": tries + 1}) from error
     if index + 1 < len(attempt.agent.models):
         following = attempt.agent.models[index + 1].name
-        logger.warning("%s failed, falling back to %s: %s", model.name, following, error)
-        raise Requeue(0, str(error), {"tries": 0, "model": index + 1}) from error
+        logger.warning("%s failed, falling back to %s: %s", model.name, following, why)
+        raise Requeue(0, why, {"tries": 0, "model": index + 1}) from error
     return await failed_run(attempt, state, error)

@@ -16,11 +16,11 @@ from evented_agent.chunks import (
     ToolOutput,
     ToolOutputPayload,
 )
-from evented_agent.errors import TooLarge
+from evented_agent.errors import LedgerUnavailable, TooLarge
 from evented_agent.execution.chunk_writer import ChunkWriter
 from evented_agent.execution.lease import Lease, boottime
 from evented_agent.execution.task_ledger import TaskLedger
-from evented_agent.ledger.records import Task
+from evented_agent.ledger.records import Fenced, Task
 
 TEXT_START = '["text-start","1:model",{"id":"p"}]'
 TEXT_END = '["text-end","1:model",{"id":"p"}]'
@@ -90,5 +90,76 @@ def test_a_chunk_over_the_limit_is_refused_by_its_name() -> None:
         payload = ToolOutputPayload(tool_call_id="c", tool_name="t", output="a" * 100)
         with pytest.raises(TooLarge, match="tool-output chunk"):
             writer(Appends()).put(ToolOutput, payload)
+
+    asyncio.run(write())
+
+
+def test_what_utf_8_cannot_encode_is_refused_before_it_is_gathered() -> None:
+    async def write() -> list[Append]:
+        appends = Appends()
+        output = writer(appends)
+        with pytest.raises(ValueError, match="surrogates"):
+            output.put_delta(TextDelta, "p", "\ud800")
+        output.put_delta(TextDelta, "p", "é")
+        await until_idle()
+        return appends.calls
+
+    assert asyncio.run(write()) == [(['["text-delta","1:model",{"id":"p","text":"é"}]'], 0, None)]
+
+
+class Refusing(Appends):
+    """A ledger that takes the first append only."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    async def append(
+        self, chunks: Sequence[str], *, sent: int, closing: Sequence[str] | None
+    ) -> bool:
+        if self.calls:
+            raise self.error
+        return await super().append(chunks, sent=sent, closing=closing)
+
+
+async def refused(error: Exception) -> ChunkWriter:
+    """A writer whose first part is in the topic, and the second is not."""
+    output = writer(Refusing(error))
+    output.put(TextStart, PartPayload(id="p"))
+    await until_idle()
+    output.put(ToolCallInputStart, ToolInputPayload(tool_call_id="c", tool_name="t"))
+    await until_idle()
+    return output
+
+
+def test_an_output_that_failed_has_room_for_the_end_of_what_readers_saw() -> None:
+    async def write() -> tuple[int, list[str]]:
+        output = await refused(ValueError("odd"))
+        with pytest.raises(ValueError, match="odd"):
+            await output.drain()
+        await output.recover()
+        output.close_all()
+        return output.sent, await output.drain()
+
+    assert asyncio.run(write()) == (1, [TEXT_END])
+
+
+def test_an_output_that_works_keeps_what_it_has() -> None:
+    async def write() -> list[str]:
+        output = writer(Appends())
+        output.freeze()
+        output.put(TextStart, PartPayload(id="p"))
+        await output.recover()
+        return await output.drain()
+
+    assert asyncio.run(write()) == [TEXT_START]
+
+
+@pytest.mark.parametrize("error", [Fenced("other"), LedgerUnavailable("away")])
+def test_an_output_that_nothing_can_be_written_to_stays_failed(error: Exception) -> None:
+    async def write() -> None:
+        output = await refused(error)
+        with pytest.raises(type(error)):
+            await output.recover()
 
     asyncio.run(write())
