@@ -3,8 +3,8 @@
 Two extra pipes connect this process and the child, so that a tool may print as it likes.  Down
 goes one line of JSON, the request; the pipe then stays open, and its end shows that this process
 is gone.  Up come lines of JSON: ``{"emit": …}`` any number of times, then ``{"result": …}``,
-``{"suspend": {"payload": …, "schema": …}}`` or ``{"error": {"name": …, "message": …}}``, and last
-``{"ended": <exit code>}``.
+``{"unusable": …}`` for a result that cannot be kept, ``{"suspend": {"payload": …, "schema": …}}``
+or ``{"error": {"name": …, "message": …}}``, and last ``{"ended": <exit code>}``.
 
 The child process is two: a guard, and the tool's process that it forks.  The guard is never in user
 code, so it can act however the tool ends and whatever the tool holds, the GIL included.
@@ -28,7 +28,8 @@ import pydantic_core
 
 from evented_agent.agents.tools import tool as declared
 from evented_agent.agents.tools.context import Suspend, ToolContext
-from evented_agent.agents.tools.tool import Tool, dump_result
+from evented_agent.agents.tools.tool import Tool, ToolResultUnusable, dump_result
+from evented_agent.chunks.json_values import error_text, without_surrogates
 from evented_agent.errors import DeclarationError
 
 #: Seconds that a child may take to exit after its answer, or to be killed by its guard.
@@ -84,7 +85,8 @@ async def run_isolated(tool: Tool, kwargs_json: Mapping[str, Any], ctx: ToolCont
     this coroutine is cancelled or this process dies; so ``ctx.aborted`` is never true in there.
 
     Raises an `IsolatedFailure` with the class name and text of what the tool raised, `Suspend` when
-    it asked for a person, and `IsolatedCrash` when its process ended otherwise.
+    it asked for a person, `ToolResultUnusable` when it returned what cannot be kept, and
+    `IsolatedCrash` when its process ended otherwise.
     """
     request = _request(tool, kwargs_json, ctx)
     async with _pipes() as (child_ends, requests, answers):
@@ -207,6 +209,8 @@ async def _answer(answers: asyncio.StreamReader, ctx: ToolContext) -> Any:
                 await asyncio.to_thread(ctx.emit, data)
             case {"result": result}:
                 return result
+            case {"unusable": why}:
+                raise ToolResultUnusable(why)
             case {"suspend": {"payload": payload, "schema": schema}}:
                 raise Suspend(payload, schema)
             case {"error": {"name": name, "message": message, "trace": trace}}:
@@ -292,25 +296,35 @@ def _work(request: Mapping[str, Any], up: int) -> None:
 
     context = ToolContext(**request["context"], emit=lambda data: send({"emit": dump_result(data)}))
     try:
-        answer = {"result": dump_result(_call(request, context))}
+        returned = _call(request, context)
     except Suspend as suspend:
         answer = _suspension(suspend)
     except Exception as error:  # noqa: BLE001 - user code: whatever it raises is its answer
         answer = _error(error)
+    else:
+        answer = _result(returned)
     send(answer)
+
+
+def _result(returned: Any) -> dict[str, Any]:
+    try:
+        return {"result": dump_result(returned)}
+    except ValueError as error:
+        return {"unusable": f"{type(error).__name__}: {error}"}
 
 
 def _suspension(suspend: Suspend) -> dict[str, Any]:
     try:
-        payload = dump_result(suspend.payload)
+        payload, schema = dump_result(suspend.payload), dump_result(suspend.resume_schema)
     except ValueError as error:
         return _error(error)
-    return {"suspend": {"payload": payload, "schema": suspend.resume_schema}}
+    return {"suspend": {"payload": payload, "schema": schema}}
 
 
 def _error(error: Exception) -> dict[str, Any]:
-    trace = "".join(traceback.format_exception(error))[-MOST_TRACE:]
-    info = {"name": type(error).__name__, "message": str(error)[:_MOST_TEXT]}
+    trace = without_surrogates("".join(traceback.format_exception(error))[-MOST_TRACE:])
+    name = without_surrogates(type(error).__name__)
+    info = {"name": name, "message": error_text(error)[:_MOST_TEXT]}
     return {"error": {**info, "trace": f"In the tool's process:\n{trace}"}}
 
 

@@ -137,7 +137,7 @@ def call(agents: Agents, name: str, arguments: str = "{}") -> str:
 def test_wrong_arguments_and_tools_are_told_to_the_model(agents: Agents) -> None:
     assert call(agents, "add", '{"a": "x"}').startswith("error InvalidArguments")
     assert call(agents, "dance").startswith("error ToolNotFound: There is no tool 'dance'")
-    assert call(agents, "large", '{"size": 2000000}').startswith("error TooLarge")
+    assert call(agents, "large", '{"size": 2000000}').startswith("error ToolResultUnusable")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_wrong_arguments_and_tools_are_told_to_the_model(agents: Agents) -> None
         ("cancelled", "error ToolExit: CancelledError"),
         ("not-json", "error"),
         ("recursive", "error"),
-        ("nan", "error ValueError"),
+        ("nan", "error ToolResultUnusable"),
         ("surrogate", "error"),
     ],
 )

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from evented_agent.agents.tools.schema import (
     refusal,
     without_titles,
 )
+from evented_agent.chunks.json_values import NotJson, as_json
 
 # With defaults, so that a plain `Tool` means any tool.
 P = ParamSpec("P", default=...)
@@ -37,6 +37,16 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 class InvalidArguments(ValueError):
     """Raised when a model's arguments do not fit the tool; the text is for the model."""
+
+
+class ToolResultUnusable(Exception):
+    """Raised where a call has been made and what it returned cannot be kept: it is not repeated."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "The tool ran to its end, and is not run again; only its result is missing, because it "
+            f"cannot be kept. {why}"
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -150,27 +160,17 @@ def tool(
 
 
 def dump_result(value: Any) -> Any:
-    """Return what a tool gave as JSON data.
+    """Return what a tool gave as JSON data; `as_json` says what becomes of which type.
 
-    Models, dataclasses, dates, sets and the like become what pydantic makes of them; bytes become
-    text, or base64 where they are not UTF-8.  Raises `ValueError` for what JSON cannot hold.
+    Raises `ValueError` for what JSON cannot hold, or what would not be read back as it is.
     """
     try:
-        data = _jsonable(value)
-        json.dumps(data, allow_nan=False, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
+        return as_json(value)
+    except NotJson as error:
         raise ValueError(
             f"A value of type {type(value).__name__} cannot become JSON: {one_line(str(error))}. "
             "Give JSON types, dataclasses or pydantic models; None instead of NaN or infinity."
         ) from error
-    return data
-
-
-def _jsonable(value: Any) -> Any:
-    try:
-        return pydantic_core.to_jsonable_python(value, bytes_mode="utf8")
-    except UnicodeDecodeError:
-        return pydantic_core.to_jsonable_python(value, bytes_mode="base64")
 
 
 def _make(

@@ -7,7 +7,12 @@ from typing import Any
 import pydantic_core
 
 from evented_agent.agents.tools.context import Suspend, ToolContext
-from evented_agent.agents.tools.tool import InvalidArguments, Tool, dump_result
+from evented_agent.agents.tools.tool import (
+    InvalidArguments,
+    Tool,
+    ToolResultUnusable,
+    dump_result,
+)
 from evented_agent.chunks import (
     BackgroundTaskCompleted,
     BackgroundTaskFailed,
@@ -15,7 +20,6 @@ from evented_agent.chunks import (
     BackgroundTaskResumed,
     BackgroundTaskRunning,
     BackgroundTaskSuspended,
-    ErrorInfo,
     ToolAskPayload,
     ToolCallSuspended,
     ToolError,
@@ -25,11 +29,21 @@ from evented_agent.chunks import (
     ToolResult,
     ToolResultPayload,
 )
+from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.codec import encode_chunk
+from evented_agent.chunks.json_values import MOST_DEPTH, error_text, for_log
 from evented_agent.errors import TooLarge
-from evented_agent.execution.attempt import Attempt, Done, Requeue, Suspended, backoff
+from evented_agent.execution.attempt import (
+    MARGIN,
+    Attempt,
+    Done,
+    Requeue,
+    Suspended,
+    backoff,
+    error_info,
+    reportable,
+)
 from evented_agent.execution.isolated_tool import run_isolated
-from evented_agent.execution.tasks.answer import without_surrogates
 from evented_agent.execution.tasks.background import emit_background_chunk, slot
 from evented_agent.ledger.records import Fenced, Work
 from evented_agent.models.messages import ToolCall
@@ -80,16 +94,24 @@ async def _run(
     context = _context(attempt, call)
     await attempt.check_lease()
     try:
-        value = dump_result(await _invoke(attempt, tool, arguments, context))
-        _check_size(attempt, value)
+        returned = await _invoke(attempt, tool, arguments, context)
     except Fenced:
         raise
+    except ToolResultUnusable as error:
+        return await _result(attempt, call, error=error)
     except Suspend as suspend:
         return await _suspended(attempt, call, suspend)
     except asyncio.CancelledError:
         return await _cancelled(attempt, call)
     except Exception as error:  # noqa: BLE001 - user code: whatever it raises is shown to the model
         return await _failed(attempt, call, tool, error)
+    # The call has been made, whatever comes of its result: from here on it is never tried again.
+    try:
+        value = dump_result(returned)
+        _check_size(attempt, value)
+    except ValueError as error:
+        why = f"{type(error).__name__}: {error}"
+        return await _result(attempt, call, error=ToolResultUnusable(why))
     return await _result(attempt, call, value)
 
 
@@ -108,26 +130,9 @@ async def _failed(attempt: Attempt, call: ToolCall, tool: Tool, error: Exception
     if tries >= attempt.task.most_retries:
         return await _result(attempt, call, error=error)
     delay = backoff(tries, first=_FIRST_WAIT, most=_MOST_WAIT)
-    failure = f"{type(error).__name__}: {_text_of(error)}"
+    failure = for_log(f"{type(error).__name__}: {error_text(error)}")
     logger.warning("Tool %s failed, retry in %.0f s: %s", tool.name, delay, failure)
     raise Requeue(delay, failure, {"tries": tries + 1}) from error
-
-
-def _text_of(error: BaseException) -> str:
-    """The text of a user's exception, which may fail to have one."""
-    try:
-        return without_surrogates(str(error))
-    except Exception:  # noqa: BLE001 - its own `__str__` fails
-        return "(an exception without a text)"
-
-
-def _shown(error: BaseException | None) -> BaseException | None:
-    """*error* for Celery and Sentry, which print it."""
-    try:
-        str(error)
-    except Exception:  # noqa: BLE001 - its own `__str__` fails
-        return RuntimeError(f"{type(error).__name__} {_text_of(error or RuntimeError())}")
-    return error
 
 
 async def _call_of(attempt: Attempt) -> ToolCall:
@@ -154,7 +159,10 @@ def _prepare(attempt: Attempt, call: ToolCall) -> tuple[Tool, dict[str, Any]]:
             f"There is no tool {call.name!r}. Available tools: {', '.join(offered) or 'none'}."
         )
     if call.invalid is not None:
-        raise InvalidArguments(f"The arguments are not a JSON object: {call.invalid[:200]}")
+        raise InvalidArguments(
+            "The arguments are not a JSON object, or none that can be kept (at most "
+            f"{MOST_DEPTH} levels deep, of finite numbers): {call.invalid[:200]}"
+        )
     return tool, tool.validate(call.arguments)
 
 
@@ -238,32 +246,32 @@ async def _call(
 async def _suspended(attempt: Attempt, call: ToolCall, suspend: Suspend) -> Done | Suspended:
     """End the attempt with the tool's question; a payload that cannot be stored fails the call."""
     try:
-        payload = dump_result(suspend.payload)
-        _check_size(attempt, payload)
+        payload, schema = dump_result(suspend.payload), dump_result(suspend.resume_schema)
+        _check_size(attempt, [payload, schema])
     except ValueError as error:
         return await _result(attempt, call, error=error)
     attempt.close()
     if attempt.task.background is not None:
         emit_background_chunk(attempt, BackgroundTaskSuspended, call, suspend_payload=payload)
-    asked = {"payload": payload, "resumeSchema": suspend.resume_schema}
+    asked = {"payload": payload, "resumeSchema": schema}
     ask = ToolAskPayload(
         tool_call_id=call.id,
         tool_name=call.name,
         arguments=call.arguments,
         suspend_payload=payload,
-        resume_schema=None if suspend.resume_schema is None else dict(suspend.resume_schema),
+        resume_schema=schema,
     )
     chunk = encode_chunk(ToolCallSuspended, attempt.task.key, ask)
     return Suspended(
         chunks=await attempt.writer.drain(),
         ask=await attempt.writer.stored(chunk),
-        asked=pydantic_core.to_json(asked).decode(),
+        asked=dump_json(asked),
     )
 
 
 def _check_size(attempt: Attempt, value: Any) -> None:
-    size = len(pydantic_core.to_json(value))
-    limit = attempt.process.settings.max_bytes - 1024
+    size = len(dump_json(value).encode())
+    limit = attempt.process.settings.max_bytes - MARGIN
     if size > limit:
         raise TooLarge("tool result", size, limit)
 
@@ -272,11 +280,9 @@ def _emit_end(attempt: Attempt, call: ToolCall, value: Any, error: BaseException
     if error is None:
         emit_background_chunk(attempt, BackgroundTaskCompleted, call, result=value)
     else:
-        emit_background_chunk(attempt, BackgroundTaskFailed, call, error=_error_info(error))
-
-
-def _error_info(error: BaseException) -> ErrorInfo:
-    return ErrorInfo(name=type(error).__name__, message=_text_of(error)[:_MOST_TEXT])
+        emit_background_chunk(
+            attempt, BackgroundTaskFailed, call, error=error_info(error, _MOST_TEXT)
+        )
 
 
 async def _result(
@@ -290,9 +296,11 @@ async def _result(
         result = ToolResultPayload(tool_call_id=call.id, tool_name=call.name, result=value)
         attempt.writer.put(ToolResult, result)
     else:
-        info = _error_info(error)
+        info = error_info(error, _MOST_TEXT)
         failure = ToolErrorPayload(tool_call_id=call.id, tool_name=call.name, error=info)
         attempt.writer.put(ToolError, failure)
     entry = dump_entry(Result(attempt.task.step, call.id, call.name, value, info))
     stored = await attempt.writer.stored(entry)
-    return Done(Work(chunks=await attempt.writer.drain(), entries=[stored]), failure=_shown(error))
+    return Done(
+        Work(chunks=await attempt.writer.drain(), entries=[stored]), failure=reportable(error)
+    )

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from evented_agent.agents.tools.context import ToolContext
-from evented_agent.agents.tools.tool import Tool, tool
+from evented_agent.agents.tools.tool import Tool, ToolResultUnusable, tool
 from evented_agent.errors import DeclarationError
 from evented_agent.execution.isolated_tool import IsolatedCrash, IsolatedFailure, run_isolated
 
@@ -179,7 +179,7 @@ def test_an_exception_keeps_its_name_and_text_and_tells_where_it_was_raised(
 
 
 def test_a_result_that_is_not_json_and_wrong_arguments_are_exceptions(tools: ModuleType) -> None:
-    with pytest.raises(IsolatedFailure, match="cannot become JSON"):
+    with pytest.raises(ToolResultUnusable, match=r"ran to its end.*cannot become JSON"):
         call(tools.fail, how="nan")
     with pytest.raises(IsolatedFailure, match="how: Field required"):
         call(tools.fail)
