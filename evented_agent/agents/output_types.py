@@ -7,6 +7,7 @@ from typing import Any
 import pydantic
 import pydantic_core
 
+from evented_agent.chunks.json_values import as_json
 from evented_agent.errors import DeclarationError
 
 #: Most problems of a wrong answer that the model is told.
@@ -38,7 +39,9 @@ class OutputType:
     def parse(self, text: str) -> Any:
         """The answer as the declared type.  Raises `InvalidOutput`, for the model to read."""
         try:
-            return self._adapter.validate_json(text)
+            answer = self._adapter.validate_json(text)
+            as_json(pydantic_core.to_jsonable_python(answer))
+            return answer
         except pydantic.ValidationError as error:
             found = error.errors(include_url=False, include_context=False, include_input=False)
             lines = [
@@ -53,7 +56,7 @@ class OutputType:
 def partial(text: str) -> Any:
     """What a text that is not complete says so far as JSON; None where that is nothing."""
     try:
-        return pydantic_core.from_json(text, allow_partial="trailing-strings")
+        return as_json(pydantic_core.from_json(text, allow_partial="trailing-strings"))
     except ValueError:
         return None
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypedDict
 import pydantic_core
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from evented_agent.chunks.json_values import NotJson, as_json
 from evented_agent.durations import Duration, as_seconds, is_positive
 from evented_agent.errors import DeclarationError
 
@@ -71,6 +72,17 @@ def _span(value: Any) -> float:
     return seconds
 
 
+#: Options that are JSON of any form.
+_VALUES = ("context", "model_settings")
+
+
+def _value(name: str, given: Any) -> Any:
+    try:
+        return as_json(given)
+    except NotJson as error:
+        raise DeclarationError(f"The option {name} is not JSON: {error}.") from None
+
+
 _Span = Annotated[float, BeforeValidator(_span)]
 
 
@@ -103,6 +115,7 @@ class RunOptions(BaseModel):
                     f"{name}={value!r}: a function cannot travel to a worker. Declare it on the "
                     "Agent, where workers import it too."
                 )
+        given = {**given, **{name: _value(name, given[name]) for name in _VALUES if name in given}}
         try:
             options = cls(**given)
             options.json()

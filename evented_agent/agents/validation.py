@@ -1,7 +1,6 @@
 """What an agent's declaration may hold: each value checked, and refused with what to pass."""
 
 import inspect
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from evented_agent.agents.output_types import OutputType
 from evented_agent.agents.tools.approvals import ApprovalPolicy
 from evented_agent.agents.tools.background import Background, checked_background
 from evented_agent.agents.tools.tool import Tool
+from evented_agent.chunks.json_values import as_json
 from evented_agent.durations import as_seconds, is_positive
 from evented_agent.errors import DeclarationError
 from evented_agent.models.protocol import Model, ToolChoice
@@ -276,7 +276,7 @@ def check_known(id_: str, option: str, name: Any, known: Sequence[str]) -> None:
 def settings(id_: str, given: Any) -> Mapping[str, Any]:
     """A copy, so that nobody changes it later; JSON, because it is merged with what runs pass."""
     try:
-        copied = json.loads(json.dumps(dict(given or {}), allow_nan=False))
+        copied = as_json(dict(given or {}))
     except (TypeError, ValueError) as error:
         raise agent_refusal(
             id_,

@@ -12,6 +12,7 @@ from evented_agent.agents.run_options import RunOptions, StreamOptions
 from evented_agent.chunks import Start, StartPayload, StepStart, StepStartPayload
 from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.codec import encode_chunk
+from evented_agent.chunks.json_values import without_surrogates
 from evented_agent.client.deployment import Deployment
 from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound, ThreadBusy, TooLarge
 from evented_agent.ledger import runs, threads
@@ -210,9 +211,15 @@ def _name(value: object, what: str) -> str:
 
 def _label(value: object, what: str) -> str | None:
     """A user's own id, of whatever characters."""
-    if value is None or (isinstance(value, str) and 0 < len(value) <= MOST_LABEL):
+    if value is None:
+        return None
+    if isinstance(value, str) and 0 < len(value) <= MOST_LABEL and _is_text(value):
         return value
     raise DeclarationError(f"{what}={value!r}: use a text of 1 to {MOST_LABEL} characters.")
+
+
+def _is_text(value: str) -> bool:
+    return without_surrogates(value) == value
 
 
 def _size(text: str) -> int:

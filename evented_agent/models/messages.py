@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from evented_agent.chunks.json_values import NotJson, as_json
 from evented_agent.errors import DeclarationError
 
 
@@ -122,6 +123,8 @@ Message = Annotated[
 ]
 
 _MESSAGES: TypeAdapter[list[Message]] = TypeAdapter(list[Message])
+#: Levels of a stored conversation around a value in it: the list, a message, a call.
+_AROUND = 4
 
 #: What a run begins with: the person's text, or messages, each perhaps as a dict.
 Input = str | Sequence[Message | dict[str, Any]]
@@ -134,14 +137,24 @@ def parse_messages(given: Input) -> list[Message]:
     `DeclarationError` that names the first wrong place.
     """
     if isinstance(given, str):
-        return [UserMessage(content=given)]
+        given = [UserMessage(content=given)]
     try:
-        messages = _MESSAGES.validate_python(list(given))
+        messages = _checked(_MESSAGES.validate_python(list(given)))
+    except NotJson as error:
+        raise DeclarationError(f"The messages are not valid: {error}.") from None
     except (ValidationError, TypeError) as error:
         raise DeclarationError(f"The messages are not valid: {_first_problem(error)}") from None
     if not messages:
         raise DeclarationError("The list of messages is empty. Pass at least one user message.")
     return messages
+
+
+def _checked(messages: Sequence[Message]) -> list[Message]:
+    """*messages* with all values in them as they will be read back; raises `NotJson`."""
+    dumped = [
+        {"role": message.role, **message.model_dump(exclude_defaults=True)} for message in messages
+    ]
+    return _MESSAGES.validate_python(as_json(dumped, wrapped=_AROUND))
 
 
 def dump_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
