@@ -5,10 +5,11 @@ from typing import Any, TypedDict
 
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.agents.tools.tool import InvalidArguments
+from evented_agent.chunks.json_values import for_log, without_surrogates
 from evented_agent.client.decisions import chosen_suspension, decision_of
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.follow import Cursor
-from evented_agent.errors import InvalidDecision
+from evented_agent.errors import DeclarationError, InvalidDecision, TooLarge
 from evented_agent.ledger import runs, threads
 from evented_agent.ledger.indexes import indexes_of
 from evented_agent.ledger.keys import thread_name
@@ -86,7 +87,17 @@ def _check_arguments(at: Deployment, pending: Pending, data: Any) -> None:
         raise InvalidDecision(pending.run_id, str(error)) from None
 
 
+def _checked_reason(at: Deployment, reason: Any) -> str:
+    """What people and models are told; raises `DeclarationError`, `TooLarge`."""
+    if not isinstance(reason, str) or without_surrogates(reason) != reason:
+        raise DeclarationError(f"reason={for_log(repr(reason))}: pass a text, or leave it out.")
+    if len(reason.encode()) > at.settings.max_bytes:
+        raise TooLarge("reason", len(reason.encode()), at.settings.max_bytes)
+    return reason
+
+
 def cancel_call(at: Deployment, task_id: str, *, reason: str) -> Plan[bool]:
+    reason = _checked_reason(at, reason)
     run_id, _, call = task_id.partition(":")
     return (yield from send(runs.cancel(at.keys, run_id, call=call, reason=reason)))
 
@@ -97,6 +108,7 @@ def retry_from_failure(at: Deployment, run_id: str) -> Plan[None]:
 
 
 def request_abort(at: Deployment, run_id: str, *, reason: str | None) -> Plan[bool]:
+    reason = None if reason is None else _checked_reason(at, reason)
     return (yield from send(runs.abort(at.keys, run_id, reason=reason)))
 
 

@@ -17,7 +17,7 @@ from evented_agent.chunks import (
     ToolResultPayload,
 )
 from evented_agent.chunks.codec import ChunkWith, PayloadT, encode_chunk
-from evented_agent.chunks.json_values import NotJson, as_json
+from evented_agent.chunks.json_values import NotJson, as_json, for_log
 from evented_agent.client.answer_schema import UncheckableSchema, schema_problems
 from evented_agent.errors import InvalidDecision, NotSuspended, TooLarge
 from evented_agent.ledger.records import Decision, Record
@@ -70,7 +70,9 @@ def decision_of(
     except NotJson as error:
         raise InvalidDecision(record.run_id, f"The decision is not JSON: {error}.") from None
     text = _dumps(data)
-    size = len(text.encode())
+    if by is not None and not isinstance(by, str):
+        raise InvalidDecision(record.run_id, f"by={for_log(repr(by))}: pass a text.")
+    size = len(text.encode()) + len((by or "").encode())
     if size > most_bytes:
         raise TooLarge("decision", size, most_bytes)
     digest = hashlib.sha256(text.encode()).hexdigest()[:32]

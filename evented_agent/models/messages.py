@@ -139,7 +139,7 @@ def parse_messages(given: Input) -> list[Message]:
     if isinstance(given, str):
         given = [UserMessage(content=given)]
     try:
-        messages = _checked(_MESSAGES.validate_python(list(given)))
+        messages = checked_messages(_MESSAGES.validate_python(list(given)))
     except NotJson as error:
         raise DeclarationError(f"The messages are not valid: {error}.") from None
     except (ValidationError, TypeError) as error:
@@ -149,7 +149,7 @@ def parse_messages(given: Input) -> list[Message]:
     return messages
 
 
-def _checked(messages: Sequence[Message]) -> list[Message]:
+def checked_messages(messages: Sequence[Message]) -> list[Message]:
     """*messages* with all values in them as they will be read back; raises `NotJson`."""
     dumped = [
         {"role": message.role, **message.model_dump(exclude_defaults=True)} for message in messages

@@ -1,7 +1,7 @@
 """Values that no program expects meet a whole run: told to the model, refused, or kept as given."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,17 @@ from evented_agent import (
     DurableAgent,
     InvalidDecision,
     RunFailed,
+    TooLarge,
     ToolContext,
     create_durable_agent,
     tool,
 )
 from evented_agent.agents.callbacks import Verdict
+from evented_agent.agents.memory import Thread, Window
 from evented_agent.errors import ModelError
 from evented_agent.execution import executor
-from evented_agent.models.messages import ToolCall
+from evented_agent.execution.attempt import failed_run
+from evented_agent.models.messages import AssistantMessage, Message, ToolCall, UserMessage
 from evented_agent.testing import ScriptedModel, tool_call
 from tests.engines.odd_tools import apay, pay, pay_apart
 from tests.support.agents import results_of
@@ -165,6 +168,39 @@ def test_what_a_caller_passes_too_deep_is_refused_before_anything_is_written(mak
     assert answered.result(timeout=20).answer == "False {'on': 'Monday'}"
 
 
+def test_the_words_of_a_person_are_text_of_some_length(make: Make) -> None:
+    agent = make([[tool_call("ask", depth=1)], last_result], tools=[ask])
+    run = agent.stream("Go.")
+    list(run)
+
+    for by in ("\ud800", 7):
+        with pytest.raises(InvalidDecision):
+            agent.resume(run.run_id, {}, by=by)  # type: ignore[arg-type]
+    with pytest.raises(TooLarge, match="decision"):
+        agent.resume(run.run_id, {}, by="x" * 2**21)
+    for reason in ("\ud800", 7):
+        with pytest.raises(DeclarationError, match="reason="):
+            agent.abort(run.run_id, reason=reason)  # type: ignore[arg-type]
+    with pytest.raises(TooLarge, match="reason"):
+        agent.cancel(f"{run.run_id}:call_1_0", reason="x" * 2**21)
+    assert agent.abort(run.run_id, reason="enough")
+
+
+class OddMemory:
+    async def load(self, thread: Thread, window: Window) -> list[Message]:
+        return [UserMessage(content="Before."), AssistantMessage(provider={"p": {1: float("nan")}})]
+
+    async def save(self, thread: Thread, run_id: str, messages: Sequence[Message]) -> None:
+        pass
+
+
+def test_a_memory_that_gives_what_cannot_be_kept_ends_the_run_with_that(make: Make) -> None:
+    agent = make(["Hi."], memory=OddMemory())
+
+    with pytest.raises(RunFailed, match="the key 1 is no text"):
+        agent.generate("Go.", thread_id="odd", timeout=20)
+
+
 def test_a_question_that_cannot_be_kept_is_an_error_of_the_tool(make: Make) -> None:
     agent = make([[tool_call("ask", depth=220)], last_result], tools=[ask])
 
@@ -228,7 +264,6 @@ def test_an_attempt_whose_end_cannot_even_be_said_is_handed_back_with_its_error(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = iter([OSError("no"), OSError("no")])
-    failed_run = executor.failed_run
 
     async def failing(*args: Any) -> Any:
         for failure in failures:
@@ -264,7 +299,7 @@ def test_a_reader_goes_on_behind_a_chunk_that_cannot_be_read(
     agent = make(["One two three."])
     run_id = agent.generate("Go.").run_id
     with redis.Redis.from_url(redis_server.url) as client:
-        [topic] = client.keys(f"*{run_id}:topic")  # type: ignore[misc]
+        [topic] = client.keys(f"*{run_id}:topic")
         entries: Any = client.xrange(topic)
         client.delete(topic)
         for at, (entry, fields) in enumerate(entries):

@@ -27,6 +27,7 @@ class ToolOptions(TypedDict, total=False):
     Attributes:
         timeout: Seconds, or a timedelta, after which a call fails; None, the default, for no limit.
         retries: How often a failed call is tried again before the model is told; 0, unless given.
+            A call that returned has not failed, whatever becomes of its result.
         on_crash: What becomes of a call whose worker died or was stopped: "rerun" (the default)
             makes it again with the same ``ctx.idempotency_key``, "ask" asks a person, "fail" tells
             the model that it was interrupted.

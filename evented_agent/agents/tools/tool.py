@@ -138,7 +138,10 @@ def tool(
     """Declare that a model may call this function, ``def`` or ``async def``.
 
     The parameters and their annotations become the JSON schema that the model sees, a Google-style
-    ``Args:`` section their descriptions.
+    ``Args:`` section their descriptions. What the function returns becomes JSON: models,
+    dataclasses, enums, numpy's arrays and scalars as what they hold, dates as ISO 8601, decimals
+    and UUIDs as text, bytes as the text that they are in UTF-8 or else as URL-safe base64. The
+    model is told where that cannot be done, as with NaN, sets or more than 64 levels.
 
     Args:
         function: What the model may call; a first parameter of type `ToolContext` is not its own.

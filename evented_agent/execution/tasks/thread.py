@@ -12,7 +12,13 @@ from evented_agent.ledger import runs, threads, watch
 from evented_agent.ledger.keys import thread_name
 from evented_agent.ledger.records import Claim, Due, Record, is_done
 from evented_agent.ledger.settings import milliseconds
-from evented_agent.models.messages import Message, dump_messages, load_messages, load_thread
+from evented_agent.models.messages import (
+    Message,
+    checked_messages,
+    dump_messages,
+    load_messages,
+    load_thread,
+)
 from evented_agent.state.fold import State
 
 logger = logging.getLogger(__name__)
@@ -57,7 +63,8 @@ async def load_history(attempt: Attempt) -> Sequence[Message]:
     agent = attempt.agent
     if agent.memory is not None:
         thread = Thread(attempt.claim.thread, attempt.claim.resource)
-        return agent.window.of(await agent.memory.load(thread, agent.window))
+        loaded = await agent.memory.load(thread, agent.window)
+        return agent.window.of(checked_messages(loaded))
     most = max(1, min(agent.window.messages, _MOST_RUNS))
     call = threads.recall(attempt.process.keys, _name(attempt.claim), most=most)
     entries = await attempt.process.send(call)
