@@ -102,7 +102,14 @@ class TooLarge(EventedAgentError, ValueError):
 
 
 class LedgerUnavailable(EventedAgentError, ConnectionError):
-    """Raised when Redis could not be reached in time; the outcome of the call is unknown."""
+    """Raised when Redis could not be reached in time; the outcome of the call is unknown.
+
+    *retryable* is False where Redis refused, and somebody has to act: the message says how.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        self.retryable = retryable
+        super().__init__(message)
 
 
 class ModelError(EventedAgentError):

@@ -23,7 +23,8 @@ from evented_agent.client.follow import (
     follow,
 )
 from evented_agent.errors import LedgerUnavailable
-from evented_agent.ledger.connection import BLOCK_MS, TRANSIENT, Ledger, safe_url
+from evented_agent.ledger.connection import BLOCK_MS, Ledger, safe_url
+from evented_agent.ledger.error_replies import FAILURES, refusal_of
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.runs import read
 
@@ -31,6 +32,8 @@ from evented_agent.ledger.runs import read
 CHUNKS_PER_READ = 500
 #: Seconds that a reader keeps trying to reach Redis.
 _RETRY_FOR = 60.0
+#: Seconds between two checks of a silent reader that it follows the master.
+_CHECK_ROLE = 4.0
 
 
 class Reader:
@@ -41,6 +44,7 @@ class Reader:
         self._keys = keys.of(run_id)
         self._record = read(keys, run_id)
         self._ledger = ledger
+        self._next_check = 0.0
 
     def chunks(
         self,
@@ -75,7 +79,8 @@ class Reader:
             try:
                 reply = self._answer(step, block_ms)
                 retry_for.connected()
-            except TRANSIENT as error:
+            except FAILURES as error:
+                self._ledger.recover(error)
                 reply = Disconnected()
                 time.sleep(retry_for.lost(error))
 
@@ -108,7 +113,8 @@ class Reader:
             try:
                 reply = await self._aanswer(step, block_ms)
                 retry_for.connected()
-            except TRANSIENT as error:
+            except FAILURES as error:
+                await self._ledger.arecover(error)
                 reply = Disconnected()
                 await asyncio.sleep(retry_for.lost(error))
 
@@ -119,6 +125,8 @@ class Reader:
         if isinstance(request, CheckEntry):
             return bool(client.xrange(self._keys.topic, request.position, request.position))
         entries = _entries(client.xread(**self._read_args(request, block_ms)))
+        if not entries and self._checks_role(request):
+            self._ledger.check_in_charge(client)
         if names := _blobs_of(entries):
             entries = _with_blobs(entries, client.hmget(self._keys.blobs, names))
         return entries
@@ -130,9 +138,19 @@ class Reader:
         if isinstance(request, CheckEntry):
             return bool(await client.xrange(self._keys.topic, request.position, request.position))
         entries = _entries(await client.xread(**self._read_args(request, block_ms)))
+        if not entries and self._checks_role(request):
+            await self._ledger.acheck_in_charge(client)
         if names := _blobs_of(entries):
             entries = _with_blobs(entries, await client.hmget(self._keys.blobs, names))
         return entries
+
+    def _checks_role(self, request: Read) -> bool:
+        """Whether silence is a reason to ask who answers: a replica that was cut off is silent."""
+        now = time.monotonic()
+        if not request.block or now < self._next_check:
+            return False
+        self._next_check = now + _CHECK_ROLE
+        return True
 
     def _read_args(self, request: Read, block_ms: int) -> dict[str, Any]:
         return {
@@ -194,7 +212,7 @@ class _Deadlines:
         if now - self._lost_since > _RETRY_FOR:
             raise LedgerUnavailable(
                 f"Redis at {safe_url(self._url)} was unreachable for {_RETRY_FOR:.0f} s "
-                f"({type(error).__name__}). The run goes on; observe it again later."
+                f"({refusal_of(error).text}). The run goes on; observe it again later."
             ) from None
         return random.uniform(0.1, 0.4)
 

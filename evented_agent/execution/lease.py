@@ -179,10 +179,15 @@ class Heartbeats:
             return
         for (lease, _), reply in zip(due, replies, strict=True):
             self._handle_reply(lease, reply, since)
+        if refused := [reply for reply in replies if isinstance(reply, LedgerUnavailable)]:
+            logger.warning("%d leases were not renewed: %s", len(refused), refused[0])
 
     def _handle_reply(self, lease: Lease, reply: object, since: float) -> None:
         if isinstance(reply, Fenced):
             self._stop(lease, "fenced")
+        elif isinstance(reply, LedgerUnavailable):
+            # Logged once for all.
+            return
         elif isinstance(reply, BaseException):
             logger.warning("The lease of %s was not renewed: %s", lease.task.key, reply)
         else:

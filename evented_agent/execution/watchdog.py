@@ -135,8 +135,11 @@ class Watchdog:
             reconcile(self._keys, run_id, look=look, may_send=at < budget, jitter=jitter)
             for at, run_id in enumerate(run_ids)
         ]
-        for run_id, found in zip(run_ids, self._ledger.send_all(calls), strict=True):
+        answers = self._ledger.send_all(calls)
+        for run_id, found in zip(run_ids, answers, strict=True):
             self._found(run_id, found)
+        if refused := [found for found in answers if isinstance(found, LedgerUnavailable)]:
+            logger.warning("%d runs could not be looked at: %s", len(refused), refused[0])
 
     def _tick(self, shard: int) -> Tick:
         started = boottime()
@@ -192,6 +195,9 @@ class Watchdog:
         )
 
     def _found(self, run_id: str, found: Reconciled | BaseException) -> None:
+        if isinstance(found, LedgerUnavailable):
+            # The same for many: logged once for all.
+            return
         if isinstance(found, BaseException):
             logger.error("Run %s could not be reconciled: %r", run_id, found)
             return

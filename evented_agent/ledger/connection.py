@@ -1,7 +1,8 @@
 """Sends commands to Redis, from threads and from event loops.
 
-Scripts are idempotent, so a command whose reply was lost is sent again for *retry_for* seconds.
-redis-py's own retries are off: they would hide a reconnect, and wait for minutes.
+Scripts are idempotent, so a command whose reply was lost, or was "not now", is sent again for
+*retry_for* seconds; `error_replies` says which replies are.  redis-py's own retries are off: they
+would hide a reconnect, and wait for minutes.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,18 +20,11 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import (
-    BusyLoadingError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import NoPermissionError, NoScriptError, ReadOnlyError, RedisError
 from redis.retry import Retry
 
 from evented_agent.errors import LedgerUnavailable
+from evented_agent.ledger.error_replies import FAILURES, Refusal, refusal_of
 from evented_agent.ledger.plan import Plan, PlanRequest, ReadBlobs, SendMessages
 from evented_agent.ledger.script import Command
 
@@ -45,17 +39,6 @@ READ_TIMEOUT = 10.0
 
 #: Seconds that a caller keeps trying to reach Redis.
 CALLER_RETRY_FOR = 2.0
-
-#: What a server says while it restarts, fails over or is out of memory: worth another try.
-TRANSIENT = (
-    redis.ConnectionError,
-    redis.TimeoutError,
-    BusyLoadingError,
-    ReadOnlyError,
-    TryAgainError,
-    OutOfMemoryError,
-    OSError,
-)
 
 
 def sync_client(url: str, *, timeout: float | None = SOCKET_TIMEOUT) -> "redis.Redis":
@@ -111,6 +94,13 @@ class _Clients:
             # Begun on this loop, the generator is closed by its `shutdown_asyncgens`.
             await anext(self._held[loop].keeper)
         return self._held[loop].client
+
+    async def drop_idle(self) -> None:
+        """Close the connections that nobody uses at the moment."""
+        with self._lock:
+            held = self._held.get(asyncio.get_running_loop())
+        if held is not None:
+            await held.client.connection_pool.disconnect(inuse_connections=False)
 
     async def aclose(self) -> None:
         with self._lock:
@@ -251,9 +241,11 @@ class Ledger:
 
         def ask(client: "redis.Redis") -> list[Any]:
             replies = _pipeline(client, commands)
-            return _raise_if_transient(replies) if retry_for else replies
+            return _raise_if_not_now(replies) if retry_for else replies
 
         replies = self._try(ask, retry_for)
+        if (error := _elsewhere(replies)) is not None:
+            self.recover(error)
         return self._values(commands, replies)
 
     async def asend_all(
@@ -263,9 +255,11 @@ class Ledger:
 
         async def ask(client: "redis.asyncio.Redis") -> list[Any]:
             replies = await _apipeline(client, commands)
-            return _raise_if_transient(replies) if retry_for else replies
+            return _raise_if_not_now(replies) if retry_for else replies
 
         replies = await self._atry(ask, retry_for)
+        if (error := _elsewhere(replies)) is not None:
+            await self.arecover(error)
         return self._values(commands, replies)
 
     def _try(self, ask: Callable[["redis.Redis"], Any], retry_for: float) -> Any:
@@ -274,8 +268,9 @@ class Ledger:
         while True:
             try:
                 return ask(self.client())
-            except (RedisError, OSError) as error:
-                if (wait := tries.wait_after(error)) is None:
+            except FAILURES as error:
+                self.recover(error)
+                if (wait := tries.wait()) is None:
                     raise self._error(error) from None
                 time.sleep(wait)
 
@@ -285,10 +280,54 @@ class Ledger:
         while True:
             try:
                 return await ask(await self.async_client())
-            except (RedisError, OSError) as error:
-                if (wait := tries.wait_after(error)) is None:
+            except FAILURES as error:
+                await self.arecover(error)
+                if (wait := tries.wait()) is None:
                     raise self._error(error) from None
                 await asyncio.sleep(wait)
+
+    def recover(self, error: BaseException) -> None:
+        """Make another try possible after *error*: one of `FAILURES`, or `LedgerUnavailable`.
+
+        Raises `LedgerUnavailable` where none can help. Drops the connections of a server that is
+        no longer, or not yet, in charge: behind one address, new ones may lead to another.
+        """
+        if self._is_elsewhere(error):
+            with self._lock:
+                clients = (self._sync, self._reader) if self._pid == os.getpid() else ()
+            for client in clients:
+                if client is not None:
+                    # Those in use belong to other threads, which hear the same and do the same.
+                    client.connection_pool.disconnect(inuse_connections=False)
+
+    async def arecover(self, error: BaseException) -> None:
+        """`recover` for the running event loop."""
+        if self._is_elsewhere(error):
+            for clients in (self._async, self._async_readers):
+                await clients.drop_idle()
+
+    def check_in_charge(self, client: "redis.Redis") -> None:
+        """Raise one of `FAILURES` where a replica answers.
+
+        It answers reads, but may have been cut off from what is written elsewhere.
+        """
+        with contextlib.suppress(NoPermissionError):
+            _refuse_replica(client.info("replication"))
+
+    async def acheck_in_charge(self, client: "redis.asyncio.Redis") -> None:
+        """`check_in_charge` for the running event loop."""
+        with contextlib.suppress(NoPermissionError):
+            _refuse_replica(await client.info("replication"))
+
+    def _is_elsewhere(self, error: BaseException) -> bool:
+        if isinstance(error, LedgerUnavailable):
+            if not error.retryable:
+                raise error
+            return False
+        refusal = refusal_of(error)
+        if not refusal.passes:
+            raise self._refused(refusal) from None
+        return refusal.reconnects
 
     def _values(self, commands: Sequence[Command[Any]], replies: Sequence[Any]) -> list[Any]:
         return [
@@ -321,20 +360,23 @@ class Ledger:
         self._async_readers = _Clients(self.url, READ_TIMEOUT)
 
     def _error(self, error: BaseException) -> LedgerUnavailable:
-        return self._unavailable(error) if isinstance(error, TRANSIENT) else self._refused(error)
-
-    def _refused(self, error: BaseException) -> LedgerUnavailable:
+        refusal = refusal_of(error)
+        if not refusal.passes:
+            return self._refused(refusal)
+        where = f"Redis at {safe_url(self.url)}"
+        if refusal.word:
+            how = f"{where} says not now ({refusal.text}): {refusal.meaning}."
+        else:
+            how = f"{where} could not be reached ({refusal.text})."
         return LedgerUnavailable(
-            f"Redis at {safe_url(self.url)} refused: {error}. Check the user's permissions and the "
-            "server's log."
+            f"{how} Whether the last write happened is not known; the call may be repeated with "
+            "the same run id."
         )
 
-    def _unavailable(self, error: BaseException) -> LedgerUnavailable:
-        # An answer that says no (out of memory, a replica), or none at all.
-        how = "refuses writes" if isinstance(error, ResponseError) else "could not be reached"
+    def _refused(self, refusal: Refusal) -> LedgerUnavailable:
         return LedgerUnavailable(
-            f"Redis at {safe_url(self.url)} {how} ({type(error).__name__}: {error}). Whether the "
-            "last write happened is not known; the call may be repeated with the same run id."
+            f"Redis at {safe_url(self.url)} refused ({refusal.text}). {refusal.meaning}",
+            retryable=False,
         )
 
 
@@ -345,12 +387,17 @@ class _Tries:
         self._gives_up_at = time.monotonic() + retry_for
         self._wait = 0.05
 
-    def wait_after(self, error: BaseException) -> float | None:
+    def wait(self) -> float | None:
         """Seconds to wait before the next try; None where there is none."""
         wait = self._wait * random.uniform(0.8, 1.2)
         self._wait = min(self._wait * 2, 1.0)
-        is_over = time.monotonic() + wait > self._gives_up_at
-        return None if is_over or not isinstance(error, TRANSIENT) else wait
+        return None if time.monotonic() + wait > self._gives_up_at else wait
+
+
+def _refuse_replica(info: Mapping[str, Any]) -> None:
+    """Raise for what a replica says of itself in its INFO about replication."""
+    if info.get("role") == "slave":
+        raise ReadOnlyError("A replica answered.")
 
 
 def _evaluate(client: "redis.Redis", command: Command[Any]) -> Any:
@@ -409,12 +456,20 @@ def _parsed(command: Command[Any], reply: Any) -> Any:
         return error
 
 
-def _raise_if_transient(replies: list[Any]) -> list[Any]:
+def _raise_if_not_now(replies: list[Any]) -> list[Any]:
     """Raise what is worth another try: the scripts may be sent again, all of them."""
     for reply in replies:
-        if isinstance(reply, TRANSIENT):
+        if isinstance(reply, RedisError) and refusal_of(reply).passes:
             raise reply
     return replies
+
+
+def _elsewhere(replies: Sequence[Any]) -> RedisError | None:
+    """The reply of a server that is no longer, or not yet, in charge."""
+    for reply in replies:
+        if isinstance(reply, RedisError) and refusal_of(reply).reconnects:
+            return reply
+    return None
 
 
 def _payloads(found: Sequence[Any]) -> list[bytes]:

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import socket
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,9 @@ ABOUT_RUNS = {
 ABOUT_NONE = {"announce", "deployment", "forget", "list", "tick", "trim", "workers"}
 #: Scripts that change nothing.
 READING = {"read", "list", "workers"}
+
+#: Commands that `Proxy.say` answers.
+_ANSWERED = {b"EVAL", b"EVALSHA", b"XREAD", b"XRANGE", b"HMGET"}
 
 Moment = Literal["before", "after"]
 
@@ -70,6 +73,7 @@ class Proxy:
         self._is_open = threading.Event()
         self._is_open.set()
         self._is_refusing = False
+        self._said: deque[bytes] = deque()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
 
@@ -93,6 +97,18 @@ class Proxy:
         """Cut all connections, and those that come."""
         self._is_refusing = True
         self.cut()
+
+    def say(self, reply: str, times: int) -> None:
+        """Answer the next commands with an error reply, in place of the server."""
+        self._said.extend([b"-%s\r\n" % reply.encode()] * times)
+
+    @property
+    def left_to_say(self) -> int:
+        return len(self._said)
+
+    def lead_to(self, port: int) -> None:
+        """Connect whoever comes with another server; those that are connected stay."""
+        self._upstream = port
 
     def send_to(self, port: int) -> None:
         """Go on with another server, as after a failover."""
@@ -138,6 +154,9 @@ class Proxy:
             while True:
                 raw, words = _command(asked)
                 self._is_open.wait()
+                if self._said and words[0].upper() in _ANSWERED:
+                    client.sendall(self._said.popleft())
+                    continue
                 write = self._write(words)
                 if write and not self.watch(write, "before"):
                     return

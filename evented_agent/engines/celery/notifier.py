@@ -57,8 +57,14 @@ class CeleryNotifier:
                 type(error).__name__,
                 for_log(error_text(error)),
             )
+            self._forget_connections()
             return False
         return True
+
+    def _forget_connections(self) -> None:
+        """Connect anew for the next message: the broker may have failed over behind its address."""
+        with self._lock:
+            self._pool = None
 
     def _send(self, due: Due, producer: Producer) -> None:
         root, parent = self._chain(due)
