@@ -135,14 +135,27 @@ def abort_run(choices: Choices, run_id: str, reason: str | None) -> None:
 
 
 @runs.command("delete")
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="RUN", required=False)
+@click.option("--resource", metavar="ID", help="All runs and conversations of a resource instead.")
 @shared
-def delete_run(choices: Choices, run_id: str) -> None:
-    """Remove everything of a run, also of a running one."""
-    choices.runs().delete(run_id)
-    if choices.output.is_json:
-        choices.output.record({"runId": run_id, "isDeleted": True})
-    choices.output.note(f"Run {run_id} is deleted.")
+def delete_run(choices: Choices, run_id: str | None, resource: str | None) -> None:
+    """Remove everything of a run, also of a running one, or of a resource.
+
+    With -A also the copies in Celery's result backend.
+    """
+    if (run_id is None) == (resource is None):
+        raise click.UsageError("Give either a RUN or --resource.")
+    output = choices.output
+    if run_id is not None:
+        choices.runs().delete(run_id)
+        record, note = {"runId": run_id, "isDeleted": True}, f"Run {run_id} is deleted."
+    else:
+        count = choices.runs().delete(resource_id=cast(str, resource))
+        record = {"resourceId": resource, "deletedRuns": count}
+        note = f"{count} runs of {resource} are deleted, and its conversations."
+    if output.is_json:
+        output.record(record)
+    output.note(note)
 
 
 def _row(info: RunInfo) -> tuple[str, ...]:

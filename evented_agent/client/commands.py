@@ -1,4 +1,4 @@
-"""Plans of what a caller changes: decisions of people, aborts, retries, deletions."""
+"""Plans of what a caller changes: decisions of people, cancellations, aborts, retries."""
 
 from collections.abc import Sequence
 from typing import Any, TypedDict
@@ -10,13 +10,10 @@ from evented_agent.client.decisions import chosen_suspension, decision_of
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.follow import Cursor
 from evented_agent.errors import DeclarationError, InvalidDecision, TooLarge
-from evented_agent.ledger import runs, threads
-from evented_agent.ledger.indexes import indexes_of
-from evented_agent.ledger.keys import thread_name
+from evented_agent.ledger import runs
 from evented_agent.ledger.plan import Plan, notify, send
 from evented_agent.ledger.records import Due, Record
 from evented_agent.ledger.script import Command
-from evented_agent.ledger.settings import milliseconds
 from evented_agent.state.journal import edited_arguments
 
 #: What the model is told of a background call that was cancelled without a reason.
@@ -110,14 +107,3 @@ def retry_from_failure(at: Deployment, run_id: str) -> Plan[None]:
 def request_abort(at: Deployment, run_id: str, *, reason: str | None) -> Plan[bool]:
     reason = None if reason is None else _checked_reason(at, reason)
     return (yield from send(runs.abort(at.keys, run_id, reason=reason)))
-
-
-def erase_run(at: Deployment, run_id: str) -> Plan[None]:
-    fields = (yield from send(runs.read(at.keys, run_id))).fields
-    names = indexes_of(fields["agent"], fields.get("thread"), fields.get("resource"))
-    ttl = milliseconds(at.settings.record_ttl)
-    yield from send(runs.delete(at.keys, run_id, indexes=names, tombstone_ms=ttl))
-
-
-def delete_conversation(at: Deployment, thread_id: str, resource_id: str | None) -> Plan[None]:
-    yield from send(threads.drop(at.keys, thread_name(thread_id, resource_id)))

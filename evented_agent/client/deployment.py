@@ -45,6 +45,8 @@ class Deployment:
         self.keys = Keys(self.settings.prefix, self.settings.shards)
         self.agents: dict[str, Agent] = {}
         self.notifier: Notifier = NullNotifier()
+        #: Removes the copy of a run's result that the engine keeps elsewhere.
+        self.forget_copy: Callable[[str], None] | None = None
         self.allow_blocking = allow_blocking
         self._given_url = redis_url
         self._ledger: Ledger | None = None

@@ -3,7 +3,7 @@
 import builtins
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Unpack
+from typing import Any, Unpack, overload
 
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.client.commands import (
@@ -11,13 +11,12 @@ from evented_agent.client.commands import (
     DecisionOptions,
     cancel_call,
     decide_call,
-    delete_conversation,
-    erase_run,
     request_abort,
     retry_from_failure,
 )
 from evented_agent.client.decisions import approval_data, denial_data
 from evented_agent.client.deployment import Deployment
+from evented_agent.client.erasure import delete_conversation, erase_resource, erase_run
 from evented_agent.client.follow import Cursor
 from evented_agent.client.listing import RunFilter, RunPage, page_of_runs, pending_calls
 from evented_agent.client.queries import (
@@ -32,6 +31,9 @@ from evented_agent.client.run_stream import AsyncRunStream, RunStream
 from evented_agent.models.messages import Message
 from evented_agent.state.run_info import RunInfo, Status
 from evented_agent.state.run_result import BackgroundTask, RunResult
+
+#: Not None: a handler that has no run id must not delete all that its user has.
+_NOT_GIVEN: Any = object()
 
 
 class RunMethods:
@@ -321,16 +323,47 @@ class RunMethods:
         """`abort` for the running event loop."""
         return await self._deployment.adrive(request_abort(self._deployment, run_id, reason=reason))
 
-    def delete(self, run_id: str) -> None:
-        """Remove everything of a run, also of a running one; a tombstone stays.
+    @overload
+    def delete(self, run_id: str, *, resource_id: str | None = None) -> None: ...
 
-        Raises `RunNotFound`, `RunDeleted`.
+    @overload
+    def delete(self, *, resource_id: str) -> int: ...
+
+    def delete(self, run_id: str = _NOT_GIVEN, *, resource_id: str | None = None) -> int | None:
+        """Remove all of a run, also of a running one; a tombstone stays.
+
+        Its words go from its record, its chunks, its thread and the indexes, and so does the copy
+        in Celery's result backend, where this process knows the app. With a *resource_id* alone,
+        all runs of that resource go so, and all its conversations; returns how many runs there
+        were. A call that was interrupted may be repeated.
+
+        Not removed is what is kept elsewhere: by an agent's own `Memory`, by hooks and tools, in
+        logs, Flower or Sentry, at the model's provider. Of a resource, runs are found that were
+        started within 100 days of its newest one.
+
+        Raises `RunNotFound`, `RunDeleted` for a *run_id*, and whatever the result backend raises,
+        before the run is removed.
         """
-        self._deployment.drive("delete", erase_run(self._deployment, run_id))
+        if run_id is _NOT_GIVEN:
+            plan = erase_resource(self._deployment, resource_id)
+            return self._deployment.drive("delete", plan)
+        self._deployment.drive("delete", erase_run(self._deployment, run_id, resource_id))
+        return None
 
-    async def adelete(self, run_id: str) -> None:
+    @overload
+    async def adelete(self, run_id: str, *, resource_id: str | None = None) -> None: ...
+
+    @overload
+    async def adelete(self, *, resource_id: str) -> int: ...
+
+    async def adelete(
+        self, run_id: str = _NOT_GIVEN, *, resource_id: str | None = None
+    ) -> int | None:
         """`delete` for the running event loop."""
-        await self._deployment.adrive(erase_run(self._deployment, run_id))
+        if run_id is _NOT_GIVEN:
+            return await self._deployment.adrive(erase_resource(self._deployment, resource_id))
+        await self._deployment.adrive(erase_run(self._deployment, run_id, resource_id))
+        return None
 
     def delete_thread(self, thread_id: str, *, resource_id: str | None = None) -> None:
         """Forget a conversation; its runs stay."""

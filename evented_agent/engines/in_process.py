@@ -22,7 +22,7 @@ from evented_agent.client.deployment import Deployment
 from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.runs import Runs
 from evented_agent.errors import EventedAgentError
-from evented_agent.execution.attempt import Ending, Process
+from evented_agent.execution.attempt import Process
 from evented_agent.execution.event_loop import run_loop
 from evented_agent.execution.executor import Executor, Outcome
 from evented_agent.execution.watchdog import Watchdog
@@ -112,6 +112,7 @@ class LocalEngine:
             settings=runs.settings,
             agents=runs.agents,
             on_ending=_ignore,
+            on_deleted=_ignore,
         )
         self._executor = Executor(process, self._loop)
         self._running: dict[asyncio.Task[None], str] = {}
@@ -209,5 +210,5 @@ class LocalEngine:
         )
 
 
-def _ignore(ending: Ending) -> None:
+def _ignore(_: object) -> None:
     """There is no result backend in this engine."""

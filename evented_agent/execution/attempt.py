@@ -60,6 +60,7 @@ class Process:
     settings: Settings
     agents: Mapping[str, Agent]
     on_ending: Callable[[Ending], None]
+    on_deleted: Callable[[str], None]
 
     async def send(self, command: Command[_T]) -> _T:
         """Send a command that is not about one task; retried for as long as a task's writes are."""
@@ -118,6 +119,8 @@ class Attempt:
             on_stop=current.cancel,
         )
         self.writer = self._new_writer()
+        #: Whether the engine was told of the run's end, which this attempt may fail to commit.
+        self.has_told = False
 
     def _new_writer(self) -> ChunkWriter:
         return ChunkWriter(
@@ -156,6 +159,11 @@ class Attempt:
         if is_async(function):
             return await function(argument)
         return await self.in_thread(lambda: function(argument))
+
+    async def tell_engine(self, ending: Ending) -> None:
+        """Tell the engine how the run is about to end."""
+        self.has_told = True
+        await self.in_thread(lambda: self.process.on_ending(ending))
 
     @property
     def is_stopping(self) -> bool:
@@ -234,7 +242,7 @@ async def failed_run(attempt: Attempt, state: State, error: BaseException) -> Do
         usage=state.usage,
         error=info.model_dump(),
     )
-    await attempt.in_thread(lambda: attempt.process.on_ending(ending))
+    await attempt.tell_engine(ending)
     finish = RunEnd("failed", "error", info.model_dump())
     work = Work(chunks=await attempt.writer.drain(), finish=finish)
     return Done(work, failure=reportable(error))

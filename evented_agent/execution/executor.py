@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from evented_agent.chunks.json_values import error_text, for_log
-from evented_agent.errors import EventedAgentError, LedgerUnavailable
+from evented_agent.errors import EventedAgentError, LedgerUnavailable, RunDeleted
 from evented_agent.execution.attempt import (
     Attempt,
     Done,
@@ -26,7 +26,7 @@ from evented_agent.execution.tasks.end import run_end
 from evented_agent.execution.tasks.model import run_model
 from evented_agent.execution.tasks.thread import leave_thread
 from evented_agent.execution.tasks.tool import run_tool
-from evented_agent.ledger import attempts
+from evented_agent.ledger import attempts, runs
 from evented_agent.ledger.records import (
     FORMAT,
     Claim,
@@ -142,6 +142,8 @@ class Executor:
             await self._give_up(attempt, error, outcome)
         finally:
             self.heartbeats.remove(attempt.lease)
+        if attempt.has_told:
+            await self._forget_copy(claim.task.run_id, in_thread)
         return None
 
     async def _give_up(self, attempt: Attempt, error: Exception, outcome: Outcome) -> None:
@@ -175,6 +177,15 @@ class Executor:
         committed = await self._record(attempt, result)
         if isinstance(committed, Committed):
             outcome.sends.extend([*committed.sends, *attempt.sends])
+
+    async def _forget_copy(self, run_id: str, in_thread: InThread) -> None:
+        """The end that the engine was told of is not committed: was the run deleted meanwhile?"""
+        try:
+            await self._process.send(runs.read(self._process.keys, run_id))
+        except RunDeleted:
+            await in_thread(lambda: self._process.on_deleted(run_id))
+        except EventedAgentError as error:
+            logger.warning("Whether run %s was deleted is not known: %s", run_id, error)
 
     async def _work_and_commit(self, attempt: Attempt, outcome: Outcome) -> _Held | None:
         while True:

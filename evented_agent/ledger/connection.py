@@ -25,7 +25,7 @@ from redis.retry import Retry
 
 from evented_agent.errors import LedgerUnavailable
 from evented_agent.ledger.error_replies import FAILURES, Refusal, refusal_of
-from evented_agent.ledger.plan import Plan, PlanRequest, ReadBlobs, SendMessages
+from evented_agent.ledger.plan import CallBeside, Plan, PlanRequest, ReadBlobs, SendMessages
 from evented_agent.ledger.script import Command
 
 _T = TypeVar("_T")
@@ -201,6 +201,8 @@ class Ledger:
                 return self.fetch_blobs(key, names)
             case SendMessages(notifier, dues):
                 return notifier.notify(dues)
+            case CallBeside(function):
+                return function()
             case _:
                 return self.send_all(request, retry_for=CALLER_RETRY_FOR)
 
@@ -213,6 +215,8 @@ class Ledger:
             case SendMessages(notifier, dues):
                 # A broker that hangs must not hang the caller's event loop.
                 return await asyncio.to_thread(notifier.notify, dues)
+            case CallBeside(function):
+                return await asyncio.to_thread(function)
             case _:
                 return await self.asend_all(request, retry_for=CALLER_RETRY_FOR)
 

@@ -8,12 +8,17 @@ from evented_agent.ledger.script import Command, command
 
 
 def indexes_of(agent: str, thread: str | None, resource: str | None) -> list[tuple[str, str]]:
-    """Return the indexes that a run is found in, beside that of its status."""
+    """Return the indexes that a run is found in, beside that of its status.
+
+    That of a resource's threads holds thread ids: conversations live longer than their runs.
+    """
     found = [("all", ""), ("agent", agent)]
     if thread:
         found.append(("thread", thread))
     if resource:
         found.append(("resource", resource))
+    if thread and resource:
+        found.append(("threads", resource))
     return found
 
 

@@ -9,7 +9,7 @@ loop; nothing else in a plan differs between the two.
 ...     return record.fields["status"]
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -43,7 +43,17 @@ class SendMessages:
     dues: Sequence[Due]
 
 
-PlanRequest = Command[Any] | Sequence[Command[Any]] | ReadBlobs | SendMessages
+@dataclass(frozen=True, slots=True)
+class CallBeside:
+    """Call what belongs to neither Redis nor the broker; on an event loop, from a thread beside it.
+
+    What it raises ends the plan.
+    """
+
+    function: Callable[[], None]
+
+
+PlanRequest = Command[Any] | Sequence[Command[Any]] | ReadBlobs | SendMessages | CallBeside
 Plan = Generator[PlanRequest, Any, _T]
 
 
@@ -71,3 +81,8 @@ def notify(notifier: Notifier, dues: Sequence[Due]) -> Plan[None]:
     """Send the messages of what is due, if anything is."""
     if dues:
         yield SendMessages(notifier, dues)
+
+
+def call_beside(function: Callable[[], None]) -> Plan[None]:
+    """Call *function*, which does I/O of its own.  Raises what it does."""
+    yield CallBeside(function)

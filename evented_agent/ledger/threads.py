@@ -45,6 +45,18 @@ def recall(keys: Keys, thread: str, *, most: int) -> Command[Sequence[bytes]]:
     return command("threads/recall", (keys.thread(thread).log,), list[bytes], most=most)
 
 
+def forget_run(keys: Keys, thread: str, run_id: str, *, ttl_ms: int) -> Command[None]:
+    """Take out what a run added to a thread; for *ttl_ms* nothing more of it is remembered."""
+    where = keys.thread(thread)
+    return command(
+        "threads/forget_run",
+        (where.log, where.places),
+        lambda _: None,
+        run_id=run_id,
+        ttl_ms=ttl_ms,
+    )
+
+
 def drop(keys: Keys, thread: str) -> Command[None]:
     """Forget a conversation; whose turn it is stays known."""
     where = keys.thread(thread)

@@ -20,7 +20,7 @@ from evented_agent.ledger.script import script
 ABOUT_TASKS = {"claim", "append", "heartbeat", "commit", "requeue", "blob", "suspend", "wake"}
 ABOUT_RUNS = {
     *("create", "release", "abort", "reconcile", "delete", "read", "resume", "retry_failed"),
-    *("enter", "leave_thread", "remember"),
+    *("enter", "leave_thread", "remember", "forget_run"),
 }
 #: Scripts of the deployment.
 ABOUT_NONE = {"announce", "deployment", "forget", "list", "tick", "trim", "workers"}

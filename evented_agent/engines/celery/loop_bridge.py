@@ -22,9 +22,15 @@ _T = TypeVar("_T")
 class Bridge:
     """The event loop of this process and the executor on it; made anew in a forked child."""
 
-    def __init__(self, runs: Runs, on_ending: Callable[[Ending], None]) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        on_ending: Callable[[Ending], None],
+        on_deleted: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._runs = runs
         self._on_ending = on_ending
+        self._on_deleted = on_deleted
         self._lock = threading.Lock()
         self._pid = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -102,6 +108,7 @@ class Bridge:
             settings=runs.settings,
             agents=runs.agents,
             on_ending=self._on_ending,
+            on_deleted=self._on_deleted,
         )
 
 

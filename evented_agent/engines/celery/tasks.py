@@ -90,3 +90,12 @@ def store_result(app: Celery, ending: Ending) -> None:
             backend.store_result(ending.run_id, error, "FAILURE")
     except Exception:
         logger.exception("The result of run %s could not be stored", ending.run_id)
+
+
+def forget_result(app: Celery, run_id: str) -> None:
+    """Remove what `store_result` has stored.  Raises what the backend does."""
+    try:
+        app.backend.forget(run_id)
+    except NotImplementedError:
+        # Without a backend nothing was stored; one that cannot forget passes results on only.
+        logger.debug("The result backend has nothing to forget of run %s", run_id)

@@ -246,7 +246,7 @@ async def _finish(attempt: Attempt, state: State, action: FinishRun) -> Done:
         reason=reason,
         usage=state.usage,
     )
-    await attempt.in_thread(lambda: attempt.process.on_ending(ending))
+    await attempt.tell_engine(ending)
     return Done(await _work(attempt, action, [], RunEnd("finished", reason)))
 
 

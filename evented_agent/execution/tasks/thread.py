@@ -81,6 +81,8 @@ async def save_thread(attempt: Attempt, state: State) -> None:
     run_id = attempt.task.run_id
     if attempt.agent.memory is not None:
         thread = Thread(attempt.claim.thread, attempt.claim.resource)
+        # Only here can a run that was deleted be kept from saving its words.
+        await attempt.ledger.heartbeat()
         await attempt.agent.memory.save(thread, run_id, messages)
         return
     process = attempt.process

@@ -67,6 +67,7 @@ CALLS: dict[Callable[..., Command[Any]], Command[Any]] = {
     threads.leave: threads.leave(KEYS, "t", "r"),
     threads.remember: threads.remember(KEYS, "t", "r", journal_length=1, entry="e", ttl_ms=1),
     threads.recall: threads.recall(KEYS, "t", most=1),
+    threads.forget_run: threads.forget_run(KEYS, "t", "r", ttl_ms=1),
     threads.drop: threads.drop(KEYS, "t"),
     workers.announce: workers.announce(KEYS, LIVE),
     workers.announce_leaving: workers.announce_leaving(KEYS, "w"),

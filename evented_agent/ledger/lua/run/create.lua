@@ -21,10 +21,12 @@ redis.call('HSET', RUN, 'digest', digest, 'created', int(now), 'status', 'queued
 load_run()
 redis.call('ZADD', STATUS_INDEX.queued, int(now), run_id)
 for i = INDEXES_AT, #KEYS do
-  redis.call('ZADD', KEYS[i], int(now), run_id)
+  local kind = string.match(KEYS[i], '}:runs:(%a+)')
+  -- One holds the conversations of a resource, which stay when their runs have gone.
+  local member = kind == 'threads' and redis.call('HGET', RUN, 'thread') or run_id
+  redis.call('ZADD', KEYS[i], int(now), member)
   -- A thread's or a resource's index goes when nothing was added for so long that its runs have.
-  if string.find(KEYS[i], ':runs:thread:', 1, true)
-    or string.find(KEYS[i], ':runs:resource:', 1, true) then
+  if kind == 'thread' or kind == 'resource' or kind == 'threads' then
     redis.call('PEXPIRE', KEYS[i], INDEX_TTL)
   end
 end

@@ -14,5 +14,5 @@ else
   redis.call('HSET', PLACES, run_id, (length - 1) .. ':' .. journal_length)
 end
 redis.call('PEXPIRE', LOG, ttl_ms)
-redis.call('PEXPIRE', PLACES, ttl_ms)
+if redis.call('PTTL', PLACES) < tonumber(ttl_ms) then redis.call('PEXPIRE', PLACES, ttl_ms) end
 return 1

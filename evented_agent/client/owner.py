@@ -1,0 +1,38 @@
+"""Whose run it is: another's looks like one that does not exist."""
+
+from typing import TypeVar
+
+from evented_agent.client.deployment import Deployment
+from evented_agent.errors import RunDeleted, RunNotFound
+from evented_agent.ledger import runs
+from evented_agent.ledger.plan import Plan, send
+from evented_agent.ledger.records import Record
+
+_T = TypeVar("_T")
+
+
+def read_owned(at: Deployment, run_id: str, resource_id: str | None) -> Plan[Record]:
+    """Read a run of that resource, any run for None.
+
+    Raises `RunDeleted` only for None: a tombstone no longer says whose run it was, so with a
+    *resource_id* a deleted run is `RunNotFound`, as is another's.
+    """
+    if resource_id is None:
+        return (yield from send(runs.read(at.keys, run_id)))
+    try:
+        record = yield from send(runs.read(at.keys, run_id))
+    except RunDeleted:
+        raise RunNotFound(run_id) from None
+    if record.fields.get("resource") != resource_id:
+        raise RunNotFound(run_id)
+    return record
+
+
+def for_owner(at: Deployment, run_id: str, resource_id: str | None, plan: Plan[_T]) -> Plan[_T]:
+    """Go on with *plan* where the run is that resource's; None asks nothing.
+
+    The check comes before the effect, and what it has found stays true: a run never changes hands.
+    """
+    if resource_id is not None:
+        yield from read_owned(at, run_id, resource_id)
+    return (yield from plan)
