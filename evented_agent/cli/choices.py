@@ -16,7 +16,7 @@ from evented_agent.client.runs import Runs
 from evented_agent.engines.celery.app_checks import load_app, load_modules
 from evented_agent.errors import ConfigurationError, LedgerUnavailable
 from evented_agent.ledger.connection import safe_url
-from evented_agent.ledger.error_replies import FAILURES, refusal_of
+from evented_agent.ledger.error_replies import CONNECTION_FAILURES, refusal_of
 from evented_agent.ledger.settings import Settings
 
 _P = ParamSpec("_P")
@@ -93,7 +93,7 @@ def stored_shards(runs: Runs) -> int | None:
     """Over how many shards the runs are spread, if any process has said so; writes nothing."""
     try:
         found: Any = runs.ledger.client().hget(runs.keys.deployment, "shards")
-    except FAILURES as error:
+    except CONNECTION_FAILURES as error:
         runs.ledger.recover(error)
         raise LedgerUnavailable(
             f"Redis at {safe_url(runs.redis_url)} could not be reached "

@@ -24,7 +24,7 @@ from evented_agent.client.follow import (
 )
 from evented_agent.errors import LedgerUnavailable
 from evented_agent.ledger.connection import BLOCK_MS, Ledger, safe_url
-from evented_agent.ledger.error_replies import FAILURES, refusal_of
+from evented_agent.ledger.error_replies import CONNECTION_FAILURES, refusal_of
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.runs import read
 
@@ -79,7 +79,7 @@ class Reader:
             try:
                 reply = self._answer(step, block_ms)
                 retry_for.connected()
-            except FAILURES as error:
+            except CONNECTION_FAILURES as error:
                 self._ledger.recover(error)
                 reply = Disconnected()
                 time.sleep(retry_for.lost(error))
@@ -113,7 +113,7 @@ class Reader:
             try:
                 reply = await self._aanswer(step, block_ms)
                 retry_for.connected()
-            except FAILURES as error:
+            except CONNECTION_FAILURES as error:
                 await self._ledger.arecover(error)
                 reply = Disconnected()
                 await asyncio.sleep(retry_for.lost(error))

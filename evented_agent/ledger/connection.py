@@ -24,7 +24,7 @@ from redis.exceptions import NoPermissionError, NoScriptError, ReadOnlyError, Re
 from redis.retry import Retry
 
 from evented_agent.errors import LedgerUnavailable
-from evented_agent.ledger.error_replies import FAILURES, Refusal, refusal_of
+from evented_agent.ledger.error_replies import CONNECTION_FAILURES, Refusal, refusal_of
 from evented_agent.ledger.plan import CallBeside, Plan, PlanRequest, ReadBlobs, SendMessages
 from evented_agent.ledger.script import Command
 
@@ -272,7 +272,7 @@ class Ledger:
         while True:
             try:
                 return ask(self.client())
-            except FAILURES as error:
+            except CONNECTION_FAILURES as error:
                 self.recover(error)
                 if (wait := tries.wait()) is None:
                     raise self._error(error) from None
@@ -284,14 +284,14 @@ class Ledger:
         while True:
             try:
                 return await ask(await self.async_client())
-            except FAILURES as error:
+            except CONNECTION_FAILURES as error:
                 await self.arecover(error)
                 if (wait := tries.wait()) is None:
                     raise self._error(error) from None
                 await asyncio.sleep(wait)
 
     def recover(self, error: BaseException) -> None:
-        """Make another try possible after *error*: one of `FAILURES`, or `LedgerUnavailable`.
+        """Make another try possible after a connection failure, or a `LedgerUnavailable`.
 
         Raises `LedgerUnavailable` where none can help. Drops the connections of a server that is
         no longer, or not yet, in charge: behind one address, new ones may lead to another.
@@ -311,7 +311,7 @@ class Ledger:
                 await clients.drop_idle()
 
     def check_in_charge(self, client: "redis.Redis") -> None:
-        """Raise one of `FAILURES` where a replica answers.
+        """Raise one of `CONNECTION_FAILURES` where a replica answers.
 
         It answers reads, but may have been cut off from what is written elsewhere.
         """

@@ -16,7 +16,7 @@ import redis
 from redis import exceptions
 
 #: Whatever may come instead of an answer.
-FAILURES = (redis.RedisError, OSError)
+CONNECTION_FAILURES = (redis.RedisError, OSError)
 
 #: Replies that pass: the same is asked again until the time for it is over.
 NOT_NOW = {
@@ -114,7 +114,7 @@ class Refusal:
 
 
 def refusal_of(error: BaseException) -> Refusal:
-    """Read *error*, one of `FAILURES`."""
+    """Read *error*, one of `CONNECTION_FAILURES`."""
     word = _word(error)
     text = _ARGUMENTS.sub("", str(error))[:_MOST_TEXT]
     if not word:

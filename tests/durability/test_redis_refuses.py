@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evented_agent import EventedAgent
-from evented_agent.chunks import Chunk
+from evented_agent.chunks import AnyChunk
 from tests.conftest import StartWorker
 from tests.durability.conftest import agents_on
 from tests.durability.outcomes import last
@@ -46,7 +46,7 @@ def worker_app() -> str:
     return "tests.support.app"
 
 
-def text_of(chunks: list[Chunk]) -> str:
+def text_of(chunks: list[AnyChunk]) -> str:
     return "".join(chunk.payload.text for chunk in chunks if chunk.type == "text-delta")
 
 
@@ -123,7 +123,7 @@ def test_a_reader_that_never_writes_finds_the_new_master(
     run = apart["hello"].stream("Hi.", queue="nobody's")
     own = agents_on(proxy.url, redis_server.url, "tests.support.app")["hello"]
 
-    async def alist() -> list[Chunk]:
+    async def alist() -> list[AnyChunk]:
         return [chunk async for chunk in await own.aobserve(run.run_id, timeout=30)]
 
     of_ledger = ("--replicaof", "127.0.0.1", str(ledger.port))
@@ -137,7 +137,7 @@ def test_a_reader_that_never_writes_finds_the_new_master(
         if waits_in == "a thread":
             heard = threads.submit(lambda: list(own.observe(run.run_id, timeout=30)))
         else:
-            heard = threads.submit(asyncio.run, alist())
+            heard = threads.submit(lambda: asyncio.run(alist()))
         wait_until(lambda: old.info("clients")["blocked_clients"] == 1, "it waits")
         client.replicaof("NO", "ONE")
         proxy.lead_to(replica.port)
