@@ -20,7 +20,16 @@ from evented_agent.ledger.indexes import trim
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Due
 from evented_agent.ledger.settings import Settings, milliseconds
-from evented_agent.ledger.watch import Reconciled, Since, Tick, pause_ms, reconcile, tick
+from evented_agent.ledger.watch import (
+    Reconciled,
+    Since,
+    Tick,
+    give_up_run,
+    is_script_error,
+    pause_ms,
+    reconcile,
+    tick,
+)
 from evented_agent.ledger.workers import LiveWorker, announce, announce_leaving, live_workers
 
 logger = logging.getLogger(__name__)
@@ -36,6 +45,9 @@ ANNOUNCE = 3.0
 COUNT = 1.0
 #: Seconds between two clean-ups of the indexes.
 TRIM = 60.0
+
+#: After so many looks in a row that erred on what is stored of it, a run is failed.
+MOST_ERRORS = 5
 
 #: Sends messages; False if they could not be sent, which loses nothing.
 Notify = Callable[[Sequence[Due]], bool]
@@ -65,6 +77,7 @@ class Watchdog:
         self._next_announcement = 0.0
         self._next_count = 0.0
         self._next_trim = time.monotonic() + TRIM
+        self._erred: dict[str, int] = {}
         self._fleet = 1
         self._free_slots = 1
         self._notifier_works = True
@@ -200,7 +213,9 @@ class Watchdog:
             return
         if isinstance(found, BaseException):
             logger.error("Run %s could not be reconciled: %r", run_id, found)
+            self._give_up(run_id, found)
             return
+        self._erred.pop(run_id, None)
         for crash in found.crashes:
             logger.warning(
                 "Run %s: the lease of %s on %s expired (crash %d); another worker takes over",
@@ -219,3 +234,14 @@ class Watchdog:
             )
         if found.sends:
             self._notifier_works = self._notify(found.sends)
+
+    def _give_up(self, run_id: str, error: BaseException) -> None:
+        """Fail a run that cannot be looked at: nobody else would ever end it."""
+        if not is_script_error(error):
+            return
+        self._erred[run_id] = self._erred.get(run_id, 0) + 1
+        if self._erred[run_id] < MOST_ERRORS:
+            return
+        del self._erred[run_id]
+        if self._ledger.send(give_up_run(self._keys, run_id), retry_for=0):
+            logger.error("Run %s is failed: each look at it erred", run_id)

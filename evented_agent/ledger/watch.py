@@ -1,11 +1,13 @@
 """Scripts of the watchdog: which runs need a look, and what a look does."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pydantic_core
 
+from evented_agent.chunks.base import dump_json
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Due
 from evented_agent.ledger.replies import sends_of, text_of
@@ -117,3 +119,30 @@ def wake(keys: Keys, run_id: str, task_key: str) -> Command[Sequence[Due]]:
         run_id=run_id,
         key=task_key,
     )
+
+
+def give_up_run(keys: Keys, run_id: str) -> Command[bool]:
+    """Fail a run that `reconcile` cannot look at; False where there is no such run.
+
+    Nothing in its record can keep this from being done.
+    """
+    why = "What is stored of the run cannot be read; the log of the workers says more."
+    failure = {"name": "BrokenRecord", "message": why}
+    return command(
+        "watch/give_up_run",
+        keys.of(run_id).all,
+        lambda reply: bool(reply[0] == b"ok"),
+        run_id=run_id,
+        failure=dump_json(failure),
+        chunk=dump_json(["error", None, {"error": failure}]),
+    )
+
+
+#: What a server says that has nothing to do with the run.
+_OF_SERVER = re.compile(r"NOPERM|NOAUTH|MISCONF|NOREPLICAS|OOM|READONLY|CLUSTER|TRYAGAIN|can't run")
+
+
+def is_script_error(error: BaseException) -> bool:
+    """Whether a script erred on what is stored of its run, rather than the server refused it."""
+    said = str(error)
+    return "user_script" in said and _OF_SERVER.search(said) is None

@@ -293,3 +293,24 @@ def test_the_scripts_declare_every_key(tmp_path: Path) -> None:
             cluster.committed(end.task, finish=RunEnd("finished", "stop"))
             assert ledger.send(runs.read(cluster.keys, run_id)).fields["status"] == "finished"
         ledger.close()
+
+
+@pytest.mark.parametrize("is_claimed", [True, False], ids=["a dead attempt", "a lost message"])
+def test_a_clock_that_went_back_hides_nothing_for_long(driver: Driver, is_claimed: bool) -> None:
+    driver.create("back")
+    key = "1:model"
+    if is_claimed:
+        driver.granted("back")
+    tasks, client = driver.keys.of("back").tasks, driver.ledger.client()
+    task = json.loads(client.hget(tasks, key) or "")
+    for name in ("lease", "queued_at", "send_at"):
+        if name in task:
+            task[name] += 600_000
+    client.hset(tasks, key, json.dumps(task))
+
+    driver.reconcile("back")
+
+    alarm = driver.alarm("back")
+    now = driver.ledger.send(runs.read(driver.keys, "back")).now
+    assert alarm is not None
+    assert alarm - now <= 5_000

@@ -63,6 +63,7 @@ CALLS: dict[Callable[..., Command[Any]], Command[Any]] = {
         KEYS, "r", look=watch.Tick(is_watching=True, now=1), may_send=True, jitter=0.5
     ),
     watch.wake: watch.wake(KEYS, "r", "1:model"),
+    watch.give_up_run: watch.give_up_run(KEYS, "r"),
     threads.enter: threads.enter(KEYS, "t", "r", ttl_ms=1),
     threads.leave: threads.leave(KEYS, "t", "r"),
     threads.remember: threads.remember(KEYS, "t", "r", journal_length=1, entry="e", ttl_ms=1),

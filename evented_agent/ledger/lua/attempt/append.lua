@@ -20,5 +20,5 @@ for i = CHUNKS_AT + skip, #ARGV do
 end
 if closing ~= '' then task.open = cjson.decode(closing) end
 put_task(key, task)
-save_run()
+flush()
 return {'ok', is_aborting() and 1 or 0}

@@ -8,6 +8,7 @@
 --   | missing | newer | stale | unserved
 local state = load_run()
 if state then return {state} end
+mend_live()
 local task = get_task(key)
 if not task or task.state == 'done' then return {'stale'} end
 

@@ -18,6 +18,7 @@
 spec = cjson.decode(spec)
 local state = load_run()
 if state then return {state} end
+mend_live()
 local task = get_task(key)
 
 local function claimed_end(end_key)
@@ -26,6 +27,23 @@ local function claimed_end(end_key)
   return {end_key, cjson.encode(claimed), is_aborting() and 1 or 0, redis.call('LLEN', JOURNAL),
     redis.call('HMGET', RUN, 'agent', 'options', 'messages', 'thread', 'resource'),
     redis.call('LRANGE', JOURNAL, 0, -1)}
+end
+
+-- A number of tokens as the record can hold it, whatever a provider says.
+local function tokens(n)
+  n = tonumber(n)
+  return n and n > 0 and math.min(math.floor(n), 2 ^ 53) or 0
+end
+
+local function added_usage(stored, more)
+  local is_json, total = pcall(cjson.decode, stored)
+  if not is_json or type(total) ~= 'table' then total = {} end
+  for name, n in pairs(more) do total[name] = tokens(total[name]) + tokens(n) end
+  local parts = {}
+  for name, n in pairs(total) do
+    parts[#parts + 1] = cjson.encode(tostring(name)) .. ':' .. int(tokens(n))
+  end
+  return '{' .. table.concat(parts, ',') .. '}'
 end
 
 if task and task.state == 'done' and task.token == token then
@@ -37,15 +55,13 @@ if spec.journal and redis.call('LLEN', JOURNAL) ~= spec.journal then
   return {'grew', redis.call('LLEN', JOURNAL), redis.call('LRANGE', JOURNAL, 0, -1)}
 end
 
-local turn = redis.call('LLEN', JOURNAL) + (spec.turn or 0)
+local turn = entry_count() + (spec.turn or 0)
 local began = run.seq + 1
 local entries_at = TEXTS_AT + spec.chunks
 for i = TEXTS_AT, entries_at - 1 do emit(ARGV[i]) end
-for i = entries_at, entries_at + spec.entries - 1 do redis.call('RPUSH', JOURNAL, ARGV[i]) end
+for i = entries_at, entries_at + spec.entries - 1 do add_entry(ARGV[i]) end
 if spec.usage then
-  local total = cjson.decode(redis.call('HGET', RUN, 'usage') or '{}')
-  for name, n in pairs(spec.usage) do total[name] = (total[name] or 0) + n end
-  set('usage', cjson.encode(total))
+  set('usage', added_usage(redis.call('HGET', RUN, 'usage') or '{}', spec.usage))
 end
 task.open = nil
 

@@ -8,7 +8,9 @@ local state = load_run()
 if state then return {state} end
 local task = get_task(key)
 if not owns(task, token) then return {'fenced'} end
-task.lease = now + tonumber(lease_ms)
+task.lease_ms = tonumber(lease_ms)
+task.lease = now + task.lease_ms
 put_task(key, task)
 rearm()
+flush()
 return {'ok', is_aborting() and 1 or 0}

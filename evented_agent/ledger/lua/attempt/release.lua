@@ -6,6 +6,7 @@
 -- RETURNS ok sends | deleted | fenced | missing
 local state = load_run()
 if state then return {state} end
+mend_live()
 local sends, released = {}, 0
 for _, key in ipairs(run.live) do
   local task = get_task(key)

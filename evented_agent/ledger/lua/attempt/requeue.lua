@@ -7,6 +7,7 @@
 -- RETURNS ok sends | aborted | already sends | deleted | fenced | missing
 local state = load_run()
 if state then return {state} end
+mend_live()
 local task = get_task(key)
 if task and task.state == 'queued' and task.retried == token then
   return {'already', cjson.encode({due_message(key, task)})}

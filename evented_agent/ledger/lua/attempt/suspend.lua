@@ -7,6 +7,7 @@
 -- RETURNS ok sends | aborted | already sends | deleted | fenced | gap | missing
 local state = load_run()
 if state then return {state} end
+mend_live()
 local task, sends = get_task(key), {}
 if task and task.paused == token and not owns(task, token) then return {'already', '[]'} end
 if not owns(task, token) then return {'fenced'} end

@@ -8,6 +8,7 @@
 -- RETURNS ok | deleted | missing | over
 local state = load_run()
 if state then return {state} end
+mend_live()
 if ENDED[run.status] then
   return {run.status == 'aborted' and run.abort_by == token and 'ok' or 'over'}
 end

@@ -6,6 +6,7 @@
 -- RETURNS ok | deleted | missing | over
 local state = load_run()
 if state then return {state} end
+mend_live()
 local sends = {}
 for _, key in ipairs(run.live) do
   local task = get_task(key)
@@ -14,7 +15,7 @@ for _, key in ipairs(run.live) do
     emit_new('background-task-cancelled', key, {taskId = run_id .. ':' .. task.call,
       toolCallId = task.call, toolName = task.tool, reason = reason})
     settle_call(key, task, {error = {name = 'Cancelled', message = reason}}, sends)
-    redis.call('HSET', TASKS, 'cancelled:' .. call, token)
+    put_field('cancelled:' .. call, token)
     queue_end(sends)
     for _, due in ipairs(sends) do
       -- The next look of a watchdog sends what nobody sends now.

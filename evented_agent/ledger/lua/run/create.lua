@@ -14,26 +14,26 @@ if state == nil then
 end
 local fields_at = CHUNKS_AT + tonumber(chunk_count)
 local first = cjson.decode(first_task)
-local record = {}
-for i = fields_at, #ARGV do record[#record + 1] = ARGV[i] end
-redis.call('HSET', RUN, 'digest', digest, 'created', int(now), 'status', 'queued', 'seq', '0',
-  'live', '[]', 'step', '1', unpack(record))
-load_run()
-redis.call('ZADD', STATUS_INDEX.queued, int(now), run_id)
+local record = {digest = digest, created = now, status = 'queued', seq = 0, live = {}, step = 1}
+for i = fields_at, #ARGV, 2 do record[ARGV[i]] = ARGV[i + 1] end
+for name, value in pairs(record) do set(name, NUMBERS[name] and tonumber(value) or value) end
+if run.deadline_in then set('deadline', now + run.deadline_in) end
+write_before('ZADD', STATUS_INDEX.queued, int(now), run_id)
 for i = INDEXES_AT, #KEYS do
   local kind = string.match(KEYS[i], '}:runs:(%a+)')
   -- One holds the conversations of a resource, which stay when their runs have gone.
-  local member = kind == 'threads' and redis.call('HGET', RUN, 'thread') or run_id
-  redis.call('ZADD', KEYS[i], int(now), member)
+  local member = kind == 'threads' and record.thread or run_id
+  write_before('ZADD', KEYS[i], int(now), member)
   -- A thread's or a resource's index goes when nothing was added for so long that its runs have.
   if kind == 'thread' or kind == 'resource' or kind == 'threads' then
-    redis.call('PEXPIRE', KEYS[i], INDEX_TTL)
+    write_before('PEXPIRE', KEYS[i], INDEX_TTL)
   end
 end
-if run.deadline_in then set('deadline', now + run.deadline_in) end
 for i = CHUNKS_AT, fields_at - 1 do emit(ARGV[i]) end
 local key = first.key
 first.key = nil
 queue_task(key, new_task(key, first))
-save()
+-- Without a record, these are what a call that failed half way has left.
+planned.clear = {'UNLINK', TASKS, JOURNAL, TOPIC}
+save(true)
 return {'created'}

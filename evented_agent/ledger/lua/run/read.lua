@@ -8,8 +8,8 @@ local state = load_run()
 if state then return {state} end
 local tasks = {}
 for _, key in ipairs(run.live) do
-  tasks[#tasks + 1] = key
-  tasks[#tasks + 1] = redis.call('HGET', TASKS, key)
+  local task = redis.call('HGET', TASKS, key)
+  if task then tasks[#tasks + 1], tasks[#tasks + 2] = key, task end
 end
 local last = redis.call('XREVRANGE', TOPIC, '+', '-', 'COUNT', 1)
 local entries = {}

@@ -11,6 +11,7 @@
 number = tonumber(number)
 local state = load_run()
 if state then return {state} end
+mend_live()
 local key, task = nil, nil
 for _, live_key in ipairs(run.live) do
   local live = get_task(live_key)
@@ -34,11 +35,11 @@ if is_aborting() then return {'over'} end
 if now >= task.suspended.expires then return {'expired'} end
 
 remember_decision(call, task.suspended.n, digest)
-redis.call('RPUSH', JOURNAL, entry)
+add_entry(entry)
 task.suspended = nil
 if follows == 'settle' then
   emit(chunk)
-  redis.call('RPUSH', JOURNAL, result)
+  add_entry(result)
   settled = true
   finish_task(key, task, {})
   wake_waiting(sends)

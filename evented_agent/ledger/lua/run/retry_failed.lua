@@ -14,27 +14,41 @@ if run.revived_by ~= token then
   if #run.live > 0 then return {'telling'} end
   local stored = redis.call('HGET', RUN, 'failed_tasks')
   if not stored then return {'not-kept'} end
-  for _, key in ipairs({RUN, TASKS, JOURNAL, BLOBS, TOPIC}) do redis.call('PERSIST', key) end
   local kept = cjson.decode(stored)
+  if not kept[1] then return {'not-kept'} end
 
+  -- First of all, so that a look mends what this may leave.
+  write_before('ZADD', ALARMS, int(now), run_id)
+  write_before('PERSIST', RUN)
   -- The end is taken back: its number is given again, so that whoever has read it starts over.
+  -- What a call said that waits for a person stays, as does what the call asked.
   local last = redis.call('XREVRANGE', TOPIC, '+', '-', 'COUNT', 1)[1]
-  local first = run.seq + 1
-  for _, each in ipairs(kept) do first = math.min(first, each.task.first or first) end
-  local reset = cjson.encode({'step-reset', kept[1].key,
-    {step = kept[1].task.step, toolCallId = kept[1].task.call, fromSeq = first,
-    attempt = kept[1].task.gen, reason = 'retry'}})
+  local seq, life = string.match(last and last[1] or '', '(%d+)-(%d+)')
   if last then
-    local seq, life = string.match(last[1], '(%d+)-(%d+)')
-    redis.call('XDEL', TOPIC, last[1])
-    redis.call('XADD', TOPIC, seq .. '-' .. int(tonumber(life) + 1), 'd', reset)
-  else
-    emit(reset)
+    set('seq', tonumber(seq) - 1)
+    write_before('PERSIST', TOPIC)
+  end
+  local resets = 0
+  for _, each in ipairs(kept) do
+    if each.task.state == 'running' and each.task.first then
+      emit(step_reset(each.key, each.task, each.task.first, 'retry'))
+      resets = resets + 1
+    end
+  end
+  if resets == 0 then
+    emit(step_reset(kept[1].key, kept[1].task, run.seq + 1, 'retry'))
+  end
+  if last then
+    planned.chunks[1].id = seq .. '-' .. int(tonumber(life) + 1)
+    for _, entry in ipairs(redis.call('XRANGE', TOPIC, seq, seq)) do
+      write_before('XDEL', TOPIC, entry[1])
+    end
   end
 
+  for _, key in ipairs({TASKS, JOURNAL, BLOBS}) do write_before('PERSIST', key) end
   set_status('running')
-  redis.call('HDEL', RUN, 'error', 'ended', 'finish_reason', 'failed_tasks', 'abort_at', 'abort_by',
-    'abort_reason')
+  write_before('HDEL', RUN, 'abort_at', 'abort_by', 'abort_reason')
+  write_after('HDEL', RUN, 'error', 'ended', 'finish_reason', 'failed_tasks')
   run.abort_at, run.abort_by, run.abort_reason = nil, nil, nil
   changed.abort_at, changed.abort_by, changed.abort_reason = nil, nil, nil
   if run.deadline_in then set('deadline', now + run.deadline_in) end
@@ -58,5 +72,5 @@ for _, key in ipairs(run.live) do
   local task = get_task(key)
   if task.state == 'queued' then sends[#sends + 1] = due_message(key, task) end
 end
-save()
+save(true)
 return {'ok', cjson.encode(sends)}

@@ -4,7 +4,11 @@
 -- rearm(), or with save(), which calls it.
 -- INCLUDE record
 local function arm(key, at)
-  if at then redis.call('ZADD', key, int(at), run_id) else redis.call('ZREM', key, run_id) end
+  if at then
+    write_before('ZADD', key, int(at), run_id)
+  else
+    write_after('ZREM', key, run_id)
+  end
 end
 
 local function rearm()
@@ -16,6 +20,7 @@ local function rearm()
   end
   for _, key in ipairs(run.live) do
     local task = get_task(key)
+    if not task then task = {} end
     if task.state == 'running' then alarm = math.min(alarm or task.lease, task.lease) end
     if task.state == 'queued' then bell = math.min(bell or task.send_at, task.send_at) end
     if task.state == 'suspended' then

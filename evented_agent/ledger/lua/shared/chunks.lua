@@ -13,7 +13,8 @@ end
 
 local function emit(stored)
   set('seq', run.seq + 1)
-  redis.call('XADD', TOPIC, int(run.seq) .. '-' .. incarnation(), 'd', stored)
+  planned.chunks[#planned.chunks + 1] = {seq = run.seq, id = int(run.seq) .. '-' .. incarnation(),
+    stored = stored}
 end
 
 local function emit_new(type_, task_key, payload)
@@ -25,13 +26,16 @@ local function close_parts(task)
   task.open = nil
 end
 
+-- Tell readers to drop what an attempt has said from a number on.
+local function step_reset(key, task, from_seq, reason)
+  return cjson.encode({'step-reset', key, {step = task.step, toolCallId = task.call,
+    fromSeq = from_seq, attempt = task.gen, reason = reason}})
+end
+
 -- Withdraw what an attempt has said: close its parts, then tell readers to drop them.
 local function retract(key, task, reason)
   close_parts(task)
-  if task.first then
-    emit_new('step-reset', key, {step = task.step, toolCallId = task.call, fromSeq = task.first,
-      attempt = task.gen, reason = reason})
-  end
+  if task.first then emit(step_reset(key, task, task.first, reason)) end
   task.first = nil
   task.sent = 0
 end

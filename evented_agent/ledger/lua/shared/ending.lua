@@ -1,20 +1,35 @@
 -- ending: how a run ends, and what stays of it.
 -- INCLUDE tasks status
+-- The record last: one that expires says that the others do.
+local function expire_all()
+  write_after('PEXPIRE', TASKS, run.ttl_record)
+  write_after('PEXPIRE', JOURNAL, run.ttl_record)
+  write_after('PEXPIRE', BLOBS, run.ttl_record)
+  write_after('PEXPIRE', TOPIC, run.ttl_topic)
+  write_after('PEXPIRE', RUN, run.ttl_record)
+end
+
+-- The script that ended the run died before it was through.
+local function mend_end()
+  if redis.call('PTTL', RUN) ~= -1 then return end
+  for status, index in pairs(STATUS_INDEX) do
+    if status ~= run.status then write_after('ZREM', index, run_id) end
+  end
+  write_after('ZADD', STATUS_INDEX[run.status], int(now), run_id)
+  expire_all()
+end
+
 local function end_run(status, reason)
   set_status(status)
   set('ended', now)
   if reason then set('finish_reason', reason) end
-  for _, key in ipairs(run.live) do redis.call('HDEL', TASKS, key) end
+  for _, key in ipairs(run.live) do forget_task(key) end
   set('live', {})
   if tells(status) then
     -- The next look of a watchdog sends it.
     queue_task('after', new_task('after', {kind = 'after', step = run.step}), now)
   end
-  redis.call('PEXPIRE', RUN, run.ttl_record)
-  redis.call('PEXPIRE', TASKS, run.ttl_record)
-  redis.call('PEXPIRE', JOURNAL, run.ttl_record)
-  redis.call('PEXPIRE', BLOBS, run.ttl_record)
-  redis.call('PEXPIRE', TOPIC, run.ttl_topic)
+  expire_all()
 end
 
 -- Aborted and failed runs keep their partial text: parts are closed, nothing is withdrawn.

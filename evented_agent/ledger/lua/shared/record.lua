@@ -1,5 +1,6 @@
 -- record: the record of a run and those of its tasks, read and written.
--- Every script about a run checks everything first, then writes: a Lua error undoes nothing.
+-- Since a Lua error undoes nothing, scripts about a run only plan their writes; flush() carries
+-- them out, last of all. By then everything has been read, decoded, added up and encoded.
 -- INCLUDE clock
 -- KEYS run
 -- ARGV run_id
@@ -14,6 +15,11 @@ local NUMBERS = {v = true, seq = true, abort_at = true, tool_limit = true,
   deadline = true, deadline_in = true, idle = true, idle_for = true}
 local run = {}
 local changed = {}
+-- What is planned: chunks for the topic, commands before the record and after it, tasks by key,
+-- other fields beside the tasks.
+local planned = {chunks = {}, before = {}, after = {}, tasks = {}, fields = {}}
+-- Tasks that were read or planned; false for one that is not there.
+local seen_tasks = {}
 
 -- nil, or why there is no such run: 'deleted' or 'missing'.
 local function load_run()
@@ -34,24 +40,94 @@ local function set(name, value)
   changed[name] = true
 end
 
-local function save_run()
-  local pairs_ = {}
-  for name in pairs(changed) do
-    local value = run[name]
-    if name == 'live' then value = cjson.encode(value) end
-    if type(value) == 'number' then value = int(value) end
-    pairs_[#pairs_ + 1] = name
-    pairs_[#pairs_ + 1] = value
-  end
-  if #pairs_ > 0 then redis.call('HSET', RUN, unpack(pairs_)) end
-end
+-- Journal entries and alarms come before the record: a run that is not yet there, or goes on, has
+-- them too early rather than never. What forgets something comes after it.
+local function write_before(...) planned.before[#planned.before + 1] = {...} end
+local function write_after(...) planned.after[#planned.after + 1] = {...} end
 
 local function get_task(key)
-  local stored = redis.call('HGET', TASKS, key)
-  return stored and cjson.decode(stored) or nil
+  if seen_tasks[key] == nil then
+    local stored = redis.call('HGET', TASKS, key)
+    seen_tasks[key] = stored and cjson.decode(stored) or false
+  end
+  return seen_tasks[key] or nil
 end
 
-local function put_task(key, task) redis.call('HSET', TASKS, key, cjson.encode(task)) end
+local function put_task(key, task)
+  seen_tasks[key] = task
+  planned.tasks[key] = true
+end
+
+local function forget_task(key) put_task(key, false) end
+
+-- A field beside the tasks.
+local function put_field(name, value)
+  local fields = planned.fields
+  fields[#fields + 1], fields[#fields + 2] = name, value
+end
+
+-- The record is behind its topic, as a script of an older version may have left it: from now on it
+-- is not, and the call is to be sent again. Nothing has been written yet.
+local function catch_up(refusal)
+  local stream = redis.call('XINFO', 'STREAM', TOPIC)
+  for i = 1, #stream, 2 do
+    local seq = stream[i] == 'last-generated-id' and string.match(stream[i + 1], '^(%d+)-')
+    if seq and tonumber(seq) >= planned.chunks[1].seq then
+      redis.call('HSET', RUN, 'seq', seq)
+      error({err = 'TRYAGAIN The record of the run was behind its topic.'})
+    end
+  end
+  error(refusal)
+end
+
+local function encoded_record()
+  local fields = {}
+  for name in pairs(changed) do
+    local value = run[name]
+    if name == 'live' then value = #value > 0 and cjson.encode(value) or '[]' end
+    if type(value) == 'number' then value = int(value) end
+    fields[#fields + 1], fields[#fields + 2] = name, value
+  end
+  return fields
+end
+
+local function encoded_tasks()
+  local fields = planned.fields
+  for key in pairs(planned.tasks) do
+    if seen_tasks[key] then
+      fields[#fields + 1], fields[#fields + 2] = key, cjson.encode(seen_tasks[key])
+    end
+  end
+  return fields
+end
+
+local function write_hash(key, fields)
+  for i = 1, #fields, 1000 do
+    redis.call('HSET', key, unpack(fields, i, math.min(i + 999, #fields)))
+  end
+end
+
+-- Carry out what is planned. Before its first write comes all that can err; a topic that is ahead
+-- refuses that first write. is_new: nobody may find the record before all else is there.
+local function flush(is_new)
+  local record, tasks = encoded_record(), encoded_tasks()
+  if planned.clear then redis.call(unpack(planned.clear)) end
+  for i, chunk in ipairs(planned.chunks) do
+    local reply = redis.pcall('XADD', TOPIC, chunk.id, 'd', chunk.stored)
+    if type(reply) == 'table' and reply.err then
+      if i == 1 then catch_up(reply) end
+      error(reply)
+    end
+  end
+  for _, command in ipairs(planned.before) do redis.call(unpack(command)) end
+  if is_new then write_hash(TASKS, tasks) end
+  write_hash(RUN, record)
+  if not is_new then write_hash(TASKS, tasks) end
+  for key in pairs(planned.tasks) do
+    if not seen_tasks[key] then redis.call('HDEL', TASKS, key) end
+  end
+  for _, command in ipairs(planned.after) do redis.call(unpack(command)) end
+end
 
 local function owns(task, token)
   return task and task.state == 'running' and task.token == token

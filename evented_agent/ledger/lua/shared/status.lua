@@ -8,9 +8,9 @@ local STATUS_INDEX = {queued = QUEUED, running = RUNNING, suspended = SUSPENDED,
 
 local function set_status(status)
   if run.status == status then return end
-  redis.call('ZREM', STATUS_INDEX[run.status], run_id)
+  write_after('ZREM', STATUS_INDEX[run.status], run_id)
   -- Ended runs are ordered by their end, which is when their records begin to expire.
-  redis.call('ZADD', STATUS_INDEX[status], int(ENDED[status] and now or run.created), run_id)
+  write_after('ZADD', STATUS_INDEX[status], int(ENDED[status] and now or run.created), run_id)
   set('status', status)
 end
 
@@ -34,9 +34,9 @@ local function settle_status()
   end
 end
 
-local function save()
+local function save(is_new)
   set('updated', now)
   settle_status()
-  save_run()
   rearm()
+  flush(is_new)
 end

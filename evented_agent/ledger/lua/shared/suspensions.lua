@@ -12,8 +12,8 @@ local function suspend_task(key, task, kind, chunk)
   local expires = now + task.expiry
   task.suspended = {n = run.seq, kind = kind, at = now, expires = expires,
     warns = expires - math.min(task.expiry / 10, LAST_DAY)}
-  redis.call('RPUSH', JOURNAL, cjson.encode({k = 'suspended', step = task.step, call = task.call,
-    n = run.seq, kind = kind}))
+  add_entry(cjson.encode({k = 'suspended', step = task.step, call = task.call, n = run.seq,
+    kind = kind}))
   put_task(key, task)
   if tells('suspended') then
     local hook = {kind = 'hook', step = task.step, call = task.call, tool = task.tool,
@@ -42,6 +42,7 @@ local function ask_again(key, task)
 end
 
 local function remember_decision(call, n, digest)
-  redis.call('HSET', TASKS, 'decision:' .. int(n), digest, 'latest:' .. call, int(n),
-    'latest:', int(n))
+  put_field('decision:' .. int(n), digest)
+  put_field('latest:' .. call, int(n))
+  put_field('latest:', int(n))
 end

@@ -5,6 +5,28 @@ local SEND_AGAIN = 5000  -- ms until a queued task's message counts as lost
 -- A deferred call is under way beside the steps of its run: none of them waits for it.
 local function is_deferred(task) return task.bg == 'deferred' end
 
+-- What is live, as the tasks themselves have it: a script of an older version may have died between
+-- its writes to the two.
+local function mend_live()
+  local is_whole = true
+  for _, key in ipairs(run.live) do
+    local task = get_task(key)
+    if not task or task.state == 'done' then is_whole = false end
+  end
+  if is_whole then return end
+  local live = {}
+  for _, key in ipairs(redis.call('HKEYS', TASKS)) do
+    local is_task = key == 'after'
+    if not ENDED[run.status] then
+      is_task = string.find(key, '^%d+:') or string.find(key, '^hook:')
+    end
+    local task = is_task and get_task(key)
+    if task and task.state ~= 'done' then live[#live + 1] = key end
+  end
+  table.sort(live)
+  set('live', live)
+end
+
 -- What the step that is under way still waits for.
 local function awaited()
   local count = 0
@@ -15,6 +37,9 @@ local function awaited()
 end
 
 local function add_live(key)
+  for _, other in ipairs(run.live) do
+    if other == key then return end
+  end
   run.live[#run.live + 1] = key
   changed.live = true
 end
@@ -41,7 +66,7 @@ local function start_task(task, token, worker, owner, lease_ms)
   task.token = token
   task.worker = worker
   task.owner = owner
-  task.lease = now + lease_ms
+  task.lease, task.lease_ms = now + lease_ms, lease_ms
   task.due = task.timeout and (now + task.timeout) or nil
   task.started = now
   task.sent = 0
@@ -95,12 +120,22 @@ local function new_task(key, task)
   return task
 end
 
+-- Entries are planned like all else, so the length of the journal counts them.
+local pushed = 0
+
+local function add_entry(entry)
+  write_before('RPUSH', JOURNAL, entry)
+  pushed = pushed + 1
+end
+
+local function entry_count() return redis.call('LLEN', JOURNAL) + pushed end
+
 -- Whoever ends the last task of a step without going on with its end task queues that.
 local function end_key()
   local key = int(run.step) .. ':end'
   -- One end task of a step is enough, unless deferred calls go on after it.
-  if redis.call('HEXISTS', TASKS, key) == 0 then return key end
-  return key .. ':' .. int(redis.call('LLEN', JOURNAL))
+  if not get_task(key) then return key end
+  return key .. ':' .. int(entry_count())
 end
 
 -- Whether a call came to its end in this script without a commit of its own.
@@ -119,7 +154,7 @@ end
 -- Journal what a call came to without its tool, and go on with what waited for its place.
 local function settle_call(key, task, outcome, sends)
   outcome.k, outcome.step, outcome.call, outcome.name = 'result', task.step, task.call, task.tool
-  redis.call('RPUSH', JOURNAL, cjson.encode(outcome))
+  add_entry(cjson.encode(outcome))
   settled = true
   finish_task(key, task, {})
   wake_waiting(sends)

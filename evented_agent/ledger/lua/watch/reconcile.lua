@@ -19,9 +19,12 @@ if state then
   redis.call('ZREM', BELLS, run_id)
   return {state}
 end
+mend_live()
 local had_ended = ENDED[run.status]
+if had_ended then mend_end() end
 if had_ended and #run.live == 0 then
   rearm()
+  flush()
   return {'ended'}
 end
 local sends, notes = {}, {}
@@ -85,6 +88,26 @@ local function send_again(key, task)
     task.send_at = now + math.floor(SEND_AGAIN * (1 + jitter))
   end
   put_task(key, task)
+end
+
+-- Redis's clock went back: what lies further ahead than it can is brought near again.
+local function bring_near(key, task)
+  local lease_most = now + (task.lease_ms or 60000)
+  if task.state == 'running' and task.lease > lease_most then
+    task.lease = lease_most
+    put_task(key, task)
+  elseif task.state == 'queued' and task.queued_at > now then
+    local ahead = task.queued_at - now
+    task.queued_at, task.send_at = now, task.send_at - ahead
+    if task.not_before then task.not_before = task.not_before - ahead end
+    put_task(key, task)
+  end
+end
+
+for _, key in ipairs(run.live) do bring_near(key, get_task(key)) end
+if run.abort_at and run.abort_at > now then set('abort_at', now) end
+if run.deadline and run.deadline_in and run.deadline > now + run.deadline_in then
+  set('deadline', now + run.deadline_in)
 end
 
 local keys = {}

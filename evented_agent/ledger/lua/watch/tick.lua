@@ -21,6 +21,13 @@ local jumped = last > 0 and math.abs((now - last) - elapsed) > pause_ms
 local paused = saw_pause == '1'
 local why = restarted and 'restarted' or paused and 'paused' or jumped and 'jumped in time' or ''
 if why ~= '' then grace = now + tonumber(grace_ms) end
+-- After a jump back, what was to ring within ten minutes of the old clock is looked at now.
+if jumped and now < last then
+  for _, key in ipairs({ALARMS, BELLS}) do
+    local ids = redis.call('ZRANGEBYSCORE', key, '(' .. int(now), last + 600000)
+    for _, id in ipairs(ids) do redis.call('ZADD', key, int(now), id) end
+  end
+end
 redis.call('HSET', PULSE, 'server', server, 'grace', int(grace))
 local due = redis.call('ZRANGEBYSCORE', ALARMS, '-inf', now, 'LIMIT', 0, tonumber(most))
 local unconfirmed = redis.call('ZRANGEBYSCORE', BELLS, '-inf', now, 'LIMIT', 0, tonumber(most))

@@ -5,6 +5,7 @@
 -- RETURNS ok sends | deleted | missing
 local state = load_run()
 if state then return {state} end
+mend_live()
 local task = get_task(key)
 if not task or task.state ~= 'queued' or not task.not_before then return {'ok', '[]'} end
 task.not_before = nil
