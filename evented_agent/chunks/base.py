@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic.alias_generators import to_camel
 
 dump_json: Callable[[Any], str] = json.JSONEncoder(
@@ -145,6 +145,22 @@ def _stored_value(value: Any) -> Any:
     return stored_payload(value) if isinstance(value, Payload) else value
 
 
+#: As many tokens as all that counts them can hold exactly: Lua, JSON and JavaScript.
+MOST_TOKENS = 2**53
+
+
+def token_count(value: object) -> int:
+    """*value* as a number of tokens, 0 … `MOST_TOKENS`, whatever a provider says; else 0."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return 0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        return 0
+    return int(min(value, MOST_TOKENS))
+
+
 class Usage(Payload):
     """Tokens, as the provider counted them; they add up over the steps of a run.
 
@@ -163,6 +179,12 @@ class Usage(Payload):
     total_tokens: int = 0
     reasoning_tokens: int = 0
     cached_input_tokens: int = 0
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _counted(cls, value: object) -> int:
+        # Also in old records, which may hold what a provider said.
+        return token_count(value)
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(

@@ -24,6 +24,7 @@ from evented_agent.chunks import (
     ToolCallPayload,
     ToolInputEndPayload,
     ToolInputPayload,
+    Usage,
 )
 from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.json_values import NotJson, as_json, without_surrogates
@@ -140,7 +141,9 @@ class AnswerBuilder:
                 yield from self._end_part()
                 for call in self._calls.values():
                     yield ToolCallInputEnd, ToolInputEndPayload(tool_call_id=call.id)
-                self.ended = replace(event, provider=_provider(event.provider))
+                self.ended = replace(
+                    event, usage=_counted(event.usage), provider=_provider(event.provider)
+                )
 
     def requests(self) -> Iterator[ToolCallPayload]:
         """The payloads of the `tool-call` chunks of the complete answer."""
@@ -259,3 +262,10 @@ def _slices(text: str) -> Iterator[str]:
 
 
 _NO_USAGE = AnswerEnded("other").usage
+
+
+def _counted(usage: object) -> Usage:
+    """Any model's count of tokens, as numbers that the ledger can add up."""
+    found = {name: getattr(usage, name, 0) for name in Usage.model_fields}
+    more = usage.model_extra if isinstance(usage, Usage) else None
+    return Usage(**{**(more or {}), **found})

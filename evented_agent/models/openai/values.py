@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evented_agent.chunks import Usage
+from evented_agent.chunks.base import token_count
 from evented_agent.models.messages import ToolCall, ToolMessage
 
 _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -34,12 +35,16 @@ def usage_from(
     usage: Mapping[str, Any], inputs: str, outputs: str, details: tuple[str, str]
 ) -> Usage:
     """Read the provider's count of tokens under the names that its API gives them."""
-    taken, given = usage.get(inputs) or 0, usage.get(outputs) or 0
-    input_details, output_details = (usage.get(name) or {} for name in details)
+    taken, given = token_count(usage.get(inputs)), token_count(usage.get(outputs))
+    input_details, output_details = (_mapping(usage.get(name)) for name in details)
     return Usage(
         input_tokens=taken,
         output_tokens=given,
-        total_tokens=usage.get("total_tokens") or taken + given,
-        reasoning_tokens=output_details.get("reasoning_tokens") or 0,
-        cached_input_tokens=input_details.get("cached_tokens") or 0,
+        total_tokens=token_count(usage.get("total_tokens")) or taken + given,
+        reasoning_tokens=token_count(output_details.get("reasoning_tokens")),
+        cached_input_tokens=token_count(input_details.get("cached_tokens")),
     )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

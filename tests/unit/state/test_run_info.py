@@ -7,7 +7,7 @@ import pytest
 from typing_extensions import TypedDict
 
 from evented_agent.agents.output_types import OutputType
-from evented_agent.chunks import ErrorInfo
+from evented_agent.chunks import ErrorInfo, Usage
 from evented_agent.ledger.records import Record, Task
 from evented_agent.ledger.workers import LiveWorker
 from evented_agent.models.messages import ToolCall
@@ -161,3 +161,22 @@ def test_a_result_without_steps_has_no_answer() -> None:
     result = result_of(record(status="finished"), [])
 
     assert (result.answer, result.output) == ("", None)
+
+
+@pytest.mark.parametrize(
+    ("said", "counted"),
+    [
+        (10**400, 2**53),
+        (1e20, 2**53),
+        (float("nan"), 0),
+        (float("inf"), 2**53),
+        (-1, 0),
+        (2.9, 2),
+        (True, 0),
+        ("12", 12),
+        ("many", 0),
+        (None, 0),
+    ],
+)
+def test_a_count_of_tokens_is_a_number_that_all_can_hold(said: Any, counted: int) -> None:
+    assert Usage(input_tokens=said).input_tokens == counted
