@@ -25,6 +25,9 @@ from evented_agent.state.journal import Result, Turn
 
 logger = logging.getLogger(__name__)
 
+#: Calls of one turn; those beyond are errors that the model sees.
+MOST_CALLS = 128
+
 #: Arguments over so many bytes are in their chunk only, not beside the task.
 MOST_ARGS = 32 * 1024
 
@@ -43,7 +46,11 @@ async def next_tasks(attempt: Attempt, turn: Turn) -> Following:
     A background call also gets a chunk, and a deferred one a placeholder as its result.
     """
     following = Following()
-    for call in turn.calls:
+    for at, call in enumerate(turn.calls):
+        if at >= MOST_CALLS:
+            why = f"Too many calls in one turn: at most {MOST_CALLS} are made. Call again later."
+            following.results.append(_refused(attempt, turn.step, call, why))
+            continue
         tool = attempt.agent.tool_named(call.name)
         made = None if tool is None else await plan(attempt, tool, call)
         if isinstance(made, str):
