@@ -135,10 +135,12 @@ class _Place:
             self._trusted, self.is_sure = _incarnation(first), False
             return False
         if _seq(first) != _seq(self.position) + 1:
-            if self.position == _START:
+            if self.position != _START:
+                yield self._restart()
+                return False
+            # A failed run that went on after its chunks had expired begins with a reset.
+            if decode(_seq(first), first, self._run_id, entries[0][1]).type != "step-reset":
                 raise RunExpired(self._run_id)
-            yield self._restart()
-            return False
         for cursor, stored in entries:
             self.position = cursor
             chunk = decode(_seq(cursor), cursor, self._run_id, stored)

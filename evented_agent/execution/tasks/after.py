@@ -17,9 +17,11 @@ logger = logging.getLogger(__name__)
 async def run_after(attempt: Attempt) -> Done:
     """Save the messages of a failed or aborted run in its thread, and call its hook."""
     state = fold(await attempt.entries())
-    await save_thread(attempt, state)
     record = await attempt.process.send(runs.read(attempt.process.keys, attempt.task.run_id))
     fields = record.fields
+    # A run that was aborted before it began leaves nothing.
+    if fields["status"] == "failed" or state.steps or state.history:
+        await save_thread(attempt, state)
     reason = fields.get("finish_reason")
     if fields["status"] == "failed":
         error = ErrorInfo.model_validate_json(fields["error"]) if "error" in fields else None

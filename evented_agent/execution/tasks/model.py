@@ -9,7 +9,7 @@ import pydantic_core
 
 from evented_agent.agents.callbacks import NextStep, StepChoice
 from evented_agent.agents.output_types import partial, strict_schema
-from evented_agent.chunks import Object, ObjectPayload, ToolCallRequested
+from evented_agent.chunks import Object, ObjectPayload, ToolCallRequested, Usage
 from evented_agent.chunks.json_values import error_text, for_log
 from evented_agent.errors import ModelError
 from evented_agent.execution.attempt import (
@@ -48,8 +48,9 @@ _NO_CHOICE = StepChoice()
 async def run_model(attempt: Attempt) -> Done:
     """Call the model once; a failure is retried, falls back to the next model, or fails the run."""
     state = fold(await attempt.entries())
+    # Also later: a failed run that goes on has left its thread.
+    await wait_for_turn(attempt)
     if not state.steps:
-        await wait_for_turn(attempt)
         await call_hook(attempt, "start", state)
         state = State(history=await load_history(attempt))
     given = load_messages(pydantic_core.from_json(attempt.claim.messages))
@@ -215,7 +216,7 @@ async def _turn_work(attempt: Attempt, state: State, turn: Turn, following: Foll
         entries=[await attempt.writer.stored(dump_entry(entry)) for entry in entries],
         turn=len(before),
         next=following.tasks,
-        usage={name: n for name, n in turn.usage.model_dump().items() if n},
+        usage={name: n for name in Usage.model_fields if (n := getattr(turn.usage, name))},
     )
 
 

@@ -210,3 +210,18 @@ def test_the_record_is_asked_for_only_where_the_run_may_wait_for_people() -> Non
 def test_a_bad_cursor_is_refused(bad: str | int) -> None:
     with pytest.raises(ValueError, match="is no cursor"):
         start_of(bad)
+
+
+def test_a_topic_that_begins_with_a_reset_is_read_from_there() -> None:
+    reset = b'["step-reset","1:model",{"step":1,"fromSeq":3,"attempt":1,"reason":"retry"}]'
+    steps = follow("r")
+    assert next(steps) == Read("0-0", block=False)
+    chunk = steps.send([("7-1", reset)])
+    assert getattr(chunk, "seq", None) == 7
+
+
+def test_a_topic_that_lost_its_beginning_otherwise_has_expired() -> None:
+    steps = follow("r")
+    next(steps)
+    with pytest.raises(RunExpired):
+        steps.send([("7-1", b'["start",null,{"id":"a"}]')])
