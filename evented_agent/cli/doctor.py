@@ -99,6 +99,13 @@ def _fleet_problems(runs: Runs, live: Sequence[LiveWorker]) -> Iterator[Problem]
     if not serving:
         on = f" on queue {queue!r}" if runs.agents else ""
         yield Problem(f"No live worker{on}.", "Start one with: evented-agent worker -A MODULE.")
+    for worker in live:
+        if worker.abandoned:
+            yield Problem(
+                f"Worker {worker.node} has {worker.abandoned} of {worker.slots} slots held by "
+                "tools that ran out of time and still run.",
+                "Its log has their stacks. Declare them with isolate=True.",
+            )
     newest = max([FORMAT, *(worker.format for worker in live)])
     for worker in serving:
         if lacking := sorted(set(runs.agents) - set(worker.agents)):

@@ -13,6 +13,7 @@ from evented_agent.cli.output import to_json
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery import create_evented_agent
 from evented_agent.errors import UnknownAgent
+from evented_agent.ledger.workers import LiveWorker
 
 #: Attempts wait for models, not for processors.
 _SLOTS = 100
@@ -93,10 +94,7 @@ def workers(choices: Choices) -> None:
             output.record(to_json(live))
     elif found:
         headers = ("WORKER", "POOL", "BUSY", "QUEUES", "AGENTS")
-        rows = [
-            (w.node, w.pool, f"{w.busy}/{w.slots}", " ".join(w.queues), " ".join(w.agents))
-            for w in found
-        ]
+        rows = [(w.node, w.pool, _busy(w), " ".join(w.queues), " ".join(w.agents)) for w in found]
         output.table(headers, rows)
     else:
         output.note("No live worker. Start one with: evented-agent worker -A MODULE")
@@ -110,6 +108,11 @@ def demo(_choices: Choices, kill: bool) -> None:
     from evented_agent.cli.demo import run_demo
 
     raise click.exceptions.Exit(run_demo(kill=kill))
+
+
+def _busy(worker: LiveWorker) -> str:
+    stuck = f" ({worker.abandoned} abandoned)" if worker.abandoned else ""
+    return f"{worker.busy}/{worker.slots}{stuck}"
 
 
 def _print_id(choices: Choices, run_id: str) -> None:

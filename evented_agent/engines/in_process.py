@@ -114,6 +114,7 @@ class LocalEngine:
             on_ending=_ignore,
             on_deleted=_ignore,
         )
+        self._calls = process.calls
         self._executor = Executor(process, self._loop)
         self._running: dict[asyncio.Task[None], str] = {}
         self._watchdog = Watchdog(
@@ -206,7 +207,8 @@ class LocalEngine:
             agents=sorted(self._runs.agents),
             pool="local",
             slots=SLOTS,
-            busy=min(SLOTS, len(self._running)),
+            busy=min(SLOTS, len(self._running) + self._calls.abandoned),
+            abandoned=self._calls.abandoned,
         )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
@@ -12,6 +12,7 @@ from evented_agent.agents.output_types import OutputType
 from evented_agent.agents.run_options import RunOptions
 from evented_agent.chunks import Error, ErrorInfo, ErrorPayload, Usage
 from evented_agent.chunks.json_values import error_text, without_surrogates
+from evented_agent.execution.abandoned import ThreadCall, ThreadCalls
 from evented_agent.execution.chunk_writer import ChunkWriter
 from evented_agent.execution.lease import Lease, boottime
 from evented_agent.execution.task_ledger import RETRY_FOR, TaskLedger
@@ -61,6 +62,7 @@ class Process:
     agents: Mapping[str, Agent]
     on_ending: Callable[[Ending], None]
     on_deleted: Callable[[str], None]
+    calls: ThreadCalls = field(default_factory=ThreadCalls)
 
     async def send(self, command: Command[_T]) -> _T:
         """Send a command that is not about one task; retried for as long as a task's writes are."""
@@ -112,6 +114,8 @@ class Attempt:
         self.in_thread = in_thread
         #: Messages for tasks of other runs, to send together with this run's own.
         self.sends: list[Due] = []
+        #: The call of a `def` tool that this attempt gave up while it ran.
+        self.left: ThreadCall | None = None
         self.lease = Lease(
             claim.task,
             seconds=process.settings.lease_ms / 1000,

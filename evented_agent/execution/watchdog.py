@@ -102,7 +102,8 @@ class Watchdog:
     def stop(self) -> None:
         """Stop; another watchdog takes over within 2 s."""
         self._is_stopped.set()
-        self._thread.join(timeout=10)
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
 
     def _run(self) -> None:
         while not self._is_stopped.is_set():

@@ -27,6 +27,7 @@ class LiveWorker:
         pool: How it runs attempts: "threads", "prefork", "local", …
         slots: How many attempts it can run at a time.
         busy: How many it runs.
+        abandoned: How many of its slots are held by `def` tools that were given up and still run.
         format: The newest format of records that it can read.
         pulse: Counts its announcements.
     """
@@ -38,6 +39,7 @@ class LiveWorker:
     pool: str
     slots: int
     busy: int = 0
+    abandoned: int = 0
     format: int = FORMAT
     pulse: int = 0
 

@@ -139,7 +139,10 @@ def test_a_tool_is_tried_again_after_a_failure(agents: Agents, marks: Path) -> N
 
 
 def test_a_tool_that_overruns_does_not_hold_the_run(agents: Agents) -> None:
-    assert call(agents, "sleepy") == "error ToolTimeout: No result within 0.3 s."
+    assert call(agents, "sleepy") == (
+        "error ToolTimeout: No result within 0.3 s. The call still runs in its thread: use "
+        "isolate=True for a tool to kill."
+    )
 
 
 def test_a_tool_can_tell_how_far_it_is(agents: Agents) -> None:

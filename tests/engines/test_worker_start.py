@@ -1,21 +1,34 @@
 """What a worker refuses at its start, with the line to change; and what it is immune to."""
 
+import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from celery import Celery
+from celery.contrib.testing.worker import start_worker
 
-from evented_agent import Agent, ConfigurationError, EventedAgent, Runs, create_evented_agent
+from evented_agent import (
+    Agent,
+    ConfigurationError,
+    EventedAgent,
+    Runs,
+    Settings,
+    create_evented_agent,
+    tool,
+)
 from evented_agent.engines.celery.loop_bridge import Bridge
 from evented_agent.engines.celery.notifier import CeleryNotifier
 from evented_agent.engines.celery.worker import AgentWorker
-from evented_agent.testing import ScriptedModel
+from evented_agent.ledger.records import Task
+from evented_agent.ledger.runs import read
+from evented_agent.testing import ScriptedModel, tool_call
 from tests.conftest import StartWorker
 from tests.support.servers import RedisServer
-from tests.support.workers import ROOT
+from tests.support.workers import ROOT, wait_until
 
 
 def refused(environment: dict[str, str], *options: str) -> str:
@@ -54,8 +67,6 @@ def test_a_redis_that_evicts_runs_is_refused(environment: dict[str, str], tmp_pa
 
 
 def test_other_shards_than_stored_are_refused(redis_server: RedisServer) -> None:
-    from evented_agent import Settings
-
     Runs(redis_server.url, settings=Settings(prefix="sharded", shards=2)).check()
     with pytest.raises(ConfigurationError, match="Set shards=2 in every process"):
         Runs(redis_server.url, settings=Settings(prefix="sharded", shards=3)).check()
@@ -116,3 +127,46 @@ def test_eager_mode_runs_in_this_process(redis_server: RedisServer) -> None:
 
     assert evented.generate("Hello.", timeout=20).text == "Hi."
     evented.close()
+
+
+@pytest.mark.parametrize("how", ["start_worker", "control shutdown"])
+def test_a_worker_that_ends_without_a_signal_leaves_the_fleet_and_hands_back(
+    how: str, redis_server: RedisServer
+) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    @tool
+    async def linger() -> str:
+        """Take longer than the worker lives."""
+        began.set()
+        while not go.is_set():
+            await asyncio.sleep(0.02)
+        return "done"
+
+    prefix = f"unsignalled-{how[:5]}"
+    app = Celery(prefix, broker=redis_server.url, set_as_current=False)
+    app.conf.broker_transport_options = {"global_keyprefix": f"{prefix}-broker:"}
+    agent = Agent(id="linger", model=ScriptedModel([[tool_call("linger")], "Ok."]), tools=[linger])
+    settings = Settings(prefix=prefix, shutdown_grace=0.5)
+    evented = create_evented_agent(agent, app=app, redis_url=redis_server.url, settings=settings)
+    app.amqp.queues.select(["agents"])
+    with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False):
+        run = evented.stream("Go.")
+        assert began.wait(20)
+        assert [live.busy for live in evented.client.workers()]
+        if how == "control shutdown":
+            app.control.shutdown()
+            wait_until(lambda: not evented.client.workers(), "it has left")
+
+    assert not evented.client.workers()
+    names = [thread.name for thread in threading.enumerate()]
+    assert not {"evented-agent-watchdog", "evented-agent-drain"} & set(names)
+    assert [task.state for task in read_tasks(evented, run.run_id)] == ["queued"]
+    go.set()
+    with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False):
+        assert run.result(timeout=20).status == "finished"
+
+
+def read_tasks(evented: EventedAgent, run_id: str) -> list[Task]:
+    record = evented.client.ledger.send(read(evented.client.keys, run_id))
+    return [task for task in record.tasks if task.state != "done"]

@@ -2,13 +2,17 @@
 
 import asyncio
 import logging
+import mmap
 import os
 import threading
 from collections.abc import Awaitable, Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from billiard.process import current_process
+
 from evented_agent.client.runs import Runs
+from evented_agent.execution.abandoned import ThreadCall, ThreadCalls
 from evented_agent.execution.attempt import Ending, Process
 from evented_agent.execution.event_loop import run_loop
 from evented_agent.execution.executor import Executor, Outcome
@@ -38,6 +42,9 @@ class Bridge:
         self.worker_id = ""
         self.node = ""
         self.is_draining = False
+        self.calls = ThreadCalls()
+        #: A byte for each prefork child: whether a tool that was given up holds it.
+        self.held_children: bytearray | mmap.mmap = bytearray()
         #: Runs whose messages came after the worker was told to stop.
         self.refused: set[str] = set()
 
@@ -74,6 +81,15 @@ class Bridge:
             loop.call_soon_threadsafe(executor.release_all)
 
     @property
+    def abandoned(self) -> int:
+        """How many slots of this worker are held by tools that were given up, children included."""
+        return self.calls.abandoned + sum(self.held_children[:])
+
+    def share_with_children(self, slots: int) -> None:
+        """Before the pool forks: let each child tell whether it is held."""
+        self.held_children = mmap.mmap(-1, slots)
+
+    @property
     def busy(self) -> int:
         executor = self._executor
         return len(executor.heartbeats.leases()) if executor is not None else 0
@@ -82,6 +98,7 @@ class Bridge:
         with self._lock:
             if self._loop is None or self._executor is None or self._pid != os.getpid():
                 self._pid = os.getpid()
+                self.calls = _calls_of_child(self.held_children)
                 self._loop = asyncio.new_event_loop()
                 self._executor = Executor(self._process(), self._loop)
                 threading.Thread(
@@ -109,7 +126,34 @@ class Bridge:
             agents=runs.agents,
             on_ending=self._on_ending,
             on_deleted=self._on_deleted,
+            calls=self.calls,
         )
+
+
+class _ChildCalls(ThreadCalls):
+    """Tells the parent, in one byte of shared memory, whether this child is held."""
+
+    def __init__(self, held: "bytearray | mmap.mmap", index: int) -> None:
+        super().__init__()
+        self._held = held
+        self._index = index
+        held[index] = 0
+
+    def changed(self, call: ThreadCall, *, is_left: bool) -> bool:
+        is_news = super().changed(call, is_left=is_left)
+        self._held[self._index] = super().abandoned > 0
+        return is_news
+
+    @property
+    def abandoned(self) -> int:
+        # The parent counts the byte.
+        return 0
+
+
+def _calls_of_child(held: "bytearray | mmap.mmap") -> ThreadCalls:
+    """Where this process notes the calls that it gave up; prefork numbers its children."""
+    index = getattr(current_process(), "index", None)
+    return ThreadCalls() if index is None or index >= len(held) else _ChildCalls(held, index)
 
 
 class _Visit:

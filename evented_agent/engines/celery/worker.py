@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import os
 import secrets
 import threading
 import time
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds after which a stopping worker sends again what it handed back.
 NOTIFY_AGAIN = 0.3
+#: Seconds that a worker whose threads are held may take for the rest of its stop.
+EXIT_GRACE = 3.0
 #: Pools whose threads are greenlets: an event loop beside them would never run.
 GREEN_POOLS = ("gevent", "eventlet")
 
@@ -41,8 +44,11 @@ class AgentWorker:
         self._pool = ""
         self._slots = 1
         self._watchdog: Watchdog | None = None
+        self._drain_thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._is_cold = False
+        self._is_process = False
+        self._exit_code = 0
         self._handed_back: set[str] = set()
 
     def prepare(self, worker: Any) -> None:
@@ -59,6 +65,8 @@ class AgentWorker:
             # After a lost connection Celery restores the count from threads of the pool, over the
             # channel that the main thread reads: with AMQP two readers tear each other's frames.
             self._app.conf.worker_enable_prefetch_count_reduction = False
+        if _pool_name(worker) == "prefork":
+            self._bridge.share_with_children(int(worker.concurrency or 1))
         # Known before the fork, so that the parent can hand back what its children run.
         self._bridge.node = worker.hostname
         self._bridge.worker_id = f"{worker.hostname}/{secrets.token_hex(4)}"
@@ -78,15 +86,37 @@ class AgentWorker:
             myself=self._myself,
         )
         self._watchdog.start()
+        # The same process may have had a worker before, as a test does.
+        self._stopping.clear()
+        self._bridge.is_draining = self._is_cold = False
+        self._exit_code = 0
+        self._is_process = threading.current_thread() is threading.main_thread()
         drain = threading.Thread(target=self._drain, name="evented-agent-drain", daemon=True)
         drain.start()
-        atexit.register(self._wait_for, drain)
+        self._drain_thread = drain
+        atexit.register(self._wait_for_drain)
         signals.worker_shutting_down.connect(self._shutting_down, weak=False)
 
-    def _wait_for(self, drain: threading.Thread) -> None:
+    def stop(self, *, cold: bool) -> None:
+        """Hand back what runs and leave the fleet, however the worker's end came about.
+
+        Returns when that is done: after `shutdown_grace` at most, and a little.
+        """
+        drain, watchdog = self._drain_thread, self._watchdog
+        if drain is None or watchdog is None:
+            return
+        self._is_cold = self._is_cold or cold
+        self._stopping.set()
+        drain.join(timeout=in_seconds(self._runs.settings.shutdown_grace) + 10)
+        watchdog.stop()
+        self._drain_thread = self._watchdog = None
+        signals.worker_shutting_down.disconnect(self._shutting_down)
+        atexit.unregister(self._wait_for_drain)
+
+    def _wait_for_drain(self) -> None:
         """Let what was begun on SIGTERM come to its end before the process does."""
-        if self._stopping.is_set():
-            drain.join(timeout=5)
+        if self._stopping.is_set() and self._drain_thread is not None:
+            self._drain_thread.join(timeout=5)
 
     def _serves(self) -> bool:
         """Whether this worker consumes a queue of agents, rather than only the user's own."""
@@ -110,7 +140,9 @@ class AgentWorker:
             )
 
     def _myself(self) -> LiveWorker:
-        busy = len(_active())
+        busy, stuck = len(_active()), self._bridge.abandoned
+        if stuck * 2 > self._slots:
+            self._leave_for(stuck)
         return LiveWorker(
             id=self._bridge.worker_id,
             node=self._bridge.node,
@@ -119,7 +151,24 @@ class AgentWorker:
             pool=self._pool,
             slots=self._slots,
             busy=min(busy, self._slots),
+            abandoned=min(stuck, self._slots),
         )
+
+    def _leave_for(self, stuck: int) -> None:
+        """Stop as on SIGTERM: a supervisor starts a worker that has all its slots."""
+        if self._stopping.is_set():
+            return
+        logger.error(
+            "%d of %d slots are held by tools that ran out of time and still run: this worker "
+            "stops, with exit code %d, for a supervisor to start another",
+            stuck,
+            self._slots,
+            os.EX_TEMPFAIL,
+        )
+        self._exit_code = os.EX_TEMPFAIL
+        self._stopping.set()
+        # Celery looks at it at least once a second.
+        worker_state.should_stop = os.EX_TEMPFAIL  # type: ignore[assignment]
 
     def _shutting_down(self, how: str = "", **_: object) -> None:
         # A signal handler: only set flags, a thread does the work.
@@ -134,11 +183,27 @@ class AgentWorker:
         self._watchdog.leave()
         grace = 0.0 if self._is_cold else in_seconds(self._runs.settings.shutdown_grace)
         ends = time.monotonic() + grace
-        while time.monotonic() < ends and self._each_run(self._still_runs):
+        while time.monotonic() < ends and not self._is_cold and self._each_run(self._still_runs):
             time.sleep(0.1)
         self._each_run(self._hand_back)
         self._bridge.release_all()
         self._notify_again()
+        if self._is_process and self._bridge.abandoned:
+            self._exit_with_threads()
+
+    def _exit_with_threads(self) -> None:
+        """End the process although tools that were given up hold threads: no exit waits for them.
+
+        What the user's own tasks still do is waited for, as Celery does.
+        """
+        ends = time.monotonic() + EXIT_GRACE
+        while _others() or time.monotonic() < ends:
+            if not self._bridge.abandoned:
+                return
+            time.sleep(0.1)
+        logger.warning("%d abandoned calls end with this process", self._bridge.abandoned)
+        logging.shutdown()
+        os._exit(self._exit_code)
 
     def _notify_again(self) -> None:
         """Send once more what no worker has taken.
@@ -206,6 +271,12 @@ def add_worker_steps(app: Celery, agent_worker: AgentWorker) -> None:
         def start(self, parent: Any) -> None:
             agent_worker.start(parent)
 
+        def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's
+            agent_worker.stop(cold=False)
+
+        def terminate(self, parent: Any) -> None:  # noqa: ARG002 - Celery's
+            agent_worker.stop(cold=True)
+
     app.steps["worker"].add(Prepare)
     app.steps["worker"].add(Watch)
 
@@ -215,6 +286,12 @@ def _active() -> list[Any]:
     names = NAMES.values()
     # Not request.name, which is what Flower shows.
     return [r for r in list(worker_state.active_requests) if r.task.name in names]
+
+
+def _others() -> bool:
+    """Whether the user's own tasks run in this worker."""
+    names = NAMES.values()
+    return any(r.task.name not in names for r in list(worker_state.active_requests))
 
 
 def _pool_name(worker: Any) -> str:

@@ -11,6 +11,7 @@ from evented_agent.agents.tools.tool import Tool
 from evented_agent.chunks import BackgroundPayload
 from evented_agent.chunks.codec import ChunkWith
 from evented_agent.errors import EventedAgentError
+from evented_agent.execution.abandoned import ThreadCall
 from evented_agent.execution.attempt import Attempt, Process, Requeue
 from evented_agent.ledger import limits as slots
 from evented_agent.ledger import watch
@@ -126,7 +127,39 @@ async def slot(attempt: Attempt, made: Background | None, call: ToolCall) -> Asy
         yield
     finally:
         renewing.cancel()
-        await _release(attempt, holder, list(limits))
+        if attempt.left is None:
+            await _release(attempt, holder, list(limits))
+        else:
+            await _hold(attempt, attempt.left, holder, limits)
+
+
+#: Slots that abandoned calls hold; a task that nobody refers to may be collected.
+_holding: set["asyncio.Task[None]"] = set()
+
+
+async def _hold(attempt: Attempt, left: ThreadCall, holder: str, limits: Mapping[str, int]) -> None:
+    """Hold the slots on for a call that was given up, for as long as it runs.
+
+    Under a name of its own: the call may be tried again, which takes a slot of its own.
+    """
+    process = attempt.process
+    name = f"{holder} {attempt.task.token}"
+    # It has its place already, so the limits do not count.
+    no_limit = dict.fromkeys(limits, 2**31)
+    with contextlib.suppress(EventedAgentError):
+        await process.ledger.asend(slots.take_slot(process.keys, name, no_limit, ttl_ms=SLOT_MS))
+        await process.ledger.asend(slots.release_slot(process.keys, holder, list(limits), most=0))
+
+    async def until_it_ends() -> None:
+        renewing = asyncio.create_task(_renew(process, name, no_limit))
+        while left.is_running:  # noqa: ASYNC110 - it ends in a thread, which knows no loop
+            await asyncio.sleep(RENEWAL / 4)
+        renewing.cancel()
+        await _release(attempt, name, list(limits))
+
+    task = asyncio.create_task(until_it_ends())
+    _holding.add(task)
+    task.add_done_callback(_holding.discard)
 
 
 async def _renew(process: Process, holder: str, limits: Mapping[str, int]) -> None:

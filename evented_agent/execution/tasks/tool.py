@@ -217,7 +217,10 @@ async def _invoke(
             return await _call(attempt, tool, arguments, context)
     except TimeoutError:
         if limit.expired():
-            raise ToolTimeout(f"No result within {(timeout_ms or 0) / 1000:g} s.") from None
+            late = f"No result within {(timeout_ms or 0) / 1000:g} s."
+            if attempt.left is not None:
+                late += " The call still runs in its thread: use isolate=True for a tool to kill."
+            raise ToolTimeout(late) from None
         raise
 
 
@@ -231,16 +234,24 @@ async def _call(
         except (SystemExit, KeyboardInterrupt) as error:
             raise ToolExit(f"{type(error).__name__}: {error}") from error
     if tool.policy.isolate:
-        call = await _call_of(attempt)
-        return await run_isolated(tool, call.arguments, context)
+        asked = await _call_of(attempt)
+        return await run_isolated(tool, asked.arguments, context)
+
+    call = attempt.process.calls.begin(tool.name, attempt.task.run_id)
 
     def function() -> Any:
-        try:
-            return tool.function(*given, **arguments)
-        except _EXITS as error:
-            raise ToolExit(f"{type(error).__name__}: {error}") from error
+        with call:
+            try:
+                return tool.function(*given, **arguments)
+            except _EXITS as error:
+                raise ToolExit(f"{type(error).__name__}: {error}") from error
 
-    return await attempt.in_thread(function)
+    try:
+        return await attempt.in_thread(function)
+    except asyncio.CancelledError:
+        if call.abandon():
+            attempt.left = call
+        raise
 
 
 async def _suspended(attempt: Attempt, call: ToolCall, suspend: Suspend) -> Done | Suspended:
