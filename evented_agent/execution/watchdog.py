@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 
 from evented_agent.errors import LedgerUnavailable
 from evented_agent.execution.lease import boottime
+from evented_agent.execution.sender import Notify, Sender
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.indexes import trim
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.records import Due
 from evented_agent.ledger.settings import Settings, milliseconds
 from evented_agent.ledger.watch import (
     Reconciled,
@@ -28,7 +28,9 @@ from evented_agent.ledger.watch import (
     is_script_error,
     pause_ms,
     reconcile,
+    ring,
     tick,
+    whose,
 )
 from evented_agent.ledger.workers import LiveWorker, announce, announce_leaving, live_workers
 
@@ -38,8 +40,12 @@ logger = logging.getLogger(__name__)
 TICK = 0.5
 #: How long the lock outlives its holder (ms), well under a lease.
 LOCK_MS = 1_500
-#: Runs per poll: those with a due alarm, and those with an unconfirmed message.
+#: Runs looked at together: those with a due alarm, and those with an unconfirmed message.
 _MOST_RUNS = 200
+#: Seconds that one poll may work on before it announces its worker and looks at other shards.
+WORK = 1.0
+#: Bells so far away (ms) are of runs that nobody served; so many of them ring at a time.
+_FAR_MS, _MOST_BELLS = 60_000, 2_000
 #: Seconds between two announcements of a worker, and between two counts of the fleet.
 ANNOUNCE = 3.0
 COUNT = 1.0
@@ -49,8 +55,8 @@ TRIM = 60.0
 #: After so many looks in a row that erred on what is stored of it, a run is failed.
 MOST_ERRORS = 5
 
-#: Sends messages; False if they could not be sent, which loses nothing.
-Notify = Callable[[Sequence[Due]], bool]
+#: A process that executes what it is told, without a broker: its tasks are in no queue.
+_LOCAL, _ANY = "local", "*"
 
 
 class Watchdog:
@@ -69,7 +75,6 @@ class Watchdog:
         self._ledger = Ledger(url)
         self._lease_ms = settings.lease_ms
         self._record_ms = milliseconds(settings.record_ttl)
-        self._notify = notify
         self._myself = myself
         self._id = secrets.token_hex(6)
         self._last_poll: dict[int, tuple[int, float]] = {}
@@ -79,8 +84,12 @@ class Watchdog:
         self._next_trim = time.monotonic() + TRIM
         self._erred: dict[str, int] = {}
         self._fleet = 1
-        self._free_slots = 1
-        self._notifier_works = True
+        self._workers: Sequence[LiveWorker] = ()
+        self._served: frozenset[tuple[str, str, int]] = frozenset()
+        self._rung: dict[int, frozenset[tuple[str, str, int]]] = {}
+        self._room: dict[str, int] = {}
+        self._is_behind = False
+        self._sender = Sender(notify)
         self._saw_pause = False
         self._is_leaving = threading.Event()
         self._is_stopped = threading.Event()
@@ -89,6 +98,7 @@ class Watchdog:
         )
 
     def start(self) -> None:
+        self._sender.start()
         self._thread.start()
 
     def leave(self) -> None:
@@ -104,6 +114,7 @@ class Watchdog:
         self._is_stopped.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
+        self._sender.stop()
 
     def _run(self) -> None:
         while not self._is_stopped.is_set():
@@ -117,6 +128,9 @@ class Watchdog:
             except Exception:
                 # Without a watchdog nothing recovers a run: no exception may end this thread.
                 logger.exception("Watchdog tick failed; continuing")
+            if self._is_behind:
+                self._is_behind = False
+                continue
             self._is_stopped.wait(TICK * random.uniform(0.8, 1.2))
         self._ledger.close()
 
@@ -135,25 +149,73 @@ class Watchdog:
             self._next_poll[shard] += look.wait_ms / 1000 + spread
             return
         self._trim(shard, look.now)
-        self._reconcile(look, look.due, budget=0)
-        if look.unconfirmed:
-            self._count()
-            budget = max(1, self._free_slots) if self._notifier_works else 1
-            self._reconcile(look, look.unconfirmed, budget=budget)
+        self._count()
+        self._ring(shard)
+        ends = time.monotonic() + WORK / self._keys.shards
+        while True:
+            self._reconcile(look, look.due, may_send=False)
+            self._reconcile(look, look.unconfirmed, may_send=True)
+            if max(len(look.due), len(look.unconfirmed)) < _MOST_RUNS:
+                return
+            if time.monotonic() > ends or self._is_stopped.is_set():
+                # More is due: looked at again at once.
+                self._next_poll[shard] = boottime()
+                self._is_behind = True
+                return
+            look = self._tick(shard)
 
-    def _reconcile(self, look: Tick, run_ids: Sequence[str], *, budget: int) -> None:
+    def _reconcile(self, look: Tick, run_ids: Sequence[str], *, may_send: bool) -> None:
         if not run_ids:
             return
         jitter = random.random()
-        calls = [
-            reconcile(self._keys, run_id, look=look, may_send=at < budget, jitter=jitter)
-            for at, run_id in enumerate(run_ids)
-        ]
+        calls = []
+        owners = self._ledger.send(whose(self._keys, run_ids), retry_for=0)
+        for run_id, (queue, agent, format_) in zip(run_ids, owners, strict=True):
+            is_served = self._serves(queue, agent, format_)
+            has_room = may_send and is_served and self._take_room(queue)
+            calls.append(
+                reconcile(
+                    self._keys,
+                    run_id,
+                    look=look,
+                    may_send=has_room,
+                    jitter=jitter,
+                    is_served=is_served,
+                )
+            )
         answers = self._ledger.send_all(calls)
         for run_id, found in zip(run_ids, answers, strict=True):
             self._found(run_id, found)
         if refused := [found for found in answers if isinstance(found, LedgerUnavailable)]:
             logger.warning("%d runs could not be looked at: %s", len(refused), refused[0])
+
+    def _serves(self, queue: str, agent: str, format_: int) -> bool:
+        """Whether a live worker would take a message of such a run."""
+        return any(
+            (to in (queue, _ANY)) and by == agent and newest >= format_
+            for to, by, newest in self._served
+        )
+
+    def _take_room(self, queue: str) -> bool:
+        """Whether one more message helps: none does while all slots of its queue are busy."""
+        room = self._room.get(queue)
+        if room is None:
+            here = [w for w in self._workers if queue in w.queues or w.pool == _LOCAL]
+            room = max(1, sum(worker.slots - worker.busy for worker in here))
+            if not self._sender.works:
+                room = 1
+        self._room[queue] = room - 1
+        return room > 0
+
+    def _ring(self, shard: int) -> None:
+        """When somebody came who serves what nobody did, look at all that waits for long."""
+        before = self._rung.get(shard, frozenset())
+        self._rung[shard] = self._served
+        if self._served <= before:
+            return
+        call = ring(self._keys, shard, after_ms=_FAR_MS, most=_MOST_BELLS)
+        while self._ledger.send(call, retry_for=0) == _MOST_BELLS:
+            pass
 
     def _tick(self, shard: int) -> Tick:
         started = boottime()
@@ -187,13 +249,19 @@ class Watchdog:
         return dataclasses.replace(look, due=(), unconfirmed=()) if self._saw_pause else look
 
     def _count(self) -> None:
-        """How many messages are worth sending again: none helps while every slot is busy."""
+        """Who lives, and what is served by whom; once a second."""
         now = time.monotonic()
         if now < self._next_count:
             return
         self._next_count = now + COUNT
-        fleet = self._ledger.send(live_workers(self._keys), retry_for=0)
-        self._free_slots = sum(worker.slots - worker.busy for worker in fleet)
+        self._workers = self._ledger.send(live_workers(self._keys), retry_for=0)
+        self._served = frozenset(
+            (queue, agent, worker.format)
+            for worker in self._workers
+            for queue in ((_ANY,) if worker.pool == _LOCAL else worker.queues)
+            for agent in worker.agents
+        )
+        self._room = {}
 
     def _trim(self, shard: int, now: int) -> None:
         """Once a minute, forget runs whose records have expired."""
@@ -234,7 +302,7 @@ class Watchdog:
                 "fails" if soon["on_expiry"] == "fail" else "is declined",
             )
         if found.sends:
-            self._notifier_works = self._notify(found.sends)
+            self._sender.send(found.sends)
 
     def _give_up(self, run_id: str, error: BaseException) -> None:
         """Fail a run that cannot be looked at: nobody else would ever end it."""

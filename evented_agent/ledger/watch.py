@@ -86,9 +86,12 @@ class Reconciled:
 
 
 def reconcile(
-    keys: Keys, run_id: str, *, look: Tick, may_send: bool, jitter: float
+    keys: Keys, run_id: str, *, look: Tick, may_send: bool, jitter: float, is_served: bool = True
 ) -> Command[Reconciled]:
-    """Look at a run whose alarm rang, and set its next alarm."""
+    """Look at a run whose alarm rang, and set its next alarm.
+
+    What no live worker serves (*is_served*) is not sent, and looked at again after `ring`.
+    """
 
     def parse(reply: Any) -> Reconciled:
         if reply[0] != b"ok":
@@ -104,10 +107,24 @@ def reconcile(
         parse,
         run_id=run_id,
         grace_until=look.grace_until,
-        may_send=int(may_send),
+        may_send=int(may_send) if is_served else "unserved",
         jitter=f"{jitter:.3f}",
         latest=look.now + LOOK_MS,
     )
+
+
+def whose(keys: Keys, run_ids: Sequence[str]) -> Command[Sequence[tuple[str, str, int]]]:
+    """Return the queue, the agent and the record's format of runs of one shard."""
+
+    def parse(reply: Any) -> Sequence[tuple[str, str, int]]:
+        return [(text_of(q or b""), text_of(agent or b""), int(v or 0)) for q, agent, v in reply]
+
+    return command("watch/whose", [keys.of(run_id).run for run_id in run_ids], parse)
+
+
+def ring(keys: Keys, shard: int, *, after_ms: int, most: int) -> Command[int]:
+    """Look at once at runs whose message would be sent more than *after_ms* from now."""
+    return command("watch/ring", (keys.bells(shard),), int, after=after_ms, most=most)
 
 
 def wake(keys: Keys, run_id: str, task_key: str) -> Command[Sequence[Due]]:

@@ -23,9 +23,19 @@ ABOUT_RUNS = {
     *("enter", "leave_thread", "remember", "forget_run"),
 }
 #: Scripts of the deployment.
-ABOUT_NONE = {"announce", "deployment", "forget", "list", "tick", "trim", "workers"}
+ABOUT_NONE = {
+    "announce",
+    "deployment",
+    "forget",
+    "list",
+    "ring",
+    "tick",
+    "trim",
+    "whose",
+    "workers",
+}
 #: Scripts that change nothing.
-READING = {"read", "list", "workers"}
+READING = {"read", "list", "whose", "workers"}
 
 #: Commands that `Proxy.say` answers.
 _ANSWERED = {b"EVAL", b"EVALSHA", b"XREAD", b"XRANGE", b"HMGET"}

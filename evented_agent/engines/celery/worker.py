@@ -41,6 +41,7 @@ class AgentWorker:
         self._bridge = bridge
         self._notifier = notifier
         self._queues: Sequence[str] = ()
+        self._worker: Any = None
         self._pool = ""
         self._slots = 1
         self._watchdog: Watchdog | None = None
@@ -75,6 +76,7 @@ class AgentWorker:
         """Start the watchdog once the pool is up."""
         if not self._serves():
             return
+        self._worker = worker
         self._pool = _pool_name(worker)
         self._slots = int(worker.concurrency or 1)
         runs = self._runs
@@ -146,13 +148,21 @@ class AgentWorker:
         return LiveWorker(
             id=self._bridge.worker_id,
             node=self._bridge.node,
-            queues=self._queues,
+            queues=self._consumed(),
             agents=sorted(self._runs.agents),
             pool=self._pool,
             slots=self._slots,
             busy=min(busy, self._slots),
             abandoned=min(stuck, self._slots),
         )
+
+    def _consumed(self) -> Sequence[str]:
+        """The queues of now: `celery control add_consumer` changes them."""
+        try:
+            return [queue.name for queue in self._worker.consumer.task_consumer.queues]
+        except (AttributeError, TypeError):
+            # Not connected yet, or between two connections.
+            return self._queues
 
     def _leave_for(self, stuck: int) -> None:
         """Stop as on SIGTERM: a supervisor starts a worker that has all its slots."""

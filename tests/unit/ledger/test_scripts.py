@@ -62,6 +62,8 @@ CALLS: dict[Callable[..., Command[Any]], Command[Any]] = {
     watch.reconcile: watch.reconcile(
         KEYS, "r", look=watch.Tick(is_watching=True, now=1), may_send=True, jitter=0.5
     ),
+    watch.whose: watch.whose(KEYS, ["r", "s"]),
+    watch.ring: watch.ring(KEYS, 0, after_ms=1, most=1),
     watch.wake: watch.wake(KEYS, "r", "1:model"),
     watch.give_up_run: watch.give_up_run(KEYS, "r"),
     threads.enter: threads.enter(KEYS, "t", "r", ttl_ms=1),

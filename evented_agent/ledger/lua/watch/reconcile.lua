@@ -1,8 +1,8 @@
 -- reconcile: the alarm of a run rang.
 -- Ends attempts whose lease ran out, sends again what nobody took, fences what ignores an abort,
 -- and sets the next alarm. Leases count only from grace_until on (after a pause of Redis); may_send
--- is 1 if a message may be sent again now; jitter is in 0..1; after latest (Redis time, ms) this
--- look is too old to act on.
+-- is 1 if a message may be sent again now, 0 if not, unserved if no live worker would take it;
+-- jitter is in 0..1; after latest (Redis time, ms) this look is too old to act on.
 -- INCLUDE record chunks tasks suspensions alarms status ending
 -- KEYS run statuses
 -- ARGV run_id grace_until may_send jitter latest
@@ -10,6 +10,7 @@
 local MAX_CRASHES = 5
 local SEND_AGAIN_MOST = 300000  -- ms between two messages, at most
 
+local is_unserved = may_send == 'unserved'
 grace_until, may_send, jitter = tonumber(grace_until), may_send == '1', tonumber(jitter)
 -- Redis was paused between the tick and this call: leases had no chance to be renewed.
 if now > tonumber(latest) then return {'late'} end
@@ -77,14 +78,19 @@ end
 local function send_again(key, task)
   -- A retry whose wait is over has not been sent yet.
   local is_first = task.not_before ~= nil
-  if may_send or is_first then
+  if is_unserved then
+    -- Looked at again when a worker comes that serves other agents or queues: see ring.
+    task.unserved = true
+    task.send_at = now + math.floor(SEND_AGAIN_MOST * (1 + jitter / 4))
+  elseif may_send or is_first then
     local wait = math.min(SEND_AGAIN * 2 ^ task.sends, SEND_AGAIN_MOST)
     task.sends = task.sends + 1
     task.send_at = now + math.floor(wait * (1 + jitter / 4))
-    task.not_before = nil
+    task.not_before, task.unserved = nil, nil
     sends[#sends + 1] = due_message(key, task)
     may_send = may_send and is_first
   else
+    task.unserved = nil
     task.send_at = now + math.floor(SEND_AGAIN * (1 + jitter))
   end
   put_task(key, task)
@@ -126,7 +132,8 @@ for _, key in ipairs(keys) do
   if task and (had_ended or not ENDED[run.status]) then
     if task.state == 'running' and now >= task.lease and now >= grace_until then
       crashed(key, task)
-    elseif task.state == 'queued' and now >= task.send_at then
+    elseif task.state == 'queued' and (now >= task.send_at
+      or task.unserved and not is_unserved) then
       send_again(key, task)
     elseif task.state == 'suspended' and now >= task.suspended.expires then
       expired(key, task)

@@ -1,0 +1,6 @@
+-- whose: which queue and agent runs are of, and the format of their records.
+-- KEYS runs...
+-- RETURNS (queue, agent and format for each)
+local found = {}
+for i = 1, #KEYS do found[i] = redis.call('HMGET', KEYS[i], 'queue', 'agent', 'v') end
+return found
