@@ -122,7 +122,8 @@ def _fleet_problems(runs: Runs, live: Sequence[LiveWorker]) -> Iterator[Problem]
 
 def _waiting_problems(runs: Runs) -> Iterator[Problem]:
     waiting: dict[str, list[RunInfo]] = defaultdict(list)
-    for status in ("queued", "running"):
+    # An ended run may wait for a worker, too: to keep its thread and to tell its hooks.
+    for status in ("queued", "running", "failed", "aborted"):
         for info in runs.list(status=status, limit=_MOST_RUNS):
             if info.waiting_for is not None:
                 waiting[info.waiting_for].append(info)

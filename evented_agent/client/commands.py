@@ -1,5 +1,6 @@
 """Plans of what a caller changes: decisions of people, cancellations, aborts, retries."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
@@ -9,12 +10,15 @@ from evented_agent.chunks.json_values import for_log, without_surrogates
 from evented_agent.client.decisions import chosen_suspension, decision_of
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.follow import Cursor
-from evented_agent.errors import DeclarationError, InvalidDecision, TooLarge
+from evented_agent.client.turns import leave_turn
+from evented_agent.errors import DeclarationError, EventedAgentError, InvalidDecision, TooLarge
 from evented_agent.ledger import runs
 from evented_agent.ledger.plan import Plan, notify, send
-from evented_agent.ledger.records import Due, Record
+from evented_agent.ledger.records import Due, Record, is_done
 from evented_agent.ledger.script import Command
 from evented_agent.state.journal import edited_arguments
+
+logger = logging.getLogger(__name__)
 
 #: What the model is told of a background call that was cancelled without a reason.
 CANCELLED = "Cancelled by a user."
@@ -106,4 +110,16 @@ def retry_from_failure(at: Deployment, run_id: str) -> Plan[None]:
 
 def request_abort(at: Deployment, run_id: str, *, reason: str | None) -> Plan[bool]:
     reason = None if reason is None else _checked_reason(at, reason)
-    return (yield from send(runs.abort(at.keys, run_id, reason=reason)))
+    aborted = yield from send(runs.abort(at.keys, run_id, reason=reason))
+    try:
+        record = yield from send(runs.read(at.keys, run_id))
+        # One that never began has nothing to keep; the others leave when they have.
+        if is_done(record) or (record.fields["status"] == "aborted" and not _has_begun(record)):
+            yield from leave_turn(at, record)
+    except EventedAgentError as error:
+        logger.info("Run %s is aborted; its thread goes on later: %s", run_id, error)
+    return aborted
+
+
+def _has_begun(record: Record) -> bool:
+    return "started" in record.fields

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.owner import read_owned
+from evented_agent.client.turns import leave_turn
 from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound
 from evented_agent.ledger import limits, runs, threads
 from evented_agent.ledger.indexes import forget, indexes_of, list_index
@@ -58,6 +59,7 @@ def _erase(at: Deployment, record: Record, *, with_thread: bool = False) -> Plan
     names = indexes_of(fields["agent"], fields.get("thread"), fields.get("resource"))
     ttl = milliseconds(at.settings.record_ttl)
     yield from send(runs.delete(at.keys, run_id, indexes=names, tombstone_ms=ttl))
+    yield from leave_turn(at, record)
     # It may have ended meanwhile. An attempt that is under way still finds the tombstone.
     yield from _forget_copy(at, run_id)
 

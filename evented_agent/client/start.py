@@ -19,7 +19,7 @@ from evented_agent.ledger import runs, threads
 from evented_agent.ledger.indexes import indexes_of
 from evented_agent.ledger.keys import Keys, is_run_id, thread_name
 from evented_agent.ledger.plan import Plan, notify, send
-from evented_agent.ledger.records import FORMAT, Due, NewTask, is_done
+from evented_agent.ledger.records import FORMAT, Due, NewTask, turn_ends_in
 from evented_agent.ledger.script import Command
 from evented_agent.ledger.settings import Settings, milliseconds
 from evented_agent.models.messages import Input, dump_messages, parse_messages
@@ -198,7 +198,7 @@ def _queue_in_thread(keys: Keys, settings: Settings, new: NewRun) -> Plan[None]:
 
 def _is_under_way(keys: Keys, run_id: str) -> Plan[bool]:
     try:
-        return not is_done((yield from send(runs.read(keys, run_id))))
+        return turn_ends_in((yield from send(runs.read(keys, run_id)))) != 0
     except (RunNotFound, RunDeleted):
         return False
 

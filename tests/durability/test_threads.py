@@ -1,6 +1,8 @@
 """Whose turn it is in a thread, and what it remembers, when workers die at the wrong moments."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,3 +76,38 @@ def test_a_run_that_was_deleted_does_not_hold_its_thread(
     runs.delete(held.run_id)
     start_worker()
     assert agents["hello"].generate("Two.", thread_id="deleted", timeout=30).status == "finished"
+
+
+@pytest.mark.parametrize("verb", ["abort", "delete"])
+def test_abort_and_delete_wake_the_next_run_of_a_thread(
+    verb: str, agents: Agents, runs: Runs, start_worker: StartWorker
+) -> None:
+    thread = f"woken-by-{verb}"
+    held = agents["hello"].stream("One.", thread_id=thread, queue="nobody")
+    start_worker()
+    waiting = agents["hello"].stream("Two.", thread_id=thread)
+    wait_until(lambda: "its turn" in (runs.get(waiting.run_id).waiting_for or ""), "it waits")
+    # By now it would look again after many seconds only.
+    tasks = runs.keys.of(waiting.run_id).tasks
+    client: Any = runs.ledger.client()
+    task = json.loads(client.hget(tasks, "1:model"))
+    client.hset(tasks, "1:model", json.dumps(task | {"not_before": task["not_before"] + 60_000}))
+    getattr(runs, verb)(held.run_id)
+
+    assert waiting.result(timeout=15).status == "finished"
+
+
+def test_an_ended_run_whose_agent_is_gone_holds_its_thread_for_a_minute(
+    agents: Agents, runs: Runs, start_worker: StartWorker
+) -> None:
+    start_worker()
+    gone = agents["hello"].stream("One.", thread_id="gone", queue="nobody")
+    record = runs.keys.of(gone.run_id).run
+    client: Any = runs.ledger.client()
+    client.hset(record, mapping={"agent": "gone", "started": 1})
+    runs.abort(gone.run_id)
+    waiting = agents["hello"].stream("Two.", thread_id="gone")
+    wait_until(lambda: "its turn" in (runs.get(waiting.run_id).waiting_for or ""), "it waits")
+    client.hincrby(record, "ended", -60_000)
+
+    assert waiting.result(timeout=20).status == "finished"

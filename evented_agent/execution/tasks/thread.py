@@ -10,7 +10,7 @@ from evented_agent.errors import RunDeleted, RunNotFound
 from evented_agent.execution.attempt import Attempt, Process, Requeue
 from evented_agent.ledger import runs, threads, watch
 from evented_agent.ledger.keys import thread_name
-from evented_agent.ledger.records import Claim, Due, Record, is_done
+from evented_agent.ledger.records import Claim, Due, Record, turn_ends_in
 from evented_agent.ledger.settings import milliseconds
 from evented_agent.models.messages import (
     Message,
@@ -42,8 +42,9 @@ async def wait_for_turn(attempt: Attempt) -> None:
     holder = await _enter(attempt)
     while holder != run_id:
         record = await _find(attempt.process, holder)
-        if record is None or is_done(record):
-            # Its worker died before it could leave the thread.
+        ends_in = 0 if record is None else turn_ends_in(record)
+        if ends_in == 0:
+            # Its worker died before it could leave the thread, or nobody serves its agent.
             call = threads.leave(attempt.process.keys, _name(attempt.claim), holder)
             await attempt.process.send(call)
             holder = await _enter(attempt)
@@ -53,7 +54,7 @@ async def wait_for_turn(attempt: Attempt) -> None:
             await attempt.check_lease()
             abort = runs.abort(attempt.process.keys, holder, reason=INTERRUPTION)
             await attempt.process.send(abort)
-        raise _not_its_turn(attempt, thread, holder)
+        raise _not_its_turn(attempt, thread, holder, ends_in)
 
 
 async def load_history(attempt: Attempt) -> Sequence[Message]:
@@ -129,10 +130,12 @@ async def _find(process: Process, run_id: str) -> Record | None:
         return None
 
 
-def _not_its_turn(attempt: Attempt, thread: str, holder: str) -> Requeue:
+def _not_its_turn(attempt: Attempt, thread: str, holder: str, ends_in: int | None) -> Requeue:
     waited = attempt.task.waited
     delay = min(_FIRST_POLL * 2**waited, _MOST_POLL)
     if attempt.options.when_busy == "interrupt" and waited == 0:
         delay = _INTERRUPTED
+    if ends_in is not None:
+        delay = min(delay, ends_in / 1000 + _INTERRUPTED)
     why = f"its turn in thread {thread!r}, which run {holder!r} has"
     return Requeue(delay, why, {"waited": min(waited + 1, 10), "waits_for": why})
