@@ -8,7 +8,7 @@ from evented_agent.agents.agent import Agent
 from evented_agent.agents.callbacks import NextStep, RunEvent, StepChoice, StepInfo, Verdict
 from evented_agent.agents.memory import Memory, Thread, Window
 from evented_agent.agents.run_options import StreamOptions
-from evented_agent.agents.tools.approvals import ApprovalRequest, Pending
+from evented_agent.agents.tools.approvals import ApprovalRequest, CallDecision, Pending
 from evented_agent.agents.tools.background import Background
 from evented_agent.agents.tools.context import ToolContext
 from evented_agent.agents.tools.policy import ToolOptions, ToolPolicy
@@ -59,6 +59,7 @@ __all__ = [
     "Background",
     "BackgroundTask",
     "BlockingCall",
+    "CallDecision",
     "Chunk",
     "ConfigurationError",
     "DeclarationError",

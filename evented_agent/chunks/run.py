@@ -1,6 +1,8 @@
 """Chunks of a run and its steps: start, finish, error, abort, and what is withdrawn."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from evented_agent.chunks.base import Chunk, ErrorInfo, Payload, Usage
 
@@ -171,6 +173,32 @@ class Abort(Chunk):
     payload: AbortPayload
 
 
+class RunWaitingPayload(Payload):
+    """What a run waits for.
+
+    Attributes:
+        waits_for: "people"; ``for`` on the wire.
+        calls: The ids of the tool calls that they are asked about.
+    """
+
+    waits_for: Annotated[str, Field(alias="for")]
+    calls: list[str]
+
+
+class RunWaiting(Chunk):
+    """The run waits for people alone: nothing follows before one of them decides.
+
+    Attributes:
+        type: "run-waiting".
+        payload: What it waits for.
+    """
+
+    asks_person: ClassVar[bool] = True
+    may_be_last: ClassVar[bool] = True
+    type: Literal["run-waiting"] = "run-waiting"
+    payload: RunWaitingPayload
+
+
 class StepResetPayload(Payload):
     """What is withdrawn: everything that the chunk's *task* wrote from *from_seq* on.
 
@@ -225,4 +253,6 @@ class TopicReset(Chunk):
     payload: TopicResetPayload
 
 
-RunChunk = Start | StepStart | StepFinish | Finish | Error | Abort | StepReset | TopicReset
+RunChunk = (
+    Start | StepStart | StepFinish | Finish | Error | Abort | RunWaiting | StepReset | TopicReset
+)

@@ -167,6 +167,41 @@ class Approval(Payload):
     by: str | None = None
 
 
+class ToolDecidedPayload(Payload):
+    """What was decided about a call that waited for a person.
+
+    Attributes:
+        tool_call_id: Names the call within its run.
+        tool_name: The tool that is called.
+        decision: "approved", "declined", "answered" (its question); "rerun", "failed" or "settled"
+            (with a given result) after a crash; "expired" where nobody decided in time.
+        approved: Whether the call may run; None where something else was asked.
+        by: Who decided, if that was given.
+        reason: Why, as far as it was given; its first 1,000 characters.
+    """
+
+    tool_call_id: str
+    tool_name: str
+    decision: str
+    approved: bool | None = None
+    by: str | None = None
+    reason: str | None = None
+
+
+class ToolCallDecided(Chunk):
+    """A person has decided about a call that waited, or the time for that is over.
+
+    What follows from it comes after it. It belongs to no task, so it is never withdrawn.
+
+    Attributes:
+        type: "tool-call-decided".
+        payload: The call, what was decided, and by whom.
+    """
+
+    type: Literal["tool-call-decided"] = "tool-call-decided"
+    payload: ToolDecidedPayload
+
+
 class ToolDeniedPayload(Payload):
     """A call that was declined.
 
@@ -281,6 +316,7 @@ ToolChunk = (
     | ToolCallRequested
     | ToolCallApproval
     | ToolCallSuspended
+    | ToolCallDecided
     | ToolOutputDenied
     | ToolOutput
     | ToolResult

@@ -1,22 +1,24 @@
 """Plans of what a caller changes: decisions of people, cancellations, aborts, retries."""
 
 import logging
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from evented_agent.agents.tools.approvals import Pending
+from evented_agent.agents.tools.approvals import CallDecision, Pending
 from evented_agent.agents.tools.tool import InvalidArguments
 from evented_agent.chunks.json_values import for_log, without_surrogates
 from evented_agent.client.decisions import chosen_suspension, decision_of
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.follow import Cursor
+from evented_agent.client.owner import read_owned
 from evented_agent.client.turns import leave_turn
 from evented_agent.errors import DeclarationError, EventedAgentError, InvalidDecision, TooLarge
 from evented_agent.ledger import runs
 from evented_agent.ledger.plan import Plan, notify, send
-from evented_agent.ledger.records import Due, Record, is_done
+from evented_agent.ledger.records import Record, Recorded, is_done
 from evented_agent.ledger.script import Command
 from evented_agent.state.journal import edited_arguments
+from evented_agent.state.views import decision_in
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +33,25 @@ class DecisionOptions(TypedDict, total=False):
         tool_call_id: The call's id; needed, unless *number* is given, where several are pending.
         number: `Pending.number`: this very suspension of the call, and no later one.
         by: Who decided: any text, kept in the run's journal.
+        resource_id: Whose run it must be; another's is `RunNotFound`.
     """
 
     tool_call_id: str | None
     number: int | None
     by: str | None
+    resource_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TakenDecision:
+    """A decision that stands: taken just now (*is_new*), or before.
+
+    The *decision* is None where an older version has taken it.
+    """
+
+    cursor: Cursor
+    is_new: bool
+    decision: CallDecision | None
 
 
 def decide_call(
@@ -46,12 +62,26 @@ def decide_call(
     tool_call_id: str | None = None,
     number: int | None = None,
     by: str | None = None,
+    resource_id: str | None = None,
 ) -> Plan[Cursor]:
     """Answer a suspended call; the cursor after which to read what follows."""
-    record = yield from send(runs.read(at.keys, run_id))
-    command = _decision(at, record, data, tool_call_id, number, by)
-    yield from notify(at.notifier, (yield from send(command)))
-    return record.last_cursor or 0
+    which = DecisionOptions(
+        tool_call_id=tool_call_id, number=number, by=by, resource_id=resource_id
+    )
+    return (yield from take_decision(at, run_id, data, which)).cursor
+
+
+def take_decision(
+    at: Deployment, run_id: str, data: Any, which: DecisionOptions
+) -> Plan[TakenDecision]:
+    """Answer a suspended call, and say whether it had been answered so before."""
+    record = yield from read_owned(at, run_id, which.get("resource_id"))
+    chosen = (which.get("tool_call_id"), which.get("number"), which.get("by"))
+    recorded = yield from send(_decision(at, record, data, *chosen))
+    yield from notify(at.notifier, recorded.sends)
+    stored = recorded.stored
+    stands = decision_in(stored) if stored else None
+    return TakenDecision(record.last_cursor or 0, recorded.is_new, stands)
 
 
 def _decision(
@@ -61,7 +91,7 @@ def _decision(
     tool_call_id: str | None,
     number: int | None,
     by: str | None,
-) -> Command[Sequence[Due]]:
+) -> Command[Recorded]:
     pending = chosen_suspension(record, tool_call_id, number)
     if pending is not None:
         _check_arguments(at, pending, data)

@@ -9,6 +9,7 @@ from evented_agent.agents.tools.approvals import Pending
 from evented_agent.chunks import (
     Approval,
     ErrorInfo,
+    ToolDecidedPayload,
     ToolDeniedPayload,
     ToolError,
     ToolErrorPayload,
@@ -16,6 +17,7 @@ from evented_agent.chunks import (
     ToolResult,
     ToolResultPayload,
 )
+from evented_agent.chunks.base import dump_json, stored_payload
 from evented_agent.chunks.codec import ChunkWith, PayloadT, encode_chunk
 from evented_agent.chunks.json_values import NotJson, as_json, for_log
 from evented_agent.client.answer_schema import UncheckableSchema, schema_problems
@@ -28,6 +30,8 @@ _dumps = json.JSONEncoder(
     separators=(",", ":"), ensure_ascii=False, allow_nan=False, sort_keys=True
 ).encode
 
+#: Most characters of a reason that are told with the decision; the model is shown all of it.
+_MOST_REASON = 1000
 #: What a person can say of a call whose worker is gone.
 ACTIONS = (
     "{'action': 'rerun'}, {'action': 'fail', 'reason': …} or {'action': 'result', 'result': …}"
@@ -101,17 +105,24 @@ class _DecisionBuilder:
         self.pending, self.digest, self.entry = pending, digest, entry
         [task] = [task for task in record.tasks if task.call == pending.tool_call_id]
         self.key, self.step, self.run_id = task.key, task.step, record.run_id
-        self.named = {"tool_call_id": pending.tool_call_id, "tool_name": pending.tool_name}
+        self.named: Any = {"tool_call_id": pending.tool_call_id, "tool_name": pending.tool_name}
 
     def invalid(self, problem: str) -> InvalidDecision:
         what = f"Call {self.pending.tool_call_id!r} ({self.pending.tool_name})"
         return InvalidDecision(self.run_id, f"{what} {problem}")
 
-    def goes_on(self, follows: Any) -> Decision:
-        return Decision(self.digest, follows, self.entry, data=self.text)
+    def told(self, decision: str, **more: Any) -> str:
+        """What readers see of it."""
+        given: dict[str, Any] = {"by": self.by, **more}
+        shown: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        payload = ToolDecidedPayload(**self.named, decision=decision, **shown)
+        return dump_json(stored_payload(payload))
+
+    def goes_on(self, follows: Any, told: str) -> Decision:
+        return Decision(self.digest, follows, self.entry, data=self.text, told=told)
 
     def settles(
-        self, chunk: type[ChunkWith[PayloadT]], payload: PayloadT, **outcome: Any
+        self, told: str, chunk: type[ChunkWith[PayloadT]], payload: PayloadT, **outcome: Any
     ) -> Decision:
         """The call ends with *outcome*, which readers see in a *chunk* with this *payload*."""
         result = Result(self.step, self.pending.tool_call_id, self.pending.tool_name, **outcome)
@@ -121,6 +132,7 @@ class _DecisionBuilder:
             self.entry,
             chunk=encode_chunk(chunk, self.key, payload),
             result=dump_entry(result),
+            told=told,
         )
 
 
@@ -130,15 +142,17 @@ def _approval(builder: _DecisionBuilder) -> Decision:
         raise builder.invalid("waits for approval: pass {'approved': True} or {'approved': False}.")
     if not isinstance(data.get("args", {}), dict):
         raise builder.invalid("waits for approval: args is a JSON object.")
-    if data["approved"]:
-        return builder.goes_on("approved")
     reason = _reason(builder, data)
+    short = None if reason is None else reason[:_MOST_REASON]
+    if data["approved"]:
+        return builder.goes_on("approved", builder.told("approved", approved=True, reason=short))
+    told = builder.told("declined", approved=False, reason=short)
     given = {"reason": reason, "by": builder.by}
     shown = {name: value for name, value in given.items() if value is not None}
     payload = ToolDeniedPayload(
         **builder.named, approval=Approval.model_validate({"approved": False, **shown})
     )
-    return builder.settles(ToolOutputDenied, payload, denied=Denied(reason, builder.by))
+    return builder.settles(told, ToolOutputDenied, payload, denied=Denied(reason, builder.by))
 
 
 def _answer(builder: _DecisionBuilder) -> Decision:
@@ -150,21 +164,22 @@ def _answer(builder: _DecisionBuilder) -> Decision:
             raise builder.invalid(f"cannot be answered: {error}.") from None
         if problems:
             raise builder.invalid(f"asks for something else: {'; '.join(problems)}.")
-    return builder.goes_on("data")
+    return builder.goes_on("data", builder.told("answered"))
 
 
 def _after_crash(builder: _DecisionBuilder) -> Decision:
     match builder.data:
         case {"action": "rerun"}:
-            return builder.goes_on("rerun")
+            return builder.goes_on("rerun", builder.told("rerun"))
         case {"action": "fail"}:
             reason = _reason(builder, builder.data) or "A person ended the interrupted call."
             error = ErrorInfo(name="ToolInterrupted", message=reason)
             payload = ToolErrorPayload(**builder.named, error=error)
-            return builder.settles(ToolError, payload, error=error)
+            told = builder.told("failed", reason=reason[:_MOST_REASON])
+            return builder.settles(told, ToolError, payload, error=error)
         case {"action": "result", "result": result}:
             shown = ToolResultPayload(**builder.named, result=result)
-            return builder.settles(ToolResult, shown, result=result)
+            return builder.settles(builder.told("settled"), ToolResult, shown, result=result)
     raise builder.invalid(f"lost its worker: pass {ACTIONS}.")
 
 

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from evented_agent.agents.agent import Agent
 from evented_agent.agents.tools.approvals import Pending
+from evented_agent.agents.tools.tool import InvalidArguments
 from evented_agent.client.deployment import Deployment
 from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound
 from evented_agent.ledger.indexes import forget, list_index
@@ -101,6 +103,29 @@ def pending_calls(at: Deployment, wanted: RunFilter, *, limit: int) -> Plan[list
         page = yield from page_of_runs(at, replace(wanted, status=status), limit=limit)
         pending |= {(each.run_id, each.number): each for info in page for each in info.pending}
     return sorted(pending.values(), key=lambda each: each.since)
+
+
+def unfit_calls(at: Deployment, *, limit: int) -> Plan[list[tuple[Pending, str]]]:
+    """The calls that wait for a person and cannot run with the agents of this process, and why."""
+    pending = yield from pending_calls(at, RunFilter(), limit=limit)
+    found = [(each, _misfit(at.agents.get(each.agent), each)) for each in pending]
+    return [(each, why) for each, why in found if why is not None]
+
+
+def _misfit(agent: Agent | None, pending: Pending) -> str | None:
+    if agent is None:
+        return None
+    tool = agent.tool_named(pending.tool_name)
+    if tool is None:
+        return f"Agent {agent.id!r} has no tool {pending.tool_name!r} any more."
+    if not pending.arguments:
+        # None, or too many to be kept here.
+        return None
+    try:
+        tool.validate(pending.arguments)
+    except InvalidArguments as error:
+        return str(error)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from evented_agent.agents.agent import Agent
 from evented_agent.agents.callbacks import is_async
@@ -85,11 +85,15 @@ class Requeue(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """The tool waits for a person: *ask* is the chunk that asks, *asked* its question as JSON."""
+    """The tool waits for a person: *ask* is the chunk that asks, *asked* its question as JSON.
+
+    *kind* says what is decided: whether the call runs, or what its tool asks.
+    """
 
     chunks: Sequence[str]
     ask: str
     asked: str
+    kind: Literal["approval", "suspension"] = "suspension"
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,7 +232,11 @@ class Executor:
         attempt.lease.seal()
         if isinstance(result, Suspended):
             return await attempt.ledger.suspend(
-                result.chunks, sent=attempt.writer.sent, ask=result.ask, asked=result.asked
+                result.chunks,
+                sent=attempt.writer.sent,
+                ask=result.ask,
+                asked=result.asked,
+                kind=result.kind,
             )
         return await attempt.ledger.commit(result.work, sent=attempt.writer.sent)
 

@@ -88,10 +88,12 @@ class TaskLedger:
         )
         return await self._ledger.asend(command, retry_for=RETRY_FOR)
 
-    async def suspend(self, chunks: Sequence[str], *, sent: int, ask: str, asked: str) -> Committed:
+    async def suspend(
+        self, chunks: Sequence[str], *, sent: int, ask: str, asked: str, kind: str
+    ) -> Committed:
         """End the attempt with the chunk *ask*, which asks a person; what it said stays."""
         command = attempts.suspend(
-            self._keys, self.task, sent=sent, chunks=chunks, ask=ask, asked=asked
+            self._keys, self.task, sent=sent, chunks=chunks, ask=ask, asked=asked, kind=kind
         )
         return await self._ledger.asend(command, retry_for=RETRY_FOR)
 

@@ -156,11 +156,18 @@ def commit(
 
 
 def suspend(
-    keys: Keys, task: Task, *, sent: int, chunks: Sequence[str], ask: str, asked: str
+    keys: Keys,
+    task: Task,
+    *,
+    sent: int,
+    chunks: Sequence[str],
+    ask: str,
+    asked: str,
+    kind: str = "suspension",
 ) -> Command[Committed]:
     """End an attempt that asks for a person, with the chunk *ask*; what it said stays.
 
-    *asked* is what `SuspensionRecord.asked` holds.  Raises `Fenced`.
+    *kind* and *asked* are what the `SuspensionRecord` holds.  Raises `Fenced`.
     """
     return command(
         "attempt/suspend",
@@ -170,6 +177,7 @@ def suspend(
         key=task.key,
         token=task.token,
         sent=sent,
+        kind=kind,
         asked=asked,
         ask=ask,
         rest=chunks,

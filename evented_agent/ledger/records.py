@@ -114,6 +114,7 @@ class Task:
     timeout_ms: int | None = None
     most_retries: int = 0
     is_idle_over: bool = False
+    is_decided: bool = False
 
     @classmethod
     def parse(cls, run_id: str, key: str, stored: bytes) -> "Task":
@@ -147,6 +148,7 @@ class Task:
             timeout_ms=record.get("timeout"),
             most_retries=int(record.get("most_retries", 0)),
             is_idle_over=bool(record.get("idle_over")),
+            is_decided=any(record.get(name) for name in ("decided", "approval", "given")),
         )
 
 
@@ -220,7 +222,8 @@ class Decision:
     """What a person decided, in the forms in which the script stores it.
 
     *follows* says what becomes of the call: "approved" and "data" run its tool with *data*,
-    "rerun" runs it again, "settle" ends it with *chunk* and the journal entry *result*.
+    "rerun" runs it again, "settle" ends it with *chunk* and the journal entry *result*. *told* is
+    the payload of the chunk that tells readers.
     """
 
     digest: str
@@ -229,6 +232,19 @@ class Decision:
     data: str = ""
     chunk: str = ""
     result: str = ""
+    told: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a decision: messages to send, and what stands, as JSON.
+
+    *stored* is empty for a decision that an older version has taken.
+    """
+
+    sends: Sequence[Due]
+    is_new: bool
+    stored: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +274,7 @@ class Record:
     tasks: Sequence[Task]
     last_cursor: str
     entries: Sequence[bytes]
+    decided: Sequence[bytes] = ()
 
     def queued(self) -> list[Due]:
         """The messages that would start what is queued and need not wait."""

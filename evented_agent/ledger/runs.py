@@ -2,12 +2,15 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
+
+import pydantic_core
 
 from evented_agent.chunks.base import dump_json
 from evented_agent.errors import NotFailed, NotSuspended, RunConflict, SuspensionExpired
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.records import Decision, Due, NewTask, Record, Task
+from evented_agent.ledger.records import Decision, Due, NewTask, Record, Recorded, Task
 from evented_agent.ledger.replies import check_exists, sends_of, text_of
 from evented_agent.ledger.script import Command, command
 
@@ -65,6 +68,7 @@ def read(keys: Keys, run_id: str, *, journal: bool = False) -> Command[Record]:
             ],
             last_cursor=text_of(reply[4]),
             entries=reply[5],
+            decided=reply[6],
         )
 
     return command("run/read", keys.of(run_id).own, parse, run_id=run_id, journal=int(journal))
@@ -72,7 +76,7 @@ def read(keys: Keys, run_id: str, *, journal: bool = False) -> Command[Record]:
 
 def resume(
     keys: Keys, run_id: str, *, call: str, number: int, decision: Decision, notifies: bool
-) -> Command[Sequence[Due]]:
+) -> Command[Recorded]:
     """Write a person's decision about a suspended call; durable on return.
 
     *number* 0 means the suspension that is pending, or was last; *call* "" the one decided last.
@@ -80,16 +84,16 @@ def resume(
     where another decision was taken, `NotSuspended`, `SuspensionExpired`.
     """
 
-    def parse(reply: Any) -> Sequence[Due]:
+    def parse(reply: Any) -> Recorded:
         status = text_of(reply[0])
         check_exists(run_id, status)
         if status == "conflict":
-            raise RunConflict(run_id, f"Call {call!r} of run {run_id!r} was decided otherwise.")
+            raise RunConflict(run_id, _decided_before(run_id, call, reply[1]))
         if status == "expired":
-            raise SuspensionExpired(run_id, call)
+            raise SuspensionExpired(run_id, call or _named(reply[1]))
         if status in ("not-suspended", "over"):
             raise NotSuspended(run_id, call, is_over=status == "over")
-        return sends_of(run_id, reply[1])
+        return Recorded(sends_of(run_id, reply[1]), status == "ok", reply[2])
 
     return command(
         "run/resume",
@@ -102,10 +106,29 @@ def resume(
         follows=decision.follows,
         notifies=int(notifies),
         entry=decision.entry,
+        told=decision.told,
         data=decision.data,
         chunk=decision.chunk,
         result=decision.result,
     )
+
+
+def _decided_before(run_id: str, call: str, stored: bytes) -> str:
+    """Who has decided what, and when; an older version kept none of it."""
+    if not stored:
+        named = f"Call {call!r} of run" if call else "The last call decided of run"
+        return f"{named} {run_id!r} was decided otherwise before."
+    told = pydantic_core.from_json(stored)
+    by = f" by {told['by']!r}" if told.get("by") else ""
+    at = datetime.fromtimestamp(told["at"] / 1000, UTC).isoformat(sep=" ", timespec="seconds")
+    return (
+        f"Call {told['toolCallId']!r} ({told['toolName']}) of run {run_id!r} was "
+        f"{told['decision']}{by} at {at}; that is not decided again."
+    )
+
+
+def _named(stored: bytes) -> str:
+    return str(pydantic_core.from_json(stored)["toolCallId"]) if stored else ""
 
 
 def retry_failed(keys: Keys, run_id: str, *, notifies: bool) -> Command[Sequence[Due]]:

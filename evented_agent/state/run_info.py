@@ -7,11 +7,11 @@ from typing import Literal
 
 import pydantic_core
 
-from evented_agent.agents.tools.approvals import Pending
+from evented_agent.agents.tools.approvals import CallDecision, Pending
 from evented_agent.chunks import ErrorInfo, Usage
 from evented_agent.ledger.records import Record, Task
 from evented_agent.ledger.workers import LiveWorker
-from evented_agent.state.views import pending_of, time_of
+from evented_agent.state.views import decisions_of, pending_of, time_of
 
 Status = Literal["queued", "running", "suspended", "finished", "failed", "aborted"]
 
@@ -45,6 +45,7 @@ class RunInfo:
         finish_reason: Why it ended: "stop", "length", "tool-calls" at ``max_steps``, "deadline" …
         error: Why it failed.
         pending: The calls that wait for a person.
+        decisions: What was decided about calls that waited, when and by whom, the oldest first.
     """
 
     run_id: str
@@ -64,6 +65,7 @@ class RunInfo:
     finish_reason: str | None = None
     error: ErrorInfo | None = None
     pending: Sequence[Pending] = ()
+    decisions: Sequence[CallDecision] = ()
 
     @property
     def is_ended(self) -> bool:
@@ -97,6 +99,7 @@ def info_of(record: Record, workers: Sequence[LiveWorker] = ()) -> RunInfo:
         finish_reason=fields.get("finish_reason"),
         error=_error(fields),
         pending=pending_of(record),
+        decisions=decisions_of(record),
     )
 
 

@@ -9,14 +9,14 @@ import pydantic_core
 from evented_agent.agents.callbacks import StepInfo
 from evented_agent.agents.generics import Out
 from evented_agent.agents.output_types import InvalidOutput, OutputType, partial
-from evented_agent.agents.tools.approvals import Pending
+from evented_agent.agents.tools.approvals import CallDecision, Pending
 from evented_agent.chunks import ErrorInfo, Usage
 from evented_agent.ledger.records import Record, Task
 from evented_agent.models.messages import Message, ToolCall, load_messages
 from evented_agent.state.fold import State, fold
 from evented_agent.state.journal import Result
 from evented_agent.state.run_info import Status, _error, _usage
-from evented_agent.state.views import pending_of, step_infos
+from evented_agent.state.views import decisions_of, pending_of, step_infos
 
 BackgroundStatus = Literal["pending", "running", "suspended", "completed", "failed", "cancelled"]
 
@@ -70,6 +70,7 @@ class RunResult(Generic[Out]):
         messages: The whole conversation, the run's input included.
         error: Why it failed.
         pending: The calls that wait for a person, where it is suspended.
+        decisions: What was decided about calls that waited, when and by whom, the oldest first.
         output: The answer of a finished run as the agent's output type, where this process has the
             agent's code, elsewhere as JSON; None for an agent without one.
     """
@@ -85,6 +86,7 @@ class RunResult(Generic[Out]):
     error: ErrorInfo | None = None
     pending: Sequence[Pending] = ()
     output: Out = None  # type: ignore[assignment]
+    decisions: Sequence[CallDecision] = ()
 
     @property
     def answer(self) -> str:
@@ -111,6 +113,7 @@ def result_of(
         error=_error(fields),
         pending=pending_of(record),
         output=_output(fields, state, output_type),
+        decisions=decisions_of(record),
     )
 
 

@@ -7,7 +7,7 @@ from itertools import accumulate
 import pydantic_core
 
 from evented_agent.agents.callbacks import StepInfo
-from evented_agent.agents.tools.approvals import Pending
+from evented_agent.agents.tools.approvals import CallDecision, Pending
 from evented_agent.chunks import Usage
 from evented_agent.ledger.records import Record, SuspensionRecord, Task
 from evented_agent.state.fold import State, Step
@@ -67,6 +67,28 @@ def pending_call(record: Record, task: Task, held: SuspensionRecord) -> Pending:
         resume_schema=asked.get("resumeSchema"),
         thread_id=record.fields.get("thread"),
         resource_id=record.fields.get("resource"),
+    )
+
+
+def decisions_of(record: Record) -> list[CallDecision]:
+    """What was decided about calls of the run, the oldest first; older versions kept less."""
+    found = [decision_in(stored) for stored in record.decided]
+    return sorted(found, key=lambda each: (each.at, each.number))
+
+
+def decision_in(stored: bytes) -> CallDecision:
+    told = pydantic_core.from_json(stored)
+    at = time_of(str(told["at"]))
+    assert at is not None
+    return CallDecision(
+        number=int(told["n"]),
+        tool_call_id=told["toolCallId"],
+        tool_name=told["toolName"],
+        decision=told["decision"],
+        at=at,
+        approved=told.get("approved"),
+        by=told.get("by"),
+        reason=told.get("reason"),
     )
 
 

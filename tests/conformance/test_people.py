@@ -43,7 +43,7 @@ def test_a_call_that_requires_approval_suspends_the_run(engine: Engine) -> None:
 
 def test_a_reader_stops_at_the_suspension_and_goes_on_after_it(engine: Engine) -> None:
     run = engine["toolbox"].stream(erase("a"))
-    assert [chunk.type for chunk in run][-1] == "tool-call-approval"
+    assert [chunk.type for chunk in run][-2:] == ["tool-call-approval", "run-waiting"]
     engine["toolbox"].approve(run.run_id)
     assert [chunk.type for chunk in run][-1] == "finish"
 
@@ -58,7 +58,8 @@ def test_an_approved_call_runs_once_and_the_run_finishes(engine: Engine) -> None
 def test_a_declined_call_never_runs_and_the_model_sees_the_reason(engine: Engine) -> None:
     run = suspended(engine, erase("a"))
     rest = engine["toolbox"].decline(run.run_id, reason="It is mine.")
-    assert next(iter(rest)).type == "tool-output-denied"
+    types = [chunk.type for chunk in rest]
+    assert types[:2] == ["tool-call-decided", "tool-output-denied"]
     assert "It is mine." in run.result(timeout=20).answer
     assert erased(run) == []
 

@@ -26,6 +26,7 @@ ROOT_NAMES = [
     "Background",
     "BackgroundTask",
     "BlockingCall",
+    "CallDecision",
     "Chunk",
     "ConfigurationError",
     "DeclarationError",

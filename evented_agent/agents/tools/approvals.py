@@ -25,7 +25,8 @@ class Pending:
             chunk has them. ``args`` on the wire.
         since: When it began to wait, in UTC.
         expires_at: When it counts as declined, or fails its run, in UTC.
-        payload: What the tool asks, as JSON; None for an approval.
+        payload: What the tool asks, as JSON. None for an approval, unless it was approved before
+            and no longer fits its tool: then the *reason*.
         resume_schema: The JSON schema of the answer, where the tool gave one.
         thread_id: The conversation of the run, if it has one.
         resource_id: Whose run it is, if that was given.
@@ -44,6 +45,32 @@ class Pending:
     resume_schema: Mapping[str, Any] | None = None
     thread_id: str | None = None
     resource_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallDecision:
+    """What was decided about a call that waited for a person, when, and by whom.
+
+    Attributes:
+        number: The suspension that it is about: the `number` of what was pending.
+        tool_call_id: Names the call within its run.
+        tool_name: The tool that is called.
+        decision: "approved", "declined", "answered" (its question); "rerun", "failed" or "settled"
+            (with a given result) after a crash; "expired" where nobody decided in time.
+        at: When it was decided, in UTC.
+        approved: Whether the call may run; None where something else was asked.
+        by: Who decided, if that was given.
+        reason: Why, as far as it was given; its first 1,000 characters.
+    """
+
+    number: int
+    tool_call_id: str
+    tool_name: str
+    decision: str
+    at: datetime
+    approved: bool | None = None
+    by: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any
 from celery import Celery, bootsteps, signals
 from celery.worker import state as worker_state
 
+from evented_agent.client.listing import unfit_calls
 from evented_agent.client.runs import Runs
 from evented_agent.durations import in_seconds
 from evented_agent.engines.celery.loop_bridge import Bridge
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 NOTIFY_AGAIN = 0.3
 #: Seconds that a worker whose threads are held may take for the rest of its stop.
 EXIT_GRACE = 3.0
+#: Calls that a starting worker looks at, of each status.
+MOST_NAMED = 200
 #: Pools whose threads are greenlets: an event loop beside them would never run.
 GREEN_POOLS = ("gevent", "eventlet")
 
@@ -93,6 +96,7 @@ class AgentWorker:
         self._bridge.is_draining = self._is_cold = False
         self._exit_code = 0
         self._is_process = threading.current_thread() is threading.main_thread()
+        threading.Thread(target=self._warn, name="evented-agent-warn", daemon=True).start()
         drain = threading.Thread(target=self._drain, name="evented-agent-drain", daemon=True)
         drain.start()
         self._drain_thread = drain
@@ -114,6 +118,21 @@ class AgentWorker:
         self._drain_thread = self._watchdog = None
         signals.worker_shutting_down.disconnect(self._shutting_down)
         atexit.unregister(self._wait_for_drain)
+
+    def _warn(self) -> None:
+        """Name the calls that wait for a person, and that this version could not make."""
+        try:
+            unfit = self._runs.ledger.run(unfit_calls(self._runs, limit=MOST_NAMED))
+        except EventedAgentError as error:
+            logger.debug("The calls that wait for people could not be looked at: %s", error)
+            return
+        for pending, why in unfit:
+            logger.warning(
+                "Call %s of run %s waits for a person and no longer fits: %s",
+                pending.tool_call_id,
+                pending.run_id,
+                " ".join(why.split()),
+            )
 
     def _wait_for_drain(self) -> None:
         """Let what was begun on SIGTERM come to its end before the process does."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, Literal
 
 import pydantic_core
 
@@ -21,6 +21,7 @@ from evented_agent.chunks import (
     BackgroundTaskRunning,
     BackgroundTaskSuspended,
     ToolAskPayload,
+    ToolCallApproval,
     ToolCallSuspended,
     ToolError,
     ToolErrorPayload,
@@ -79,6 +80,8 @@ async def run_tool(attempt: Attempt) -> Done | Suspended:
     try:
         tool, arguments = _prepare(attempt, call)
     except (ToolNotFound, InvalidArguments) as error:
+        if attempt.task.is_decided:
+            return await _asked_again(attempt, error)
         return await _result(attempt, call, error=error)
     async with slot(attempt, attempt.agent.background_of(tool), call):
         return await _run(attempt, call, tool, arguments)
@@ -136,12 +139,17 @@ async def _failed(attempt: Attempt, call: ToolCall, tool: Tool, error: Exception
 
 
 async def _call_of(attempt: Attempt) -> ToolCall:
+    call = await _model_call(attempt)
+    edited = edited_arguments(_approval(attempt))
+    return call if edited is None else call.model_copy(update={"arguments": edited})
+
+
+async def _model_call(attempt: Attempt) -> ToolCall:
+    """The call as the model made it."""
     [entry] = await attempt.entries()
     turn = load_entry(entry)
     assert isinstance(turn, Turn)
-    call = next(call for call in turn.calls if call.id == attempt.task.call)
-    edited = edited_arguments(_approval(attempt))
-    return call if edited is None else call.model_copy(update={"arguments": edited})
+    return next(call for call in turn.calls if call.id == attempt.task.call)
 
 
 def _approval(attempt: Attempt) -> Any:
@@ -261,10 +269,6 @@ async def _suspended(attempt: Attempt, call: ToolCall, suspend: Suspend) -> Done
         _check_size(attempt, [payload, schema])
     except ValueError as error:
         return await _result(attempt, call, error=error)
-    attempt.close()
-    if attempt.task.background is not None:
-        emit_background_chunk(attempt, BackgroundTaskSuspended, call, suspend_payload=payload)
-    asked = {"payload": payload, "resumeSchema": schema}
     ask = ToolAskPayload(
         tool_call_id=call.id,
         tool_name=call.name,
@@ -272,11 +276,41 @@ async def _suspended(attempt: Attempt, call: ToolCall, suspend: Suspend) -> Done
         suspend_payload=payload,
         resume_schema=schema,
     )
-    chunk = encode_chunk(ToolCallSuspended, attempt.task.key, ask)
+    return await _ask(attempt, call, ask, "suspension")
+
+
+async def _asked_again(attempt: Attempt, error: ToolNotFound | InvalidArguments) -> Suspended:
+    """A person decided that the call runs, and with today's code it cannot: that is theirs to know.
+
+    Approving it as it is runs what the model asked for.
+    """
+    call = await _model_call(attempt)
+    run_id = attempt.task.run_id
+    logger.warning("Call %s of run %s was decided and no longer fits: %s", call.id, run_id, error)
+    ask = ToolAskPayload(
+        tool_call_id=call.id,
+        tool_name=call.name,
+        arguments=call.arguments,
+        suspend_payload={"reason": f"It was decided before, and no longer fits: {error}"},
+    )
+    return await _ask(attempt, call, ask, "approval")
+
+
+async def _ask(
+    attempt: Attempt, call: ToolCall, ask: ToolAskPayload, kind: Literal["approval", "suspension"]
+) -> Suspended:
+    payload = ask.suspend_payload
+    attempt.close()
+    if attempt.task.background is not None:
+        emit_background_chunk(attempt, BackgroundTaskSuspended, call, suspend_payload=payload)
+    asked = {"payload": payload, "resumeSchema": ask.resume_schema}
+    chunk_class = ToolCallApproval if kind == "approval" else ToolCallSuspended
+    chunk = encode_chunk(chunk_class, attempt.task.key, ask)
     return Suspended(
         chunks=await attempt.writer.drain(),
         ask=await attempt.writer.stored(chunk),
         asked=dump_json(asked),
+        kind=kind,
     )
 
 

@@ -32,6 +32,7 @@ from evented_agent.chunks import (
     ReasoningDelta,
     ReasoningEnd,
     ReasoningStart,
+    RunWaiting,
     Start,
     StartPayload,
     StepFinish,
@@ -44,12 +45,14 @@ from evented_agent.chunks import (
     TextStart,
     ToolAskPayload,
     ToolCallApproval,
+    ToolCallDecided,
     ToolCallDelta,
     ToolCallInputEnd,
     ToolCallInputStart,
     ToolCallPayload,
     ToolCallRequested,
     ToolCallSuspended,
+    ToolDecidedPayload,
     ToolDeniedPayload,
     ToolError,
     ToolErrorPayload,
@@ -67,7 +70,7 @@ from evented_agent.chunks.codec import CHUNKS, decode, encode_chunk, encode_delt
 
 END, MODEL, TOOL = "1:end", "1:model", "1:tool:c"
 #: Scripts write these, and readers make the last.
-NOT_WRITTEN_IN_PYTHON = {"abort", "step-reset", "topic-reset"}
+NOT_WRITTEN_IN_PYTHON = {"abort", "run-waiting", "step-reset", "topic-reset"}
 
 ERROR = ErrorInfo(name="ValueError", message="no “such” topic")
 #: As loaded from a journal, which leaves zeros out.
@@ -198,6 +201,22 @@ FORMS: list[tuple[type[Chunk], str | None, Payload, str]] = [
         ),
         '["tool-call-suspended","1:tool:c",{"toolCallId":"c","toolName":"t","args":{},'
         '"suspendPayload":null,"resumeSchema":null}]',
+    ),
+    (
+        ToolCallDecided,
+        None,
+        ToolDecidedPayload(
+            tool_call_id="c", tool_name="t", decision="approved", approved=True, by="ann"
+        ),
+        '["tool-call-decided",null,{"toolCallId":"c","toolName":"t","decision":"approved",'
+        '"approved":true,"by":"ann"}]',
+    ),
+    (
+        ToolCallDecided,
+        None,
+        ToolDecidedPayload(tool_call_id="c", tool_name="t", decision="expired", reason="late"),
+        '["tool-call-decided",null,{"toolCallId":"c","toolName":"t","decision":"expired",'
+        '"reason":"late"}]',
     ),
     (
         ToolOutputDenied,
@@ -341,3 +360,12 @@ def test_a_start_knows_the_chunk_that_ends_it() -> None:
         '["tool-call-input-streaming-end","1:model",{"toolCallId":"c"}]'
     )
     assert encode_end(TextEnd, MODEL, part("p")) is None
+
+
+def test_what_scripts_write_of_people_is_read() -> None:
+    stored = '["run-waiting",null,{"for":"people","calls":["a","b"]}]'
+    waiting = decode(7, "7-1", "r", stored)
+
+    assert type(waiting) is RunWaiting
+    assert (waiting.payload.waits_for, waiting.payload.calls) == ("people", ["a", "b"])
+    assert waiting.wire()["payload"] == {"for": "people", "calls": ["a", "b"]}

@@ -1,9 +1,9 @@
--- suspend: a tool asks for a person.
--- The attempt ends, what it said stays, and its slot is free. asked (JSON) is what people are
--- asked, ask the chunk that asks them; chunks go before it.
+-- suspend: a tool asks for a person, or a call that was approved no longer fits its tool.
+-- The attempt ends, what it said stays, and its slot is free. kind says what they decide; asked is
+-- what people are asked, as JSON, ask the chunk that asks them; chunks go before it.
 -- INCLUDE record chunks tasks suspensions status ending
 -- KEYS run statuses
--- ARGV run_id key token sent asked ask chunks...
+-- ARGV run_id key token sent kind asked ask chunks...
 -- RETURNS ok sends | aborted | already sends | deleted | fenced | gap | missing
 local state = load_run()
 if state then return {state} end
@@ -21,7 +21,7 @@ if is_aborting() then
 end
 task.paused = token
 task.asked = asked
-suspend_task(key, task, 'suspension', ask)
+suspend_task(key, task, kind, ask)
 wake_waiting(sends)
 save()
 return {'ok', cjson.encode(sends)}

@@ -3,7 +3,7 @@
 -- INCLUDE record
 -- KEYS run
 -- ARGV run_id journal
--- RETURNS ok now fields tasks last_entry_id entries | deleted | missing
+-- RETURNS ok now fields tasks last_entry_id entries decided | deleted | missing
 local state = load_run()
 if state then return {state} end
 local tasks = {}
@@ -14,4 +14,13 @@ end
 local last = redis.call('XREVRANGE', TOPIC, '+', '-', 'COUNT', 1)
 local entries = {}
 if journal == '1' then entries = redis.call('LRANGE', JOURNAL, 0, -1) end
-return {'ok', int(now), redis.call('HGETALL', RUN), tasks, last[1] and last[1][1] or '', entries}
+local decided = {}
+if redis.call('HEXISTS', TASKS, 'latest:') == 1 then
+  for _, name in ipairs(redis.call('HKEYS', TASKS)) do
+    if string.sub(name, 1, 8) == 'decided:' then
+      decided[#decided + 1] = redis.call('HGET', TASKS, name)
+    end
+  end
+end
+return {'ok', int(now), redis.call('HGETALL', RUN), tasks, last[1] and last[1][1] or '', entries,
+  decided}

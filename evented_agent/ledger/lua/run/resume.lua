@@ -2,12 +2,14 @@
 -- The same again gets the same answer; another is refused. number names the suspension (0: the one
 -- that is pending, or was last), digest the decision. follows says what becomes of the call:
 -- 'approved' and 'data' run its tool with data, 'rerun' runs it again, 'settle' ends it with chunk
--- and the journal entry result. entry is the decision for the journal; notifies is 1 if the caller
--- sends the messages.
+-- and the journal entry result. entry is the decision for the journal, told (or '') what readers
+-- see of it, as JSON; notifies is 1 if the caller sends the messages. decided in the reply is who
+-- said what, and when, as JSON, or ''.
 -- INCLUDE record chunks tasks suspensions status
 -- KEYS run statuses
--- ARGV run_id call number digest follows notifies entry data chunk result
--- RETURNS ok sends | already sends | conflict | deleted | expired | missing | not-suspended | over
+-- ARGV run_id call number digest follows notifies entry told data chunk result
+-- RETURNS ok sends decided | already sends decided | conflict decided | deleted | expired decided
+--   | missing | not-suspended | over
 number = tonumber(number)
 local state = load_run()
 if state then return {state} end
@@ -22,19 +24,20 @@ local is_pending = task and task.state == 'suspended'
   and (number == 0 or task.suspended.n == number)
 if not is_pending then
   local n = number ~= 0 and int(number) or redis.call('HGET', TASKS, 'latest:' .. call)
-  local decided = n and redis.call('HGET', TASKS, 'decision:' .. n)
-  if decided == digest then
+  local known = n and redis.call('HGET', TASKS, 'decision:' .. n)
+  local decided = n and redis.call('HGET', TASKS, 'decided:' .. n) or ''
+  if known == digest then
     if task and task.state == 'queued' then sends[1] = due_message(key, task) end
-    return {'already', cjson.encode(sends)}
+    return {'already', cjson.encode(sends), decided}
   end
-  if decided == 'expired' then return {'expired'} end
-  if decided then return {'conflict'} end
+  if known == 'expired' then return {'expired', decided} end
+  if known then return {'conflict', decided} end
   return {ENDED[run.status] and 'over' or 'not-suspended'}
 end
 if is_aborting() then return {'over'} end
-if now >= task.suspended.expires then return {'expired'} end
+if now >= task.suspended.expires then return {'expired', ''} end
 
-remember_decision(call, task.suspended.n, digest)
+local decided = remember_decision(call, task.suspended.n, digest, told)
 add_entry(entry)
 task.suspended = nil
 if follows == 'settle' then
@@ -45,6 +48,7 @@ if follows == 'settle' then
   wake_waiting(sends)
   queue_end(sends)
 else
+  task.decided = true
   if follows == 'approved' then task.approval = data end
   if follows == 'data' then
     task.given = task.given or {}
@@ -71,4 +75,4 @@ if notifies ~= '1' then
   end
 end
 save()
-return {'ok', cjson.encode(sends)}
+return {'ok', cjson.encode(sends), decided}

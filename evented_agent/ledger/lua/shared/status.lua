@@ -1,6 +1,6 @@
 -- status: the status of a run, which follows from its tasks, and the index of each status.
 -- save() is the last word of every script that may have changed the run.
--- INCLUDE alarms
+-- INCLUDE alarms chunks
 -- KEYS run statuses
 -- ARGV run_id
 local STATUS_INDEX = {queued = QUEUED, running = RUNNING, suspended = SUSPENDED,
@@ -15,19 +15,23 @@ local function set_status(status)
 end
 
 -- A run is suspended while all that is left of it waits for people, or tells them that it does.
+-- Its last chunk says so.
 local function settle_status()
   if ENDED[run.status] then return end
-  local waits = false
+  local calls = {}
   for _, key in ipairs(run.live) do
     local task = get_task(key)
     if task.state == 'suspended' then
-      waits = true
+      calls[#calls + 1] = task.call
     elseif task.kind ~= 'hook' then
       if run.status == 'suspended' then set_status('running') end
       return
     end
   end
-  if waits then
+  if #calls > 0 then
+    if run.status ~= 'suspended' or changed.seq then
+      emit_new('run-waiting', nil, {['for'] = 'people', calls = calls})
+    end
     set_status('suspended')
   elseif run.status == 'suspended' then
     set_status('running')

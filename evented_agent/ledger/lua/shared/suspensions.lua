@@ -41,8 +41,15 @@ local function ask_again(key, task)
     {toolCallId = task.call, toolName = task.tool}}))
 end
 
-local function remember_decision(call, n, digest)
+-- What was decided, for whoever decides again; told (JSON) says it to readers, before its effects.
+-- It belongs to no task, so that nothing withdraws it. Returns who said what, and when, or ''.
+local function remember_decision(call, n, digest, told)
   put_field('decision:' .. int(n), digest)
   put_field('latest:' .. call, int(n))
   put_field('latest:', int(n))
+  if told == '' then return '' end
+  emit('["tool-call-decided",null,' .. told .. ']')
+  local decided = '{"n":' .. int(n) .. ',"at":' .. int(now) .. ',' .. string.sub(told, 2)
+  put_field('decided:' .. int(n), decided)
+  return decided
 end

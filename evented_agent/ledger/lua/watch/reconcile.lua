@@ -63,8 +63,10 @@ end
 -- Nobody decided in time: the call is declined, or the run fails.
 local function expired(key, task)
   local n, kind = task.suspended.n, task.suspended.kind
-  remember_decision(task.call, n, 'expired')
   local why = 'Nobody decided within ' .. int(task.expiry / 1000) .. ' s.'
+  local told = {toolCallId = task.call, toolName = task.tool, decision = 'expired', reason = why}
+  if kind == 'approval' then told.approved = false end
+  remember_decision(task.call, n, 'expired', cjson.encode(told))
   if task.on_expiry == 'fail' then
     return fail_run(key, 'SuspensionExpired', 'Call ' .. task.tool .. ': ' .. why)
   elseif kind ~= 'approval' then
