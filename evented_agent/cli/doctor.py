@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from evented_agent.cli.choices import Choices, shared, stored_shards
-from evented_agent.cli.output import ago
+from evented_agent.cli.output import ago, one_line
+from evented_agent.client.listing import unfit_calls
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery.app_checks import Problem, problems_of
 from evented_agent.errors import LedgerUnavailable
@@ -57,6 +58,7 @@ def _problems(choices: Choices) -> Iterator[Problem]:
     yield from _shard_problems(runs, stored)
     yield from _fleet_problems(runs, live)
     yield from _waiting_problems(runs)
+    yield from _unfit_problems(runs)
 
 
 def _server_problems(runs: Runs) -> Iterator[Problem]:
@@ -136,4 +138,13 @@ def _waiting_problems(runs: Runs) -> Iterator[Problem]:
         yield Problem(
             f"{count} for {lack} (since {since}: {names}{more}).",
             f"{remedy[:1].upper()}{remedy[1:]}." if remedy else "Start more workers.",
+        )
+
+
+def _unfit_problems(runs: Runs) -> Iterator[Problem]:
+    for pending, why in runs.drive("pending", unfit_calls(runs, limit=_MOST_RUNS)):
+        yield Problem(
+            f"Call {pending.tool_call_id} of run {pending.run_id} waits for a person and no longer "
+            f"fits: {one_line(why)}",
+            "Bring the tool back as it was, approve other arguments, or decline it.",
         )

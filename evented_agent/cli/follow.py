@@ -14,6 +14,7 @@ from evented_agent.chunks import (
     Chunk,
     StepReset,
     TextUpdate,
+    ToolCallDecided,
     ToolCallRequested,
     ToolError,
     ToolOutput,
@@ -22,7 +23,7 @@ from evented_agent.chunks import (
     Transcript,
 )
 from evented_agent.cli.choices import Choices
-from evented_agent.cli.output import Printer, call_line, printable, short
+from evented_agent.cli.output import Printer, call_line, json_line, printable, short
 from evented_agent.client.follow import Cursor
 from evented_agent.client.reader import Reader
 from evented_agent.client.runs import Runs
@@ -151,7 +152,7 @@ class Follower:
 
     def _show(self, chunk: Chunk) -> None:
         if self._output.is_json:
-            self._output.line(chunk.json_line())
+            self._output.line(json_line(chunk.json_line()))
             return
         if (part := self._transcript.feed(chunk)) is not None:
             self._output.text(self._typewriter.type(part))
@@ -174,7 +175,7 @@ def judge(output: Printer, info: RunInfo) -> NoReturn:
         how = f"resume {info.run_id} JSON"
         if pending.kind == "approval":
             how = f"approve {info.run_id}, or decline"
-        call = call_line(pending.tool_name, dict(pending.arguments))
+        call = call_line(pending.tool_name, dict(pending.arguments), is_whole=True)
         output.note(f"{call} waits: evented-agent runs {how} (--call {pending.tool_call_id})")
     raise click.exceptions.Exit(1 if info.status in ("failed", "aborted") else 0)
 
@@ -185,6 +186,9 @@ def _note_of(chunk: Chunk) -> str | None:
     match chunk:
         case ToolCallRequested(payload=call):
             note = call_line(call.tool_name, call.arguments)
+        case ToolCallDecided(payload=decided):
+            by = f" by {decided.by}" if decided.by else ""
+            note = f"= {decided.tool_name} ({decided.tool_call_id}) was {decided.decision}{by}"
         case ToolOutput(payload=payload):
             note = f"  {payload.tool_name}: {short(payload.output)}"
         case ToolResult(payload=done):

@@ -14,14 +14,19 @@ import click
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
+from evented_agent.agents.tools.approvals import CallDecision
 from evented_agent.chunks.base import payload_json
 
 #: The longest argument, result or error in a line for people.
 SHORT = 200
 
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str).encode
-#: What a model or a tool wrote must not steer the terminal.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+#: What a model or a tool wrote must not steer the terminal, or read otherwise than it is: controls,
+#: marks that turn the direction of text, and signs that nobody sees.
+_CONTROLS = re.compile(
+    r"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e"
+    r"\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
+)
 
 
 class Printer:
@@ -61,7 +66,7 @@ class Printer:
             return
         self._is_after_note = False
         self._is_mid_line = not piece.endswith("\n")
-        print(printable(piece) if sys.stdout.isatty() else piece, end="", flush=True)
+        print(printable(piece), end="", flush=True)
 
     def end_text(self) -> None:
         """End the line that `text` has begun."""
@@ -73,7 +78,7 @@ class Printer:
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Print one JSON object on one line."""
-        self.line(_dumps(record))
+        self.line(json_line(_dumps(record)))
 
     def pairs(self, pairs: Iterable[tuple[str, object]]) -> None:
         """Print names and values, one a line; those without a value are left out."""
@@ -115,20 +120,45 @@ def to_json(value: object) -> Any:
 
 
 def printable(text: str) -> str:
-    """Return *text* without control characters other than newline and tab."""
-    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+    """Return *text* with each sign that steers a terminal, or hides in it, as a visible escape."""
+    return _CONTROLS.sub(lambda found: _escaped(found[0]), text)
+
+
+def _escaped(sign: str) -> str:
+    code = ord(sign)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def json_line(line: str) -> str:
+    """The same JSON, with such signs as JSON's own escapes; they can only be inside of texts."""
+    return _CONTROLS.sub(lambda found: json.dumps(found[0])[1:-1], line)
 
 
 def short(value: object) -> str:
     """Return *value* in one line of at most `SHORT` characters."""
-    text = value if isinstance(value, str) else _dumps(value)
-    text = " ".join(printable(text).split())
+    text = one_line(value)
     return text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"
 
 
-def call_line(tool: str, arguments: Mapping[str, Any]) -> str:
-    """A tool call as people write it."""
-    return f"> {tool}({short(', '.join(f'{k}={_dumps(v)}' for k, v in arguments.items()))})"
+def one_line(value: object) -> str:
+    """Return all of *value* in one line."""
+    text = value if isinstance(value, str) else _dumps(value)
+    return " ".join(printable(text).split())
+
+
+def call_line(tool: str, arguments: Mapping[str, Any], *, is_whole: bool = False) -> str:
+    """A tool call as people write it; all of it, or in one line of a bounded length."""
+    text = ", ".join(f"{name}={_dumps(value)}" for name, value in arguments.items())
+    return f"> {one_line(tool)}({(one_line if is_whole else short)(text)})"
+
+
+def decided_line(decision: CallDecision) -> str:
+    """Who decided what about a call, and when."""
+    by = f" by {decision.by}" if decision.by else ""
+    at = decision.at.astimezone().isoformat(sep=" ", timespec="seconds")
+    return printable(f"{decision.tool_call_id} was {decision.decision}{by} at {at}")
 
 
 def ago(then: datetime) -> str:

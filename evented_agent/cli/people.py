@@ -8,7 +8,9 @@ import pydantic_core
 
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.cli.choices import Choices, shared
-from evented_agent.cli.output import ago, call_line, short, to_json
+from evented_agent.cli.output import ago, call_line, decided_line, short, to_json
+from evented_agent.client.commands import DecisionOptions, take_decision
+from evented_agent.client.decisions import approval_data, denial_data
 
 
 def _json(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
@@ -58,8 +60,7 @@ def approve_call(
     choices: Choices, run_id: str, call: str | None, by: str, args: dict[str, Any] | None
 ) -> None:
     """Let a call run."""
-    choices.runs().approve(run_id, tool_call_id=call, by=by, arguments=args)
-    _told(choices, run_id, "approved")
+    _decide(choices, run_id, approval_data(args), DecisionOptions(tool_call_id=call, by=by))
 
 
 @click.command("decline")
@@ -70,8 +71,7 @@ def decline_call(
     choices: Choices, run_id: str, call: str | None, by: str, reason: str | None
 ) -> None:
     """Keep a call from running."""
-    choices.runs().decline(run_id, tool_call_id=call, by=by, reason=reason)
-    _told(choices, run_id, "declined")
+    _decide(choices, run_id, denial_data(reason), DecisionOptions(tool_call_id=call, by=by))
 
 
 @click.command("resume")
@@ -80,8 +80,7 @@ def decline_call(
 @shared
 def resume_call(choices: Choices, run_id: str, call: str | None, by: str, data: Any) -> None:
     """Answer what a tool asks, or say what becomes of a call whose worker is gone."""
-    choices.runs().resume(run_id, data, tool_call_id=call, by=by)
-    _told(choices, run_id, "resumed")
+    _decide(choices, run_id, data, DecisionOptions(tool_call_id=call, by=by))
 
 
 @click.command("retry")
@@ -95,14 +94,26 @@ def retry_run(choices: Choices, run_id: str) -> None:
     choices.output.note(f"Run {run_id} goes on.")
 
 
-def _told(choices: Choices, run_id: str, decision: str) -> None:
-    if choices.output.is_json:
-        choices.output.record({"runId": run_id, "decision": decision})
-    choices.output.note(f"The call of run {run_id} is {decision}.")
+def _decide(choices: Choices, run_id: str, data: Any, which: DecisionOptions) -> None:
+    """Decide, and say what stands; exits with 1 where that had been decided so before."""
+    runs, output = choices.runs(), choices.output
+    taken = runs.drive("resume", take_decision(runs, run_id, data, which))
+    stands = taken.decision
+    if output.is_json:
+        output.record({"runId": run_id, "isNew": taken.is_new, **(to_json(stands) or {})})
+    if stands is None:
+        output.warn(f"The call of run {run_id} was decided so already.")
+    elif taken.is_new:
+        output.note(f"Call {stands.tool_call_id} of run {run_id} is {stands.decision}.")
+    else:
+        output.warn(f"The call of run {run_id} {decided_line(stands)} already.")
+    if not taken.is_new:
+        raise click.exceptions.Exit(1)
 
 
 def _row(pending: Pending) -> tuple[str, ...]:
-    what = call_line(pending.tool_name, dict(pending.arguments))
+    # All of it: nobody approves what was cut off.
+    what = call_line(pending.tool_name, dict(pending.arguments), is_whole=True)
     if pending.payload is not None:
         what = f"{what}: {short(pending.payload)}"
     since = ago(pending.since)

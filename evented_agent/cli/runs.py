@@ -6,9 +6,18 @@ from typing import Any, cast, get_args
 
 import click
 
+from evented_agent.agents.tools.approvals import Pending
 from evented_agent.cli.choices import Choices, shared
 from evented_agent.cli.follow import Follower, judge
-from evented_agent.cli.output import Printer, ago, call_line, printable, short, to_json
+from evented_agent.cli.output import (
+    Printer,
+    ago,
+    call_line,
+    decided_line,
+    printable,
+    short,
+    to_json,
+)
 from evented_agent.client.follow import start_of
 from evented_agent.ledger.connection import safe_url
 from evented_agent.models.messages import AssistantMessage, Message, ToolMessage, dump_messages
@@ -185,7 +194,14 @@ def _facts(info: RunInfo) -> list[tuple[str, object]]:
         ("tokens", f"{usage.input_tokens} in, {usage.output_tokens} out"),
         ("error", info.error and printable(f"{info.error.name}: {info.error.message}")),
         ("cursor", info.cursor),
+        *(("decided", decided_line(decision)) for decision in info.decisions),
+        *(("pending", _pending(pending)) for pending in info.pending),
     ]
+
+
+def _pending(pending: Pending) -> str:
+    call = call_line(pending.tool_name, dict(pending.arguments), is_whole=True)
+    return f"{pending.tool_call_id} {call} ({pending.kind})"
 
 
 def _moment(moment: datetime | None) -> str | None:

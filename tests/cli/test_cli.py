@@ -202,7 +202,7 @@ def test_a_call_that_waits_is_listed_and_decided(env: Env, door: Runs) -> None:
     assert door.observe("approved").result(20).answer == "erased c"
     assert "mine" in door.observe("declined").result(20).answer
     again = here(door, "runs", "decline", "approved")
-    assert (again.exit_code, "decided otherwise" in again.stderr) == (1, True)
+    assert (again.exit_code, "was approved by 'ann' at" in again.stderr) == (1, True)
     assert "Nothing waits" in here(door, "runs", "pending").stderr
 
 
