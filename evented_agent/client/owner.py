@@ -11,6 +11,11 @@ from evented_agent.ledger.records import Record
 _T = TypeVar("_T")
 
 
+def run_of(task_id: str) -> str:
+    """The run of a background call's id, ``<run id>:<tool call id>``."""
+    return task_id.partition(":")[0]
+
+
 def read_owned(at: Deployment, run_id: str, resource_id: str | None) -> Plan[Record]:
     """Read a run of that resource, any run for None.
 

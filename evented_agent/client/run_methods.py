@@ -19,6 +19,7 @@ from evented_agent.client.deployment import Deployment
 from evented_agent.client.erasure import delete_conversation, erase_resource, erase_run
 from evented_agent.client.follow import Cursor
 from evented_agent.client.listing import RunFilter, RunPage, page_of_runs, pending_calls
+from evented_agent.client.owner import for_owner, run_of
 from evented_agent.client.queries import (
     check_readable_run,
     read_background_task,
@@ -41,6 +42,9 @@ class RunMethods:
 
     Each method has a twin with the prefix ``a`` to await on an event loop; it asks the same of
     Redis and raises the same. The plain one raises `BlockingCall` where an event loop runs.
+
+    With a *resource_id*, methods about one run take it for one of that resource only: another's
+    is `RunNotFound`, as is one that was deleted.
     """
 
     @property
@@ -58,25 +62,29 @@ class RunMethods:
 
     # Look -----------------------------------------------------------------------------------------
 
-    def get(self, run_id: str) -> RunInfo:
+    def get(self, run_id: str, *, resource_id: str | None = None) -> RunInfo:
         """The state of a run now.  Raises `RunNotFound`, `RunDeleted`."""
-        return self._deployment.drive("get", read_info(self._deployment, run_id))
+        at = self._deployment
+        return at.drive("get", for_owner(at, run_id, resource_id, read_info(at, run_id)))
 
-    async def aget(self, run_id: str) -> RunInfo:
+    async def aget(self, run_id: str, *, resource_id: str | None = None) -> RunInfo:
         """`get` for the running event loop."""
-        return await self._deployment.adrive(read_info(self._deployment, run_id))
+        at = self._deployment
+        return await at.adrive(for_owner(at, run_id, resource_id, read_info(at, run_id)))
 
-    def result(self, run_id: str) -> RunResult:
+    def result(self, run_id: str, *, resource_id: str | None = None) -> RunResult:
         """What the run came to, so far.  Raises `RunNotFound`, `RunDeleted`.
 
         Its *output* has the type that the agent declares where this process has the agent's code,
         elsewhere it is plain JSON.
         """
-        return self._deployment.drive("result", read_result(self._deployment, run_id))
+        at = self._deployment
+        return at.drive("result", for_owner(at, run_id, resource_id, read_result(at, run_id)))
 
-    async def aresult(self, run_id: str) -> RunResult:
+    async def aresult(self, run_id: str, *, resource_id: str | None = None) -> RunResult:
         """`result` for the running event loop."""
-        return await self._deployment.adrive(read_result(self._deployment, run_id))
+        at = self._deployment
+        return await at.adrive(for_owner(at, run_id, resource_id, read_result(at, run_id)))
 
     def list(
         self,
@@ -160,29 +168,43 @@ class RunMethods:
         """`thread` for the running event loop."""
         return await self._deployment.adrive(read_thread(self._deployment, thread_id, resource_id))
 
-    def background_tasks(self, run_id: str) -> builtins.list[BackgroundTask]:
+    def background_tasks(
+        self, run_id: str, *, resource_id: str | None = None
+    ) -> builtins.list[BackgroundTask]:
         """The background calls of a run, in the model's order.
 
         Raises `RunNotFound`, `RunDeleted`.
         """
-        plan = read_background_tasks(self._deployment, run_id)
-        return self._deployment.drive("background_tasks", plan)
+        at = self._deployment
+        plan = for_owner(at, run_id, resource_id, read_background_tasks(at, run_id))
+        return at.drive("background_tasks", plan)
 
-    async def abackground_tasks(self, run_id: str) -> builtins.list[BackgroundTask]:
+    async def abackground_tasks(
+        self, run_id: str, *, resource_id: str | None = None
+    ) -> builtins.list[BackgroundTask]:
         """`background_tasks` for the running event loop."""
-        return await self._deployment.adrive(read_background_tasks(self._deployment, run_id))
+        at = self._deployment
+        plan = for_owner(at, run_id, resource_id, read_background_tasks(at, run_id))
+        return await at.adrive(plan)
 
-    def background_task(self, task_id: str) -> BackgroundTask | None:
+    def background_task(
+        self, task_id: str, *, resource_id: str | None = None
+    ) -> BackgroundTask | None:
         """One background call, ``<run id>:<tool call id>``; None where the run has no such call.
 
         Raises `RunNotFound`, `RunDeleted`.
         """
-        plan = read_background_task(self._deployment, task_id)
-        return self._deployment.drive("background_task", plan)
+        at = self._deployment
+        plan = for_owner(at, run_of(task_id), resource_id, read_background_task(at, task_id))
+        return at.drive("background_task", plan)
 
-    async def abackground_task(self, task_id: str) -> BackgroundTask | None:
+    async def abackground_task(
+        self, task_id: str, *, resource_id: str | None = None
+    ) -> BackgroundTask | None:
         """`background_task` for the running event loop."""
-        return await self._deployment.adrive(read_background_task(self._deployment, task_id))
+        at = self._deployment
+        plan = for_owner(at, run_of(task_id), resource_id, read_background_task(at, task_id))
+        return await at.adrive(plan)
 
     # Follow ---------------------------------------------------------------------------------------
 
@@ -193,6 +215,7 @@ class RunMethods:
         after: Cursor = 0,
         timeout: float | None = None,
         close_on_suspend: bool = True,
+        resource_id: str | None = None,
     ) -> RunStream:
         """Follow a run from the start, or from a cursor; before, during and after it runs.
 
@@ -202,7 +225,8 @@ class RunMethods:
         `RunNotFound`, `RunDeleted`, `RunExpired`, and `ValueError` for what is no cursor.
         """
         at = self._deployment
-        at.drive("observe", check_readable_run(at, run_id, after))
+        plan = for_owner(at, run_id, resource_id, check_readable_run(at, run_id, after))
+        at.drive("observe", plan)
         return RunStream(
             at, run_id, after=after, timeout=timeout, close_on_suspend=close_on_suspend
         )
@@ -214,10 +238,11 @@ class RunMethods:
         after: Cursor = 0,
         timeout: float | None = None,
         close_on_suspend: bool = True,
+        resource_id: str | None = None,
     ) -> AsyncRunStream:
         """`observe` for the running event loop."""
         at = self._deployment
-        await at.adrive(check_readable_run(at, run_id, after))
+        await at.adrive(for_owner(at, run_id, resource_id, check_readable_run(at, run_id, after)))
         return AsyncRunStream(
             at, run_id, after=after, timeout=timeout, close_on_suspend=close_on_suspend
         )
@@ -281,19 +306,26 @@ class RunMethods:
 
     # Change ---------------------------------------------------------------------------------------
 
-    def cancel(self, task_id: str, *, reason: str = CANCELLED) -> bool:
+    def cancel(
+        self, task_id: str, *, reason: str = CANCELLED, resource_id: str | None = None
+    ) -> bool:
         """End a background call, ``<run id>:<tool call id>``; the model is told. Durable on return.
 
         Returns False if it had ended before.  Raises `RunNotFound`, `RunDeleted`.
         """
-        plan = cancel_call(self._deployment, task_id, reason=reason)
-        return self._deployment.drive("cancel", plan)
+        at = self._deployment
+        plan = cancel_call(at, task_id, reason=reason)
+        return at.drive("cancel", for_owner(at, run_of(task_id), resource_id, plan))
 
-    async def acancel(self, task_id: str, *, reason: str = CANCELLED) -> bool:
+    async def acancel(
+        self, task_id: str, *, reason: str = CANCELLED, resource_id: str | None = None
+    ) -> bool:
         """`cancel` for the running event loop."""
-        return await self._deployment.adrive(cancel_call(self._deployment, task_id, reason=reason))
+        at = self._deployment
+        plan = cancel_call(at, task_id, reason=reason)
+        return await at.adrive(for_owner(at, run_of(task_id), resource_id, plan))
 
-    def retry(self, run_id: str) -> RunStream:
+    def retry(self, run_id: str, *, resource_id: str | None = None) -> RunStream:
         """Let a failed run go on where it failed, with what was completed; durable on return.
 
         What the failed attempt said is withdrawn, its end taken back: readers that have seen it
@@ -301,27 +333,33 @@ class RunMethods:
         and `RunConflict` while its hooks are still being called.
         """
         at = self._started()
-        at.drive("retry", retry_from_failure(at, run_id))
+        at.drive("retry", for_owner(at, run_id, resource_id, retry_from_failure(at, run_id)))
         return RunStream(at, run_id)
 
-    async def aretry(self, run_id: str) -> AsyncRunStream:
+    async def aretry(self, run_id: str, *, resource_id: str | None = None) -> AsyncRunStream:
         """`retry` for the running event loop."""
         at = self._started()
-        await at.adrive(retry_from_failure(at, run_id))
+        await at.adrive(for_owner(at, run_id, resource_id, retry_from_failure(at, run_id)))
         return AsyncRunStream(at, run_id)
 
-    def abort(self, run_id: str, *, reason: str | None = None) -> bool:
+    def abort(
+        self, run_id: str, *, reason: str | None = None, resource_id: str | None = None
+    ) -> bool:
         """Ask that a run ends; durable on return, seen at its next chunk or heartbeat.
 
         Returns False if it had ended before.  Raises `RunNotFound`, `RunDeleted`.
         """
-        return self._deployment.drive(
-            "abort", request_abort(self._deployment, run_id, reason=reason)
-        )
+        at = self._deployment
+        plan = request_abort(at, run_id, reason=reason)
+        return at.drive("abort", for_owner(at, run_id, resource_id, plan))
 
-    async def aabort(self, run_id: str, *, reason: str | None = None) -> bool:
+    async def aabort(
+        self, run_id: str, *, reason: str | None = None, resource_id: str | None = None
+    ) -> bool:
         """`abort` for the running event loop."""
-        return await self._deployment.adrive(request_abort(self._deployment, run_id, reason=reason))
+        at = self._deployment
+        plan = request_abort(at, run_id, reason=reason)
+        return await at.adrive(for_owner(at, run_id, resource_id, plan))
 
     @overload
     def delete(self, run_id: str, *, resource_id: str | None = None) -> None: ...

@@ -1,6 +1,7 @@
 """An assistant behind Flask, as an application factory.  No run executes in the web process."""
 
 import os
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,7 +38,12 @@ def start() -> ResponseReturnValue:
     message = asked.get("message") if isinstance(asked, dict) else None
     if not message or not isinstance(message, str):
         return {"error": 'Send {"message": "…"} as JSON.'}, 400
-    return {"run_id": evented.stream(message).run_id}, 202
+    visitor = request.cookies.get("visitor") or secrets.token_urlsafe(16)
+    run = evented.stream(message, resource_id=visitor)
+    reply = jsonify(run_id=run.run_id)
+    # Who asks is whoever has this cookie. Your own sign-in takes its place.
+    reply.set_cookie("visitor", visitor, httponly=True, samesite="Lax")
+    return reply, 202
 
 
 def events(run_id: str) -> ResponseReturnValue:
@@ -45,7 +51,9 @@ def events(run_id: str) -> ResponseReturnValue:
     # The header wins: a browser that reconnects sends it with the URL it began with.
     after = request.headers.get("Last-Event-ID") or request.args.get("after", "0")
     try:
-        run = evented.observe(run_id, after=after)
+        # Another visitor's run looks as if it did not exist.
+        visitor = request.cookies.get("visitor", "")
+        run = evented.observe(run_id, after=after, resource_id=visitor)
     except ValueError as error:
         return {"error": str(error)}, 400
     return Response(run.sse(), mimetype="text/event-stream", headers=SSE_HEADERS)

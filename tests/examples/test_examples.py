@@ -107,6 +107,34 @@ def test_an_unknown_run_is_not_found(site: Site) -> None:
     assert "nobody" in reply.text
 
 
+def test_another_visitors_run_is_not_found(site: Site, model: ModelServer, question: str) -> None:
+    model.answers(question, ["Yes."])
+    run_id = site.ask(question)
+
+    with httpx.Client(base_url=site.client.base_url, trust_env=False, timeout=20) as stranger:
+        assert stranger.get(f"/runs/{run_id}/events").status_code == 404
+    assert text_of(site.read(run_id)) == "Yes."
+
+
+def test_another_visitor_changes_nothing(
+    fastapi_site: Site, model: ModelServer, question: str
+) -> None:
+    model.answers(question, ["Yes."])
+    run_id = fastapi_site.ask(question)
+    fastapi_site.read(run_id)
+
+    with httpx.Client(
+        base_url=fastapi_site.client.base_url,
+        trust_env=False,
+        timeout=20,
+        cookies={"visitor": "me"},
+    ) as stranger:
+        assert stranger.get(f"/runs/{run_id}").status_code == 404
+        assert stranger.post(f"/runs/{run_id}/abort").status_code == 404
+        assert stranger.delete(f"/runs/{run_id}").status_code == 404
+    assert fastapi_site.client.get(f"/runs/{run_id}").json()["status"] == "finished"
+
+
 @pytest.mark.parametrize("cursor", ["yesterday", "-1", "1-x", "²", "9" * 30])
 def test_what_is_no_cursor_is_refused(
     site: Site, model: ModelServer, question: str, cursor: str
@@ -162,8 +190,8 @@ def test_a_run_is_looked_at_aborted_and_deleted_by_its_id(
     assert client.post(f"/runs/{run_id}/abort").json() == {"aborted": False}
     assert client.get(f"/runs/{run_id}").json()["status"] == "aborted"
     assert client.delete(f"/runs/{run_id}").status_code == 204
-    assert client.get(f"/runs/{run_id}").status_code == 410
-    assert client.get(f"/runs/{run_id}/events").status_code == 410
+    assert client.get(f"/runs/{run_id}").status_code == 404
+    assert client.get(f"/runs/{run_id}/events").status_code == 404
     assert client.delete("/runs/nobody").status_code == 404
 
 

@@ -19,3 +19,4 @@ class Order(models.Model):
     item = models.CharField(max_length=100)
     quantity = models.PositiveIntegerField(validators=[MinValueValidator(1)])
     run_id = models.CharField(max_length=32, default=new_run_id, unique=True, editable=False)
+    customer = models.CharField(max_length=32, editable=False)

@@ -1,6 +1,7 @@
 """Synchronous views: an order with its run, and the run's events."""
 
 import json
+import secrets
 from functools import partial
 
 from django.db import transaction
@@ -34,14 +35,19 @@ def create_order(request: HttpRequest) -> JsonResponse:
         return JsonResponse({"error": form.errors}, status=400)
     try:
         with transaction.atomic():
-            order = form.save()
+            order = form.save(commit=False)
+            order.customer = request.COOKIES.get("customer") or secrets.token_hex(16)
+            order.save()
             # Not before the commit: the run must not look for a row that may never be there.
             # Robust: an order is an order also while Redis is away; its run may be started later.
             transaction.on_commit(partial(start_run, order), robust=True)
             charge(order)
     except PaymentDeclined as declined:
         return JsonResponse({"error": str(declined)}, status=402)
-    return JsonResponse({"order": order.pk, "run_id": order.run_id}, status=202)
+    reply = JsonResponse({"order": order.pk, "run_id": order.run_id}, status=202)
+    # Who orders is whoever has this cookie. Your own sign-in takes its place.
+    reply.set_cookie("customer", order.customer, httponly=True, samesite="Lax")
+    return reply
 
 
 @require_GET
@@ -54,7 +60,9 @@ def run_events(request: HttpRequest, run_id: str) -> HttpResponseBase:
     # The header wins: a browser that reconnects sends it with the URL it began with.
     after = request.headers.get("Last-Event-ID") or request.GET.get("after", "0")
     try:
-        run = evented.observe(run_id, after=after)
+        # Another customer's run looks as if it did not exist.
+        customer = request.COOKIES.get("customer", "")
+        run = evented.observe(run_id, after=after, resource_id=customer)
     except (RunNotFound, RunDeleted, RunExpired, ValueError) as error:
         return JsonResponse({"error": str(error)}, status=STATUS[type(error)])
     return StreamingHttpResponse(run.sse(), content_type="text/event-stream", headers=SSE_HEADERS)
@@ -65,6 +73,7 @@ def start_run(order: Order) -> None:
     evented.stream(
         f"Please confirm my order of {order.quantity} x {order.item}.",
         run_id=order.run_id,
+        resource_id=order.customer,
         context={"order": order.pk},
     )
 

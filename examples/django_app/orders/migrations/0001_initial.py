@@ -32,6 +32,7 @@ class Migration(migrations.Migration):
                         unique=True,
                     ),
                 ),
+                ("customer", models.CharField(editable=False, max_length=32)),
             ],
         ),
     ]
