@@ -9,7 +9,13 @@ from typing import Any, Generic, NoReturn, Unpack
 import pydantic_core
 
 from evented_agent.agents import validation
-from evented_agent.agents.callbacks import Hook, JudgeStep, PrepareStep, StopCondition
+from evented_agent.agents.callbacks import (
+    Hook,
+    JudgeStep,
+    PrepareStep,
+    StopCondition,
+    ToolErrorText,
+)
 from evented_agent.agents.generics import Ctx, Out
 from evented_agent.agents.memory import Memory, Window
 from evented_agent.agents.output_types import OutputType
@@ -47,6 +53,7 @@ class Agent(Generic[Ctx, Out]):
         prepare_step: The function that may choose a step's model, tools and instructions.
         on_iteration_complete: The function that judges each step.
         hooks: The hooks that are declared, by name: "on_start", "on_finish", …
+        tool_error: The function that says what is shown of a tool's exception; None for its text.
         memory: Where threads are kept; None for the deployment's Redis.
         window: How much of a thread the model sees.
         output_type: What the answer must be, with its schema; None for text.
@@ -73,6 +80,7 @@ class Agent(Generic[Ctx, Out]):
     prepare_step: PrepareStep | None
     on_iteration_complete: JudgeStep | None
     hooks: Mapping[str, Hook]
+    tool_error: ToolErrorText | None
     memory: Memory | None
     window: Window
     output_type: OutputType | None

@@ -108,6 +108,9 @@ class Verdict:
 #: A plain or an ``async`` function.
 JudgeStep = Callable[[StepInfo], Verdict | Awaitable[Verdict | None] | None]
 
+#: What is shown of what a tool raised, given its name.
+ToolErrorText = Callable[[BaseException, str], str]
+
 EventKind = Literal["start", "step", "suspended", "finish", "error", "abort"]
 
 

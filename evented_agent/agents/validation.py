@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Generic, TypedDict
 
-from evented_agent.agents.callbacks import Hook, JudgeStep, PrepareStep, StopCondition, is_async
+from evented_agent.agents.callbacks import (
+    Hook,
+    JudgeStep,
+    PrepareStep,
+    StopCondition,
+    ToolErrorText,
+    is_async,
+)
 from evented_agent.agents.generics import Out
 from evented_agent.agents.memory import Memory, Window
 from evented_agent.agents.output_types import OutputType
@@ -52,10 +59,13 @@ class AgentOptions(TypedDict, Generic[Out], total=False):
         output_types: Others that a run may choose: ``output_type=Invoice``, or by its name.
         background: How calls of tools run in the background, by name, instead of what the tools
             declare; False keeps them in the foreground.
+        tool_error: A function of what a tool raised and the tool's name, that returns the text
+            shown in place of the exception's: to the model, to readers, in logs and in Celery.
         background_concurrency: How many background calls of this agent run at a time, in all of
             its runs; 5, unless given.
     """
 
+    tool_error: ToolErrorText
     prepare_step: PrepareStep
     on_iteration_complete: JudgeStep
     on_start: Hook
@@ -184,9 +194,15 @@ def more(id_: str, given: Mapping[str, Any]) -> dict[str, Any]:
             raise TypeError(f"Agent() got an unexpected keyword argument {name!r}")
     hooks = {name: function(id_, name, given.get(name)) for name in HOOKS}
     steers = ("prepare_step", "on_iteration_complete")
+    tool_error = function(id_, "tool_error", given.get("tool_error"))
+    if tool_error is not None and is_async(tool_error):
+        raise agent_refusal(
+            id_, f"tool_error={tool_error!r}. Pass a def that takes an exception and a tool's name."
+        )
     return {
         **{name: function(id_, name, given.get(name)) for name in steers},
         "hooks": MappingProxyType({name: hook for name, hook in hooks.items() if hook}),
+        "tool_error": tool_error,
         "memory": given.get("memory"),
         "window": window(id_, given.get("window")),
         **outputs(id_, given.get("output_type"), given.get("output_types", ())),

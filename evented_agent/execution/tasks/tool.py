@@ -20,6 +20,7 @@ from evented_agent.chunks import (
     BackgroundTaskResumed,
     BackgroundTaskRunning,
     BackgroundTaskSuspended,
+    ErrorInfo,
     ToolAskPayload,
     ToolCallApproval,
     ToolCallSuspended,
@@ -32,7 +33,7 @@ from evented_agent.chunks import (
 )
 from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.codec import encode_chunk
-from evented_agent.chunks.json_values import MOST_DEPTH, error_text, for_log
+from evented_agent.chunks.json_values import MOST_DEPTH, error_text, for_log, without_surrogates
 from evented_agent.errors import TooLarge
 from evented_agent.execution.attempt import (
     MARGIN,
@@ -70,6 +71,12 @@ class ToolExit(Exception):
     """The tool raised a `BaseException`, which would end more than the call."""
 
 
+class ToolFailed(Exception):
+    """What is shown of an exception whose own text is not."""
+
+
+#: What these say is ours, and has nothing of the tool's.
+_OURS = (ToolNotFound, InvalidArguments, ToolTimeout, TooLarge)
 #: These end a thread or an event loop unless they are caught.
 _EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, asyncio.CancelledError)
 
@@ -133,9 +140,32 @@ async def _failed(attempt: Attempt, call: ToolCall, tool: Tool, error: Exception
     if tries >= attempt.task.most_retries:
         return await _result(attempt, call, error=error)
     delay = backoff(tries, first=_FIRST_WAIT, most=_MOST_WAIT)
-    failure = for_log(f"{type(error).__name__}: {error_text(error)}")
+    failure = for_log(f"{type(error).__name__}: {_shown_text(attempt, call, error)}")
     logger.warning("Tool %s failed, retry in %.0f s: %s", tool.name, delay, failure)
     raise Requeue(delay, failure, {"tries": tries + 1}) from error
+
+
+def _shown_text(attempt: Attempt, call: ToolCall, error: BaseException) -> str:
+    """What the model, readers and logs are shown of *error*."""
+    choose = attempt.agent.tool_error
+    if choose is None or isinstance(error, _OURS):
+        return error_text(error)
+    try:
+        text = choose(error, call.name)
+    except Exception as failure:  # noqa: BLE001 - user code
+        # Without its text and its traceback, which may have what it should hide.
+        logger.warning("tool_error of %r failed: %s", attempt.agent, type(failure).__name__)
+        text = None
+    return without_surrogates(text) if isinstance(text, str) else "The tool failed."
+
+
+def _shown(attempt: Attempt, call: ToolCall, error: BaseException | None) -> BaseException | None:
+    """*error* for Celery and Sentry, which print it with what it was raised from."""
+    if error is None:
+        return None
+    if attempt.agent.tool_error is not None and not isinstance(error, _OURS):
+        return ToolFailed(f"{type(error).__name__}: {_shown_text(attempt, call, error)}")
+    return reportable(error)
 
 
 async def _call_of(attempt: Attempt) -> ToolCall:
@@ -325,9 +355,14 @@ def _emit_end(attempt: Attempt, call: ToolCall, value: Any, error: BaseException
     if error is None:
         emit_background_chunk(attempt, BackgroundTaskCompleted, call, result=value)
     else:
-        emit_background_chunk(
-            attempt, BackgroundTaskFailed, call, error=error_info(error, _MOST_TEXT)
-        )
+        info = _error_info(attempt, call, error)
+        emit_background_chunk(attempt, BackgroundTaskFailed, call, error=info)
+
+
+def _error_info(attempt: Attempt, call: ToolCall, error: BaseException) -> ErrorInfo:
+    info = error_info(error, _MOST_TEXT)
+    text = _shown_text(attempt, call, error)
+    return info.model_copy(update={"message": text[:_MOST_TEXT]})
 
 
 async def _result(
@@ -341,11 +376,12 @@ async def _result(
         result = ToolResultPayload(tool_call_id=call.id, tool_name=call.name, result=value)
         attempt.writer.put(ToolResult, result)
     else:
-        info = error_info(error, _MOST_TEXT)
+        info = _error_info(attempt, call, error)
         failure = ToolErrorPayload(tool_call_id=call.id, tool_name=call.name, error=info)
         attempt.writer.put(ToolError, failure)
     entry = dump_entry(Result(attempt.task.step, call.id, call.name, value, info))
     stored = await attempt.writer.stored(entry)
     return Done(
-        Work(chunks=await attempt.writer.drain(), entries=[stored]), failure=reportable(error)
+        Work(chunks=await attempt.writer.drain(), entries=[stored]),
+        failure=_shown(attempt, call, error),
     )

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator
 from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import openai
 
@@ -40,14 +41,26 @@ async def client_for(base_url: str, key: str) -> openai.AsyncOpenAI:
     return held.client
 
 
+def without_credentials(base_url: str) -> tuple[str, tuple[str, str] | None]:
+    """A URL without the user and password in it, and those two."""
+    parts = urlsplit(base_url)
+    before, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return base_url, None
+    user, _, password = before.partition(":")
+    return parts._replace(netloc=host).geturl(), (unquote(user), unquote(password))
+
+
 def _new_client(base_url: str, key: str) -> openai.AsyncOpenAI:
+    # Apart from the URL, which the HTTP client writes to its log.
+    url, credentials = without_credentials(base_url)
     return openai.AsyncOpenAI(
         api_key=key,
-        base_url=base_url,
+        base_url=url,
         # Who runs the model owns the retries; the SDK's would multiply with them.
         max_retries=0,
         # The SDK's own wrapper closes itself on whichever loop happens to collect it.
-        http_client=openai.DefaultAsyncHttpxClient(),
+        http_client=openai.DefaultAsyncHttpxClient(auth=credentials),
     )
 
 

@@ -1,12 +1,15 @@
 """Turns what goes wrong in a model call into `ModelError`.  Knows the SDK's exceptions, no API."""
 
+import base64
 import email.utils
+import json
 import math
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import openai
 
@@ -49,7 +52,18 @@ _PASSING = frozenset(
         "timeout",
     }
 )
-_SECRETS = re.compile(r"\bsk-[\w*.…-]{3,}|(?i:(?<=bearer )\S+)")
+# What looks like a credential, whoever sent it: a key, what follows a scheme, the part of a URL
+# before its host; and what follows the name of a header or a parameter.
+_SECRETS = re.compile(
+    r"\bsk-[\w*.…-]{3,}"
+    r"|(?i:(?<=bearer )\S+|(?<=basic )[\w+/=-]{6,})"
+    r"|(?<=://)[^\s/@]+(?=@)"
+)
+_NAMED = re.compile(
+    r"""(?ix)((?<!\w)(?:authorization|(?:x-)?(?:goog-)?api[-_]?key|access[-_]?token|passwo?r?d)
+    ['"]?\s*[:=]\s*['"]?)(?!bearer\ |basic\ |\[redacted\])[^\s'",;&}]+"""
+)
+_BASE64 = "[A-Za-z0-9+/_=-]"
 _WAIT = re.compile(r"try again in (\d+(?:\.\d+)?) ?(ms|s)\b", re.IGNORECASE)
 _HIDDEN = "[redacted]"
 
@@ -64,6 +78,8 @@ class Faults:
     source: str
     timeout: float
     key: str = field(repr=False)
+    #: What else was sent and must not be seen: the credentials of a base URL.
+    more: tuple[str, ...] = field(default=(), repr=False)
 
     def unsent(self, error: Exception) -> ModelError:
         """Return the error for a call that failed before its answer began."""
@@ -132,12 +148,33 @@ class Faults:
         )
 
     def redact(self, text: str) -> str:
-        """Return *text* as one line without the key or anything that looks like one."""
-        if len(self.key) >= _SHORTEST_SECRET:
-            text = text.replace(self.key, _HIDDEN)
-        else:
-            text = re.sub(rf"(?<!\w){re.escape(self.key)}(?!\w)", _HIDDEN, text)
-        return " ".join(_SECRETS.sub(_HIDDEN, text).split())
+        """Return *text* as one line without what was sent, in whatever form, or looks like it."""
+        for secret in (self.key, *self.more):
+            text = _forms(secret).sub(_HIDDEN, text)
+        text = _NAMED.sub(rf"\g<1>{_HIDDEN}", _SECRETS.sub(_HIDDEN, text))
+        return " ".join(text.split())
+
+
+def _forms(secret: str) -> re.Pattern[str]:
+    """A secret as it is, as URLs and JSON write it, and in base64, also amid something longer."""
+    if len(secret) < _SHORTEST_SECRET:
+        return re.compile(rf"(?<!\w){re.escape(secret)}(?!\w)")
+    plain = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
+    plain.add(json.dumps(secret)[1:-1])
+    encoded = {core for skipped in range(3) if (core := _base64_core(secret, skipped))}
+    encoded |= {core.replace("+", "-").replace("/", "_") for core in encoded}
+    # Upper and lower case are the same to whoever decodes %2f.
+    forms = [f"(?i:{re.escape(each)})" for each in sorted(plain, key=len, reverse=True)]
+    forms += [f"{_BASE64}*{re.escape(core)}{_BASE64}*" for core in sorted(encoded)]
+    return re.compile("|".join(forms))
+
+
+def _base64_core(secret: str, skipped: int) -> str:
+    """What base64 has of a secret for sure, where *skipped* bytes, modulo 3, come before it."""
+    raw = bytes(skipped) + secret.encode()
+    first, last = -(-skipped * 8 // 6), len(raw) * 8 // 6
+    core = base64.b64encode(raw).decode()[first:last]
+    return core if len(core) >= _SHORTEST_SECRET else ""
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ import openai
 
 from evented_agent.errors import DeclarationError, ModelError
 from evented_agent.models.guard import check_allowed
-from evented_agent.models.openai.clients import client_for
+from evented_agent.models.openai.clients import client_for, without_credentials
 from evented_agent.models.openai.faults import FAILURES, Faults
 from evented_agent.models.protocol import AnswerEnded, ModelEvent, ModelRequest
 
@@ -62,7 +63,7 @@ class OpenAIModel:
     path: ClassVar[str]
 
     model: str
-    base_url: str | None = None
+    base_url: str | None = field(default=None, repr=False)
     api_key_env: str = "OPENAI_API_KEY"
     timeout: float = 600.0
 
@@ -72,7 +73,8 @@ class OpenAIModel:
         if not self.timeout > 0:
             raise DeclarationError(f"timeout={self.timeout!r} is not a positive number of seconds.")
         if self.base_url is not None and not _host(self.base_url):
-            raise DeclarationError(f"base_url={self.base_url!r} is not an http or https URL.")
+            shown = re.sub("//[^/@]*@", "//", self.base_url)
+            raise DeclarationError(f"base_url={shown!r} is not an http or https URL.")
 
     @property
     def name(self) -> str:
@@ -104,7 +106,7 @@ class OpenAIModel:
         deadline = asyncio.get_running_loop().time() + self.timeout
         base_url, key = self._server_url(), self._key()
         host = _host(base_url)
-        faults = Faults(f"{self.name} at {host}", self.timeout, key)
+        faults = Faults(f"{self.name} at {host}", self.timeout, key, _secrets_in(base_url))
         self._check(request)
         try:
             async with asyncio.timeout_at(deadline):
@@ -209,6 +211,15 @@ class _Reader:
         if self._began or content_type.startswith("text/event-stream"):
             raise self._faults.cut_off()
         raise self._faults.not_a_stream(content_type)
+
+
+def _secrets_in(base_url: str) -> tuple[str, ...]:
+    """The password of a URL, or the token that stands alone in its place."""
+    _, credentials = without_credentials(base_url)
+    if credentials is None:
+        return ()
+    user, password = credentials
+    return (password, f"{user}:{password}") if password else (user,)
 
 
 def _host(base_url: str) -> str:

@@ -1,5 +1,8 @@
 """What each fault of a provider turns into, first against a real mock product."""
 
+import base64
+import json
+import logging
 import socket
 import threading
 import traceback
@@ -7,9 +10,11 @@ from contextlib import ExitStack
 from email.utils import formatdate
 from time import time
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
+from evented_agent import DeclarationError
 from evented_agent.models import (
     AnswerEnded,
     CallStarted,
@@ -21,6 +26,7 @@ from evented_agent.models import (
 )
 from evented_agent.models.messages import UserMessage
 from evented_agent.models.openai import stream
+from evented_agent.models.openai.faults import Faults
 from tests.unit.models.conftest import KEY, MockServer
 from tests.unit.models.peer import STREAM, Peer, ask, chunk, events, failure, refusal
 
@@ -279,3 +285,70 @@ def test_a_request_that_is_no_json_is_not_tried_again(peer: Peer) -> None:
 
     assert not error.retryable
     assert "could not be asked (TypeError" in str(error)
+
+
+SECRET = "Xy+/9 é%&pässword"
+FORMS = {
+    "plain": SECRET,
+    "quoted": quote(SECRET),
+    "quoted whole": quote(SECRET, safe=""),
+    "lower quoted": quote(SECRET, safe="").lower(),
+    "form": quote_plus(SECRET),
+    "json": json.dumps(SECRET),
+    "base64": base64.b64encode(SECRET.encode()).decode(),
+    "url base64": base64.urlsafe_b64encode(SECRET.encode()).decode().rstrip("="),
+    **{
+        f"base64 after {user!r}": base64.b64encode(f"{user}:{SECRET}".encode()).decode()
+        for user in ("", "a", "ab", "abc")
+    },
+    "base64 amid": base64.b64encode(f"Bearer {SECRET}, and more".encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_was_sent_is_hidden_in_every_form(form: str) -> None:
+    said = Faults("m", 1, "local-key", (SECRET,)).redact(f"No: <{FORMS[form]}> is wrong.")
+
+    core = base64.b64encode(SECRET.encode()).decode()[4:12]
+    assert said in ("No: <[redacted]> is wrong.", 'No: <"[redacted]"> is wrong.')
+    assert core not in said
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Authorization: Bearer abc.def-ghi", "Authorization: Bearer [redacted]"),
+        ("authorization: Basic dXNlcjpwYXNz", "authorization: Basic [redacted]"),
+        ("X-API-Key: abc123; more", "X-API-Key: [redacted]; more"),
+        ('{"api_key": "abc123"}', '{"api_key": "[redacted]"}'),
+        ("?api-key=abc123&v=1", "?api-key=[redacted]&v=1"),
+        ("https://user:hunter2@host/v1 said no", "https://[redacted]@host/v1 said no"),
+        ("A basic error in your api key handling", "A basic error in your api key handling"),
+        ("write to me@example.org", "write to me@example.org"),
+    ],
+)
+def test_what_looks_like_a_credential_is_hidden(said: str, shown: str) -> None:
+    assert Faults("m", 1, "local-key").redact(said) == shown
+
+
+def test_a_user_and_password_of_the_base_url_are_sent_and_shown_to_nobody(
+    peer: Peer, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = {"error": {"message": "Basic YW5uOmh1bnRlcjI6QQ== for ann:hunter2:A at hunter2%3aA"}}
+    peer.reply(refusal(401, told))
+    model = OpenAIChat("m", base_url=peer.url.replace("://", "://ann:hunter2%3AA@"))
+
+    with caplog.at_level(logging.DEBUG):
+        error = failure(model)
+
+    shown = "".join(traceback.format_exception(error)) + repr(model) + caplog.text
+    assert not [form for form in ("hunter2", "YW5uOmh1bnRlcjI6QQ") if form in shown]
+    assert "401" in str(error)
+    assert peer.asked[0].headers["authorization"] == "Basic YW5uOmh1bnRlcjI6QQ=="
+
+
+def test_a_base_url_that_is_none_is_refused_without_its_password() -> None:
+    with pytest.raises(DeclarationError) as refused:
+        OpenAIChat("m", base_url="htps://ann:hunter2@host/v1")
+
+    assert str(refused.value) == "base_url='htps://host/v1' is not an http or https URL."
