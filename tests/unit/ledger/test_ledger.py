@@ -314,3 +314,31 @@ def test_a_clock_that_went_back_hides_nothing_for_long(driver: Driver, is_claime
     now = driver.ledger.send(runs.read(driver.keys, "back")).now
     assert alarm is not None
     assert alarm - now <= 5_000
+
+
+def test_usage_that_no_number_can_hold_is_clamped_in_the_record(driver: Driver) -> None:
+    driver.create("huge")
+    driver.ledger.client().hset(driver.keys.of("huge").run, "usage", '{"input_tokens":1e+20}')
+
+    task = driver.granted("huge")
+    driver.committed(task, usage={"input_tokens": 10**20, "output_tokens": -5, "cost": 1.5})
+
+    record = driver.ledger.send(runs.read(driver.keys, "huge"))
+    usage = json.loads(record.fields["usage"])
+    assert usage == {"input_tokens": 2**53, "output_tokens": 0, "cost": 1}
+
+
+def test_a_retry_resets_each_task_that_had_said_something(driver: Driver) -> None:
+    driver.create("both")
+    model = driver.granted("both")
+    following = [NewTask(f"1:tool:{call}", "tool", 1, call=call, tool="t") for call in "ab"]
+    driver.committed(model, next=following)
+    first, second = (driver.granted("both", f"1:tool:{call}", call) for call in "ab")
+    driver.say(first, "one", 0)
+    driver.say(second, "two", 0)
+    error = {"name": "E", "message": "no"}
+    driver.committed(first, 2, finish=RunEnd("failed", "error", error))
+
+    driver.ledger.send(runs.retry_failed(driver.keys, "both", notifies=True))
+
+    assert driver.types("both")[-2:] == ["step-reset", "step-reset"]
