@@ -19,8 +19,8 @@ from evented_agent.ledger.script import script
 #: Scripts whose second argument is a task's key.
 ABOUT_TASKS = {"claim", "append", "heartbeat", "commit", "requeue", "blob", "suspend", "wake"}
 ABOUT_RUNS = {
-    *("create", "release", "abort", "reconcile", "delete", "read", "resume", "retry_failed"),
-    *("enter", "leave_thread", "remember", "forget_run"),
+    *("create", "release", "abort", "reconcile", "give_up_run", "delete", "read", "resume"),
+    *("retry_failed", "enter", "leave_thread", "remember", "forget_run"),
 }
 #: Scripts of the deployment.
 ABOUT_NONE = {

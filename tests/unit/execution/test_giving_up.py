@@ -49,7 +49,9 @@ def test_a_run_is_given_up_after_so_many_errors_in_a_row(given_up: list[str]) ->
 
 def test_a_look_that_succeeds_begins_the_count_anew(given_up: list[str]) -> None:
     watchdog = _watchdog()
-    for found in [*[BROKEN] * (MOST_ERRORS - 1), Reconciled((), ()), BROKEN]:
+    looks: list[Reconciled | BaseException] = [BROKEN] * (MOST_ERRORS - 1)
+    looks += [Reconciled((), ()), BROKEN]
+    for found in looks:
         watchdog._found("r", found)
     for _ in range(MOST_ERRORS * 2):
         watchdog._found("s", LedgerUnavailable("Redis could not be reached"))
