@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from evented_agent.errors import LedgerUnavailable
+from evented_agent.execution.index_trimmer import IndexTrimmer
 from evented_agent.execution.lease import boottime
 from evented_agent.execution.sender import Notify, Sender
 from evented_agent.ledger.connection import Ledger
-from evented_agent.ledger.indexes import trim
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.settings import Settings, milliseconds
 from evented_agent.ledger.watch import (
@@ -49,8 +49,6 @@ _FAR_MS, _MOST_BELLS = 60_000, 2_000
 #: Seconds between two announcements of a worker, and between two counts of the fleet.
 ANNOUNCE = 3.0
 COUNT = 1.0
-#: Seconds between two clean-ups of the indexes.
-TRIM = 60.0
 
 #: After so many looks in a row that erred on what is stored of it, a run is failed.
 MOST_ERRORS = 5
@@ -74,14 +72,17 @@ class Watchdog:
         self._keys = keys
         self._ledger = Ledger(url)
         self._lease_ms = settings.lease_ms
-        self._record_ms = milliseconds(settings.record_ttl)
+        record_ms = milliseconds(settings.record_ttl)
+        self._trimmers = [
+            IndexTrimmer(keys, self._ledger, shard, record_ms=record_ms)
+            for shard in range(keys.shards)
+        ]
         self._myself = myself
         self._id = secrets.token_hex(6)
         self._last_poll: dict[int, tuple[int, float]] = {}
         self._next_poll = dict.fromkeys(range(keys.shards), boottime())
         self._next_announcement = 0.0
         self._next_count = 0.0
-        self._next_trim = time.monotonic() + TRIM
         self._erred: dict[str, int] = {}
         self._fleet = 1
         self._workers: Sequence[LiveWorker] = ()
@@ -148,7 +149,7 @@ class Watchdog:
             spread = random.uniform(0, self._fleet / 10)
             self._next_poll[shard] += look.wait_ms / 1000 + spread
             return
-        self._trim(shard, look.now)
+        self._trimmers[shard].work(look.now, self._myself().agents)
         self._count()
         self._ring(shard)
         ends = time.monotonic() + WORK / self._keys.shards
@@ -262,19 +263,6 @@ class Watchdog:
             for agent in worker.agents
         )
         self._room = {}
-
-    def _trim(self, shard: int, now: int) -> None:
-        """Once a minute, forget runs whose records have expired."""
-        if time.monotonic() < self._next_trim:
-            return
-        self._next_trim = time.monotonic() + TRIM
-        agents = self._myself().agents
-        self._ledger.send_all(
-            [
-                trim(self._keys, shard, status, agents=agents, ended_before=now - self._record_ms)
-                for status in ("finished", "failed", "aborted")
-            ]
-        )
 
     def _found(self, run_id: str, found: Reconciled | BaseException) -> None:
         if isinstance(found, LedgerUnavailable):

@@ -266,6 +266,11 @@ class Ledger:
             await self.arecover(error)
         return self._values(commands, replies)
 
+    def scan(self, pattern: str, cursor: int) -> tuple[int, list[str]]:
+        """Go on with a scan for keys: the next cursor, 0 at the end, and what was found."""
+        following, found = self._try(lambda each: each.scan(cursor, pattern, count=1000), 0)
+        return int(following), [key.decode() for key in found]
+
     def _try(self, ask: Callable[["redis.Redis"], Any], retry_for: float) -> Any:
         """Ask until there is an answer, for *retry_for* seconds."""
         tries = _Tries(retry_for)

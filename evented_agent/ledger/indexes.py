@@ -61,3 +61,21 @@ def trim(
     indexes = [("status", status), ("all", ""), *(("agent", agent) for agent in agents)]
     where = [keys.index(shard, *index) for index in indexes]
     return command("indexes/trim", where, int, ended_before=ended_before)
+
+
+def oldest(name: str, *, before: int, offset: int, limit: int) -> Command[Sequence[str]]:
+    """Return runs of the index with that key whose time is *before* (ms), oldest first."""
+    return command(
+        "indexes/oldest",
+        (name,),
+        lambda reply: [run_id.decode() for run_id in reply],
+        before=before,
+        offset=offset,
+        limit=limit,
+    )
+
+
+def forget_gone(keys: Keys, name: str, run_ids: Sequence[str]) -> Command[int]:
+    """Take those out of the index with that key whose records have expired; how many there were."""
+    records = [keys.of(run_id).run for run_id in run_ids]
+    return command("indexes/forget_gone", (name, *records), int, rest=run_ids)

@@ -24,18 +24,11 @@ ABOUT_RUNS = {
 }
 #: Scripts of the deployment.
 ABOUT_NONE = {
-    "announce",
-    "deployment",
-    "forget",
-    "list",
-    "ring",
-    "tick",
-    "trim",
-    "whose",
-    "workers",
+    *("announce", "deployment", "forget", "forget_gone", "list", "oldest", "ring", "tick", "trim"),
+    *("whose", "workers"),
 }
 #: Scripts that change nothing.
-READING = {"read", "list", "whose", "workers"}
+READING = {"read", "list", "oldest", "whose", "workers"}
 
 #: Commands that `Proxy.say` answers.
 _ANSWERED = {b"EVAL", b"EVALSHA", b"XREAD", b"XRANGE", b"HMGET"}

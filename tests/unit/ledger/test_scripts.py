@@ -78,6 +78,8 @@ CALLS: dict[Callable[..., Command[Any]], Command[Any]] = {
     workers.deployment: workers.deployment(KEYS),
     indexes.list_index: indexes.list_index(KEYS, 0, INDEX, since=0, offset=0, limit=1),
     indexes.forget: indexes.forget(KEYS, 0, INDEX, ["r"]),
+    indexes.oldest: indexes.oldest("index", before=1, offset=0, limit=1),
+    indexes.forget_gone: indexes.forget_gone(KEYS, "index", ["r", "s"]),
     indexes.trim: indexes.trim(KEYS, 0, "failed", agents=["a"], ended_before=1),
     limits.take_slot: limits.take_slot(KEYS, "r", {"limit": 1}, ttl_ms=1),
     limits.release_slot: limits.release_slot(KEYS, "r", ["limit"], most=1, gone=["s"]),
