@@ -15,8 +15,8 @@ from evented_agent.client.deployment import REDIS_URL_VARIABLE
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery.app_checks import load_app, load_modules
 from evented_agent.errors import ConfigurationError, LedgerUnavailable
-from evented_agent.ledger.connection import safe_url
 from evented_agent.ledger.error_replies import CONNECTION_FAILURES, refusal_of
+from evented_agent.ledger.redis_clients import safe_url
 from evented_agent.ledger.settings import Settings
 
 _P = ParamSpec("_P")

@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from evented_agent.cli.choices import Choices, shared, stored_shards
-from evented_agent.cli.output import ago, one_line
+from evented_agent.cli.output import ago, on_one_line
 from evented_agent.client.listing import unfit_calls
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery.app_checks import Problem, problems_of
 from evented_agent.errors import LedgerUnavailable
-from evented_agent.ledger.connection import safe_url
 from evented_agent.ledger.records import FORMAT
+from evented_agent.ledger.redis_clients import safe_url
 from evented_agent.ledger.workers import LiveWorker
 from evented_agent.state.run_info import RunInfo
 
@@ -145,6 +145,6 @@ def _unfit_problems(runs: Runs) -> Iterator[Problem]:
     for pending, why in runs.drive("pending", unfit_calls(runs, limit=_MOST_RUNS)):
         yield Problem(
             f"Call {pending.tool_call_id} of run {pending.run_id} waits for a person and no longer "
-            f"fits: {one_line(why)}",
+            f"fits: {on_one_line(why)}",
             "Bring the tool back as it was, approve other arguments, or decline it.",
         )

@@ -138,11 +138,11 @@ def json_line(line: str) -> str:
 
 def short(value: object) -> str:
     """Return *value* in one line of at most `SHORT` characters."""
-    text = one_line(value)
+    text = on_one_line(value)
     return text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"
 
 
-def one_line(value: object) -> str:
+def on_one_line(value: object) -> str:
     """Return all of *value* in one line."""
     text = value if isinstance(value, str) else _dumps(value)
     return " ".join(printable(text).split())
@@ -151,7 +151,7 @@ def one_line(value: object) -> str:
 def call_line(tool: str, arguments: Mapping[str, Any], *, is_whole: bool = False) -> str:
     """A tool call as people write it; all of it, or in one line of a bounded length."""
     text = ", ".join(f"{name}={_dumps(value)}" for name, value in arguments.items())
-    return f"> {one_line(tool)}({(one_line if is_whole else short)(text)})"
+    return f"> {on_one_line(tool)}({(on_one_line if is_whole else short)(text)})"
 
 
 def decided_line(decision: CallDecision) -> str:

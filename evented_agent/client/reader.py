@@ -23,9 +23,10 @@ from evented_agent.client.follow import (
     follow,
 )
 from evented_agent.errors import LedgerUnavailable
-from evented_agent.ledger.connection import BLOCK_MS, Ledger, safe_url
+from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.error_replies import CONNECTION_FAILURES, refusal_of
 from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.redis_clients import BLOCK_MS, safe_url
 from evented_agent.ledger.runs import read
 
 #: Chunks per read.

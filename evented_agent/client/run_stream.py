@@ -29,7 +29,8 @@ from evented_agent.client.listen import Callbacks, call_back, callbacks_for, che
 from evented_agent.client.queries import read_info, read_result
 from evented_agent.client.reader import Reader
 from evented_agent.errors import RunAborted, RunFailed
-from evented_agent.state.run_info import ENDED, RunInfo
+from evented_agent.ledger.records import ENDED
+from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import RunResult
 
 #: A comment line that keeps proxies from closing a silent stream. One newline: with a blank line,
@@ -37,7 +38,7 @@ from evented_agent.state.run_result import RunResult
 HEARTBEAT = ": hb\n"
 
 #: Statuses in which nothing more comes by itself.
-SETTLED = ENDED | {"suspended"}
+SETTLED = (*ENDED, "suspended")
 
 
 class _Stream(Generic[Out]):

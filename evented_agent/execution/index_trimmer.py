@@ -14,7 +14,7 @@ from evented_agent.ledger.keys import Keys
 
 #: Seconds between two rounds over a shard, and those of one look.
 TRIM = 60.0
-WORK = 0.2
+_WORK = 0.2
 #: How many runs trim.lua takes out at a time, and runs looked up together.
 _TRIMMED, _LOOKED_UP = 500, 500
 
@@ -34,7 +34,7 @@ class IndexTrimmer:
 
     def work(self, now: int, agents: Sequence[str]) -> None:
         """Go on for a moment, once a round is due; *now* is Redis's time (ms)."""
-        ends = time.monotonic() + WORK
+        ends = time.monotonic() + _WORK
         if not self._is_scanning:
             if time.monotonic() < self._next_round or not self._trim(now, agents, ends):
                 return

@@ -43,7 +43,7 @@ LOCK_MS = 1_500
 #: Runs looked at together: those with a due alarm, and those with an unconfirmed message.
 _MOST_RUNS = 200
 #: Seconds that one poll may work on before it announces its worker and looks at other shards.
-WORK = 1.0
+_WORK = 1.0
 #: Bells so far away (ms) are of runs that nobody served; so many of them ring at a time.
 _FAR_MS, _MOST_BELLS = 60_000, 2_000
 #: Seconds between two announcements of a worker, and between two counts of the fleet.
@@ -52,6 +52,8 @@ COUNT = 1.0
 
 #: After so many looks in a row that erred on what is stored of it, a run is failed.
 MOST_ERRORS = 5
+#: Where more runs than that err at once, the fault is not in their records, and none is failed.
+MOST_ERRING = 20
 
 #: A process that executes what it is told, without a broker: its tasks are in no queue.
 _LOCAL, _ANY = "local", "*"
@@ -152,7 +154,7 @@ class Watchdog:
         self._trimmers[shard].work(look.now, self._myself().agents)
         self._count()
         self._ring(shard)
-        ends = time.monotonic() + WORK / self._keys.shards
+        ends = time.monotonic() + _WORK / self._keys.shards
         while True:
             self._reconcile(look, look.due, may_send=False)
             self._reconcile(look, look.unconfirmed, may_send=True)
@@ -265,7 +267,7 @@ class Watchdog:
         self._room = {}
 
     def _found(self, run_id: str, found: Reconciled | BaseException) -> None:
-        if isinstance(found, LedgerUnavailable):
+        if isinstance(found, LedgerUnavailable) and not is_script_error(found):
             # The same for many: logged once for all.
             return
         if isinstance(found, BaseException):
@@ -297,7 +299,7 @@ class Watchdog:
         if not is_script_error(error):
             return
         self._erred[run_id] = self._erred.get(run_id, 0) + 1
-        if self._erred[run_id] < MOST_ERRORS:
+        if self._erred[run_id] < MOST_ERRORS or len(self._erred) > MOST_ERRING:
             return
         del self._erred[run_id]
         if self._ledger.send(give_up_run(self._keys, run_id), retry_for=0):

@@ -11,114 +11,30 @@ import os
 import random
 import threading
 import time
-import weakref
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, NoScriptError, ReadOnlyError, RedisError
-from redis.retry import Retry
 
 from evented_agent.errors import LedgerUnavailable
 from evented_agent.ledger.error_replies import CONNECTION_FAILURES, Refusal, refusal_of
 from evented_agent.ledger.plan import CallBeside, Plan, PlanRequest, ReadBlobs, SendMessages
+from evented_agent.ledger.redis_clients import (
+    READ_TIMEOUT,
+    SOCKET_TIMEOUT,
+    AsyncClients,
+    safe_url,
+    sync_client,
+)
 from evented_agent.ledger.script import Command
 
 _T = TypeVar("_T")
 
-#: Seconds for one round trip; a server that is slower counts as unreachable.
-SOCKET_TIMEOUT = 5.0
-CONNECT_TIMEOUT = 1.0
-#: A blocking read waits at most `BLOCK_MS`; a reply that is much later means a dead peer.
-BLOCK_MS = 5_000
-READ_TIMEOUT = 10.0
 
 #: Seconds that a caller keeps trying to reach Redis.
 CALLER_RETRY_FOR = 2.0
-
-
-def sync_client(url: str, *, timeout: float | None = SOCKET_TIMEOUT) -> "redis.Redis":
-    """A client that neither retries nor hides a lost connection."""
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=timeout,
-        socket_connect_timeout=CONNECT_TIMEOUT,
-        **_keepalive(url),
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-    )
-
-
-def async_client(url: str, *, timeout: float | None = SOCKET_TIMEOUT) -> "redis.asyncio.Redis":
-    """The same for the event loop that first uses it."""
-    return redis.asyncio.Redis.from_url(
-        url,
-        socket_timeout=timeout,
-        socket_connect_timeout=CONNECT_TIMEOUT,
-        **_keepalive(url),
-        retry=AsyncRetry(NoBackoff(), 0),
-        protocol=2,
-    )
-
-
-def safe_url(url: str) -> str:
-    """*url* without its password, for messages."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{host}{port}{parts.path}"
-
-
-class _Clients:
-    """One client per event loop; it closes with its loop, as `asyncio.run` ends one."""
-
-    def __init__(self, url: str, timeout: float) -> None:
-        self._url = url
-        self._timeout = timeout
-        self._lock = threading.Lock()
-        self._held: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Held]
-        self._held = weakref.WeakKeyDictionary()
-
-    async def get(self) -> "redis.asyncio.Redis":
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            held = self._held.get(loop)
-            if held is None:
-                client = async_client(self._url, timeout=self._timeout)
-                self._held[loop] = _Held(client, _keep(client))
-        if held is None:
-            # Begun on this loop, the generator is closed by its `shutdown_asyncgens`.
-            await anext(self._held[loop].keeper)
-        return self._held[loop].client
-
-    async def drop_idle(self) -> None:
-        """Close the connections that nobody uses at the moment."""
-        with self._lock:
-            held = self._held.get(asyncio.get_running_loop())
-        if held is not None:
-            await held.client.connection_pool.disconnect(inuse_connections=False)
-
-    async def aclose(self) -> None:
-        with self._lock:
-            held = self._held.pop(asyncio.get_running_loop(), None)
-        if held is not None:
-            await held.keeper.aclose()
-
-
-class _Held(NamedTuple):
-    client: "redis.asyncio.Redis"
-    keeper: AsyncGenerator[None, None]
-
-
-async def _keep(client: "redis.asyncio.Redis") -> AsyncGenerator[None, None]:
-    try:
-        yield
-    finally:
-        await client.aclose()
 
 
 class Ledger:
@@ -365,8 +281,8 @@ class Ledger:
             self._make_async_clients()
 
     def _make_async_clients(self) -> None:
-        self._async = _Clients(self.url, SOCKET_TIMEOUT)
-        self._async_readers = _Clients(self.url, READ_TIMEOUT)
+        self._async = AsyncClients(self.url, SOCKET_TIMEOUT)
+        self._async_readers = AsyncClients(self.url, READ_TIMEOUT)
 
     def _error(self, error: BaseException) -> LedgerUnavailable:
         refusal = refusal_of(error)
@@ -483,8 +399,3 @@ def _elsewhere(replies: Sequence[Any]) -> RedisError | None:
 
 def _payloads(found: Sequence[Any]) -> list[bytes]:
     return [bytes(payload) if payload else b"" for payload in found]
-
-
-def _keepalive(url: str) -> dict[str, Any]:
-    # Connections to a unix socket do not know the option.
-    return {} if url.startswith("unix:") else {"socket_keepalive": True}

@@ -9,13 +9,11 @@ import pydantic_core
 
 from evented_agent.agents.tools.approvals import CallDecision, Pending
 from evented_agent.chunks import ErrorInfo, Usage
-from evented_agent.ledger.records import Record, Task
+from evented_agent.ledger.records import ENDED, Record, Task
 from evented_agent.ledger.workers import LiveWorker
 from evented_agent.state.views import decisions_of, pending_of, time_of
 
 Status = Literal["queued", "running", "suspended", "finished", "failed", "aborted"]
-
-ENDED = frozenset({"finished", "failed", "aborted"})
 
 #: A task that waits for so long (ms) for a worker is worth a word.
 WAITING_MS = 3_000

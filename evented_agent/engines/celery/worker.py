@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 #: Seconds after which a stopping worker sends again what it handed back.
 NOTIFY_AGAIN = 0.3
 #: Seconds that a worker whose threads are held may take for the rest of its stop.
-EXIT_GRACE = 3.0
+_EXIT_GRACE = 3.0
 #: Calls that a starting worker looks at, of each status.
 MOST_NAMED = 200
 #: Pools whose threads are greenlets: an event loop beside them would never run.
@@ -225,7 +225,7 @@ class AgentWorker:
 
         What the user's own tasks still do is waited for, as Celery does.
         """
-        ends = time.monotonic() + EXIT_GRACE
+        ends = time.monotonic() + _EXIT_GRACE
         while _others() or time.monotonic() < ends:
             if not self._bridge.abandoned:
                 return

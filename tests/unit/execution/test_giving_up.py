@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from evented_agent.errors import LedgerUnavailable
-from evented_agent.execution.watchdog import MOST_ERRORS, Watchdog
+from evented_agent.execution.watchdog import MOST_ERRING, MOST_ERRORS, Watchdog
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.settings import Settings
 from evented_agent.ledger.watch import Reconciled
@@ -55,5 +55,14 @@ def test_a_look_that_succeeds_begins_the_count_anew(given_up: list[str]) -> None
         watchdog._found("r", found)
     for _ in range(MOST_ERRORS * 2):
         watchdog._found("s", LedgerUnavailable("Redis could not be reached"))
+
+    assert given_up == []
+
+
+def test_no_run_is_given_up_for_what_is_wrong_with_all_of_them(given_up: list[str]) -> None:
+    watchdog = _watchdog()
+    for _ in range(MOST_ERRORS * 2):
+        for number in range(MOST_ERRING + 1):
+            watchdog._found(f"r{number}", BROKEN)
 
     assert given_up == []
