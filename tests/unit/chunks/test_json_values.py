@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy
 import pydantic
 import pydantic_core
 import pytest
@@ -228,9 +229,7 @@ def test_what_some_reader_would_get_changed_is_refused(value: Any, why: str) -> 
         as_json(value)
 
 
-def test_numpy_enters_where_it_is_installed() -> None:
-    numpy = pytest.importorskip("numpy")
-
+def test_what_numpy_holds_enters() -> None:
     value = {"a": numpy.arange(3), "b": numpy.float32(0.5), "c": numpy.bool_(True)}
 
     assert as_json(value) == {"a": [0, 1, 2], "b": 0.5, "c": True}

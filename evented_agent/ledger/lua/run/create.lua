@@ -33,7 +33,10 @@ for i = CHUNKS_AT, fields_at - 1 do emit(ARGV[i]) end
 local key = first.key
 first.key = nil
 queue_task(key, new_task(key, first))
--- Without a record, these are what a call that failed half way has left.
-planned.clear = {'UNLINK', TASKS, JOURNAL, TOPIC}
+-- Without a record, these are what a call that failed half way has left. Only where there is any:
+-- after this write Redis would no longer refuse the others when it is full.
+if redis.call('EXISTS', TASKS, JOURNAL, TOPIC) > 0 then
+  planned.clear = {'UNLINK', TASKS, JOURNAL, TOPIC}
+end
 save(true)
 return {'created'}

@@ -8,6 +8,8 @@ local state = load_run()
 local names = redis.call('HKEYS', RUN)
 -- The tombstone comes first: the same call again removes what is left.
 if state and not (state == 'deleted' and run.deleted_by == token) then return {state} end
+-- Changes nothing, and lets a full Redis take the next line: deleting makes room.
+redis.call('HDEL', RUN, '')
 redis.call('HSET', RUN, 'deleted', int(now), 'deleted_by', token)
 redis.call('PEXPIRE', RUN, tombstone_ms)
 redis.call('UNLINK', TASKS, JOURNAL, TOPIC, BLOBS)

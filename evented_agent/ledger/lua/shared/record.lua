@@ -69,7 +69,9 @@ end
 -- The record is behind its topic, as a script of an older version may have left it: from now on it
 -- is not, and the call is to be sent again. Nothing has been written yet.
 local function catch_up(refusal)
-  local stream = redis.call('XINFO', 'STREAM', TOPIC)
+  local stream = redis.pcall('XINFO', 'STREAM', TOPIC)
+  -- No topic yet: it was refused for another reason, such as a full Redis.
+  if stream.err then error(refusal) end
   for i = 1, #stream, 2 do
     local seq = stream[i] == 'last-generated-id' and string.match(stream[i + 1], '^(%d+)-')
     if seq and tonumber(seq) >= planned.chunks[1].seq then
