@@ -100,6 +100,24 @@ def test_what_nobody_serves_holds_up_no_run_that_is_served(driver: Driver) -> No
     assert set(sent) == {"zz-served"}
 
 
+def test_what_nobody_is_known_to_serve_is_sent_all_the_same_but_seldom(driver: Driver) -> None:
+    driver.create("r", agent="gone")
+    make_all_due(driver)
+    sent: list[str] = []
+
+    def notify(dues: Sequence[Due]) -> bool:
+        sent.extend(due.run_id for due in dues)
+        return True
+
+    with watching(driver, notify, live()):
+        wait_until(lambda: rings_in(driver, "r") > 60_000, "it waits long")
+        assert not sent
+        # Its worker may be one that does not announce itself.
+        make_all_due(driver)
+        wait_until(lambda: sent == ["r"], "five minutes later it is sent", 5)
+        wait_until(lambda: rings_in(driver, "r") > 60_000, "it waits long again")
+
+
 def now(driver: Driver) -> int:
     seconds, micros = driver.ledger.client().time()
     return int(seconds) * 1000 + int(micros) // 1000

@@ -80,8 +80,10 @@ end
 local function send_again(key, task)
   -- A retry whose wait is over has not been sent yet.
   local is_first = task.not_before ~= nil
-  if is_unserved then
-    -- Looked at again when a worker comes that serves other agents or queues: see ring.
+  if is_unserved and not is_first then
+    -- Looked at again when a worker comes that serves other agents or queues: see ring. Until then
+    -- it is sent as seldom as can be, for workers that do not announce themselves.
+    if task.unserved then sends[#sends + 1] = due_message(key, task) end
     task.unserved = true
     task.send_at = now + math.floor(SEND_AGAIN_MOST * (1 + jitter / 4))
   elseif may_send or is_first then
