@@ -235,7 +235,7 @@ def store_blob(keys: Keys, task: Task, *, name: str, payload: str) -> Command[No
 
 def _claim(run_id: str, task_key: str, reply: Any) -> Claim:
     stored, aborted, length, record, entries = reply
-    agent, options, messages, thread, resource = record
+    agent, options, messages, thread, resource, revived_by = record
     return Claim(
         task=Task.parse(run_id, task_key, stored),
         agent=text_of(agent),
@@ -243,6 +243,7 @@ def _claim(run_id: str, task_key: str, reply: Any) -> Claim:
         messages=messages or b"[]",
         thread=text_of(thread) if thread else None,
         resource=text_of(resource) if resource else None,
+        is_revived=bool(revived_by),
         aborted=bool(aborted),
         journal_length=int(length),
         entries=entries,

@@ -168,7 +168,10 @@ def _suspended(record: Mapping[str, Any]) -> SuspensionRecord | None:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An attempt of *task* that this process may run, with all that it needs."""
+    """An attempt of *task* that this process may run, with all that it needs.
+
+    *is_revived* says that the run had failed before and was told to go on.
+    """
 
     task: Task
     agent: str
@@ -176,6 +179,7 @@ class Claim:
     messages: bytes
     thread: str | None
     resource: str | None
+    is_revived: bool
     aborted: bool
     journal_length: int
     entries: Sequence[bytes]

@@ -48,8 +48,9 @@ _NO_CHOICE = StepChoice()
 async def run_model(attempt: Attempt) -> Done:
     """Call the model once; a failure is retried, falls back to the next model, or fails the run."""
     state = fold(await attempt.entries())
-    # Also later: a failed run that goes on has left its thread.
-    await wait_for_turn(attempt)
+    # A failed run that goes on has left its thread.
+    if not state.steps or attempt.claim.is_revived:
+        await wait_for_turn(attempt)
     if not state.steps:
         await call_hook(attempt, "start", state)
         state = State(history=await load_history(attempt))

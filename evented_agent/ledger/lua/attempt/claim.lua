@@ -19,7 +19,8 @@ local function granted()
   else
     entries = redis.call('LRANGE', JOURNAL, 0, -1)
   end
-  local record = redis.call('HMGET', RUN, 'agent', 'options', 'messages', 'thread', 'resource')
+  local record = redis.call('HMGET', RUN, 'agent', 'options', 'messages', 'thread', 'resource',
+    'revived_by')
   if task.kind == 'tool' then record[3] = '' end
   return {'ok', cjson.encode(task), is_aborting() and 1 or 0, redis.call('LLEN', JOURNAL),
     record, entries}

@@ -25,7 +25,8 @@ local function claimed_end(end_key)
   local claimed = end_key and get_task(end_key)
   if not spec.claim or not owns(claimed, spec.claim.token) then return '' end
   return {end_key, cjson.encode(claimed), is_aborting() and 1 or 0, redis.call('LLEN', JOURNAL),
-    redis.call('HMGET', RUN, 'agent', 'options', 'messages', 'thread', 'resource'),
+    redis.call('HMGET', RUN, 'agent', 'options', 'messages', 'thread', 'resource',
+      'revived_by'),
     redis.call('LRANGE', JOURNAL, 0, -1)}
 end
 
