@@ -133,9 +133,19 @@ def test_cancelling_the_caller_closes_the_connection(peer: Peer) -> None:
     peer.reply(STREAM, events({"choices": [{"delta": {"content": "H"}}]}), peer.wait_for_end)
 
     async def cancelled() -> None:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.3):
-                await collect(OpenAIChat("m", base_url=peer.url))
+        has_begun = asyncio.Event()
+
+        async def listen() -> None:
+            request = ModelRequest([UserMessage(content="Hi")])
+            async for _ in OpenAIChat("m", base_url=peer.url).stream(request):
+                has_begun.set()
+
+        listening = asyncio.create_task(listen())
+        async with asyncio.timeout(20):
+            await has_begun.wait()
+        listening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await listening
         assert await asyncio.to_thread(peer.gone.wait, 5)
 
     asyncio.run(cancelled())
