@@ -23,6 +23,7 @@ async def report(ctx: ToolContext, seconds: float) -> str:
 def block_apart(ctx: ToolContext, seconds: float) -> str:
     """Work on in a thread, whatever becomes of the run."""
     mark("block_apart", "begun")
+    # The tool is what takes its time; its tests wait for the marks.
     time.sleep(seconds)
     mark("block_apart", "ended")
     return "blocked"

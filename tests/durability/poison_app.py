@@ -23,6 +23,7 @@ def die(ctx: ToolContext) -> None:
 async def hang(ctx: ToolContext, seconds: float) -> str:
     """Block the event loop."""
     mark("hang", str(ctx.attempt))
+    # What holds the loop is what is tested.
     time.sleep(seconds)
     return f"hung in attempt {ctx.attempt}"
 

@@ -13,6 +13,7 @@ def hang(ctx: ToolContext, name: str) -> str:
     """Hold the thread until a file tells it to go on."""
     mark("hang", ctx.run_id)
     while not (MARKS / f"go-{name}").exists():
+        # A thread that nothing can end, until the test lets it go.
         time.sleep(0.02)
     return "late"
 

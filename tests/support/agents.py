@@ -32,6 +32,7 @@ async def wait(ctx: ToolContext, seconds: float) -> str:
 def block(ctx: ToolContext, seconds: float) -> str:
     """Wait in the thread, and leave marks."""
     mark("block", f"start {ctx.idempotency_key} {ctx.attempt}")
+    # The tool is what takes its time; its tests wait for the marks.
     time.sleep(seconds)
     mark("block", f"end {ctx.idempotency_key} {ctx.attempt}")
     return f"blocked in attempt {ctx.attempt}"
@@ -73,6 +74,7 @@ def flaky(ctx: ToolContext) -> str:
 @tool(timeout=0.3)
 def sleepy() -> str:
     """Takes longer than its timeout."""
+    # Longer than its timeout: that is what is tested.
     time.sleep(2)
     return "late"
 
