@@ -113,6 +113,7 @@ class LocalEngine:
             agents=runs.agents,
             on_ending=_ignore,
             on_deleted=_ignore,
+            notify=self.notify,
         )
         self._calls = process.calls
         self._executor = Executor(process, self._loop)

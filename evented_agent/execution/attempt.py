@@ -62,6 +62,8 @@ class Process:
     agents: Mapping[str, Agent]
     on_ending: Callable[[Ending], None]
     on_deleted: Callable[[str], None]
+    #: Sends messages, as a broker may need time for; False if they are to be sent again later.
+    notify: Callable[[Sequence[Due]], bool]
     calls: ThreadCalls = field(default_factory=ThreadCalls)
 
     async def send(self, command: Command[_T]) -> _T:
@@ -116,7 +118,7 @@ class Attempt:
         self.ledger = TaskLedger(process.keys, process.ledger, process.worker, claim.task)
         self.agent = process.agents[claim.agent]
         self.in_thread = in_thread
-        #: Messages for tasks of other runs, to send together with this run's own.
+        #: Messages for tasks of other runs, to send when the attempt ends, whichever way.
         self.sends: list[Due] = []
         #: The call of a `def` tool that this attempt gave up while it ran.
         self.left: ThreadCall | None = None

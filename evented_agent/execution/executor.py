@@ -142,6 +142,7 @@ class Executor:
             await self._give_up(attempt, error, outcome)
         finally:
             self.heartbeats.remove(attempt.lease)
+            outcome.sends.extend(attempt.sends)
         if attempt.has_told:
             await self._forget_copy(claim.task.run_id, in_thread)
         return None
@@ -176,7 +177,7 @@ class Executor:
             result = await failed_run(attempt, State(), error)
         committed = await self._record(attempt, result)
         if isinstance(committed, Committed):
-            outcome.sends.extend([*committed.sends, *attempt.sends])
+            outcome.sends.extend(committed.sends)
 
     async def _forget_copy(self, run_id: str, in_thread: InThread) -> None:
         """The end that the engine was told of is not committed: was the run deleted meanwhile?"""
@@ -199,7 +200,7 @@ class Executor:
             if isinstance(committed, Committed):
                 break
             attempt.decide_again(committed)
-        outcome.sends.extend([*committed.sends, *attempt.sends])
+        outcome.sends.extend(committed.sends)
         if _is_last(attempt.task, result):
             outcome.sends.extend(await leave_thread(self._process, attempt.claim))
         if isinstance(result, Done) and result.failure is not None:
@@ -211,7 +212,7 @@ class Executor:
         committed = await attempt.ledger.requeue(
             delay=again.delay, reason=again.reason, change=again.change
         )
-        outcome.sends.extend([*committed.sends, *attempt.sends])
+        outcome.sends.extend(committed.sends)
         outcome.retried = again.reason
 
     async def _work(self, attempt: Attempt) -> Done | Suspended:

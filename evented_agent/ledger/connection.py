@@ -202,11 +202,15 @@ class Ledger:
     async def _atry(self, ask: Callable[["redis.asyncio.Redis"], Any], retry_for: float) -> Any:
         """`_try` for the running event loop."""
         tries = _Tries(retry_for)
+        cancellations = Cancellations()
         while True:
             try:
-                return await ask(await self.async_client())
+                answer = await ask(await self.async_client())
+                cancellations.check()
+                return answer
             except CONNECTION_FAILURES as error:
                 await self.arecover(error)
+                cancellations.check()
                 if (wait := tries.wait()) is None:
                     raise self._error(error) from None
                 await asyncio.sleep(wait)
@@ -317,6 +321,26 @@ class _Tries:
         wait = self._wait * random.uniform(0.8, 1.2)
         self._wait = min(self._wait * 2, 1.0)
         return None if time.monotonic() + wait > self._gives_up_at else wait
+
+
+class Cancellations:
+    """Notices that the running task was cancelled while it awaited redis-py, which hid it.
+
+    redis-py sends with `asyncio.wait_for`, which before Python 3.12 returns what is awaited if that
+    is done by the time of the cancellation: a loop would go on for ever.
+    """
+
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        self._before = self._asked()
+
+    def check(self) -> None:
+        """Raise the `asyncio.CancelledError` that was hidden."""
+        if self._asked() > self._before:
+            raise asyncio.CancelledError
+
+    def _asked(self) -> int:
+        return 0 if self._task is None else self._task.cancelling()
 
 
 def _refuse_replica(info: Mapping[str, Any]) -> None:

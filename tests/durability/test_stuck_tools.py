@@ -1,5 +1,6 @@
 """Tools that ignore their timeout hold threads: that is seen, and no worker stays useless."""
 
+import contextlib
 import os
 import threading
 import time
@@ -91,15 +92,15 @@ def test_a_slot_of_a_limit_is_held_while_an_abandoned_call_runs(
         background_concurrency=1,
     )
     durable = create_durable_agent(agent, redis_url=redis_server.url)
-    run = durable.stream('apart {"n": 1}\napart {"n": 2}')
-    failed = next(chunk for chunk in run if chunk.type == "background-task-failed")
-    assert failed.payload.error is not None
-    assert "use isolate=True" in failed.payload.error.message
-    # Longer than a place is kept for a worker that died.
-    last(6)
-    assert len(begun) == 1, begun
-    go.set()
+    with contextlib.closing(durable):
+        run = durable.stream('apart {"n": 1}\napart {"n": 2}')
+        failed = next(chunk for chunk in run if chunk.type == "background-task-failed")
+        assert failed.payload.error is not None
+        assert "use isolate=True" in failed.payload.error.message
+        # Longer than a place is kept for a worker that died.
+        last(6)
+        assert len(begun) == 1, begun
+        go.set()
 
-    wait_until(lambda: len(begun) == 2, "the second has its turn")
-    durable.client.abort(run.run_id)
-    durable.close()
+        wait_until(lambda: len(begun) == 2, "the second has its turn")
+        durable.client.abort(run.run_id)

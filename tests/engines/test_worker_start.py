@@ -150,6 +150,7 @@ def test_a_worker_that_ends_without_a_signal_leaves_the_fleet_and_hands_back(
     settings = Settings(prefix=prefix, shutdown_grace=0.5)
     evented = create_evented_agent(agent, app=app, redis_url=redis_server.url, settings=settings)
     app.amqp.queues.select(["agents"])
+    before = set(threading.enumerate())
     with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False):
         run = evented.stream("Go.")
         assert began.wait(20)
@@ -159,8 +160,8 @@ def test_a_worker_that_ends_without_a_signal_leaves_the_fleet_and_hands_back(
             wait_until(lambda: not evented.client.workers(), "it has left")
 
     assert not evented.client.workers()
-    names = [thread.name for thread in threading.enumerate()]
-    assert not {"evented-agent-watchdog", "evented-agent-drain"} & set(names)
+    names = {thread.name for thread in set(threading.enumerate()) - before}
+    assert not {"evented-agent-watchdog", "evented-agent-drain"} & names
     assert [task.state for task in read_tasks(evented, run.run_id)] == ["queued"]
     go.set()
     with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False):

@@ -126,6 +126,7 @@ class Bridge:
             agents=runs.agents,
             on_ending=self._on_ending,
             on_deleted=self._on_deleted,
+            notify=runs.notifier.notify,
             calls=self.calls,
         )
 

@@ -15,6 +15,7 @@ from evented_agent.execution.abandoned import ThreadCall
 from evented_agent.execution.attempt import Attempt, Process, Requeue
 from evented_agent.ledger import limits as slots
 from evented_agent.ledger import watch
+from evented_agent.ledger.records import Due
 from evented_agent.models.messages import ToolCall
 from evented_agent.models.protocol import ToolSpec
 from evented_agent.state.fold import State
@@ -128,7 +129,7 @@ async def slot(attempt: Attempt, made: Background | None, call: ToolCall) -> Asy
     finally:
         renewing.cancel()
         if attempt.left is None:
-            await _release(attempt, holder, list(limits))
+            attempt.sends.extend(await _release(process, holder, list(limits)))
         else:
             await _hold(attempt, attempt.left, holder, limits)
 
@@ -155,7 +156,9 @@ async def _hold(attempt: Attempt, left: ThreadCall, holder: str, limits: Mapping
         while left.is_running:  # noqa: ASYNC110 - it ends in a thread, which knows no loop
             await asyncio.sleep(RENEWAL / 4)
         renewing.cancel()
-        await _release(attempt, name, list(limits))
+        # The attempt has ended: nobody else would send what this makes due.
+        dues = await _release(process, name, list(limits))
+        await asyncio.to_thread(process.notify, dues)
 
     task = asyncio.create_task(until_it_ends())
     _holding.add(task)
@@ -170,9 +173,13 @@ async def _renew(process: Process, holder: str, limits: Mapping[str, int]) -> No
             await process.ledger.asend(take)
 
 
-async def _release(attempt: Attempt, holder: str, limits: Sequence[str]) -> None:
-    """Release the slot, and wake the call that has waited longest and still does."""
-    process, gone = attempt.process, list[str]()
+async def _release(process: Process, holder: str, limits: Sequence[str]) -> Sequence[Due]:
+    """Release the slot, and wake the call that has waited longest and still does.
+
+    Returns the message to send to it.
+    """
+    gone = list[str]()
+    dues: Sequence[Due] = ()
     try:
         waiting = await process.ledger.asend(
             slots.release_slot(process.keys, holder, limits, most=NEXT)
@@ -181,7 +188,6 @@ async def _release(attempt: Attempt, holder: str, limits: Sequence[str]) -> None
             run_id, _, key = each.partition(" ")
             dues = await process.ledger.asend(watch.wake(process.keys, run_id, key))
             if dues:
-                attempt.sends.extend(dues)
                 break
             gone.append(each)
         if gone:
@@ -190,6 +196,7 @@ async def _release(attempt: Attempt, holder: str, limits: Sequence[str]) -> None
             )
     except EventedAgentError as error:
         logger.warning("A slot for background calls could not be released; it expires: %s", error)
+    return dues
 
 
 def _no_free_slot(attempt: Attempt) -> Requeue:
