@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from evented_agent.agents.agent import Agent
+from evented_agent.durations import in_seconds
 from evented_agent.errors import BlockingCall, ConfigurationError
 from evented_agent.ledger import workers
 from evented_agent.ledger.connection import Ledger
@@ -61,7 +62,8 @@ class Deployment:
     @property
     def ledger(self) -> Ledger:
         if self._ledger is None:
-            self._ledger = Ledger(self.redis_url)
+            retry_for = in_seconds(self.settings.retry_for)
+            self._ledger = Ledger(self.redis_url, retry_for=retry_for)
         return self._ledger
 
     @property

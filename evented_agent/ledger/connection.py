@@ -33,18 +33,16 @@ from evented_agent.ledger.script import Command
 _T = TypeVar("_T")
 
 
-#: Seconds that a caller keeps trying to reach Redis.
-CALLER_RETRY_FOR = 2.0
-
-
 class Ledger:
     """Sends commands from any thread and, awaited, from any event loop of this process.
 
-    Connections are made at first use and never shared with a forked child.
+    Connections are made at first use and never shared with a forked child. Whoever does not say for
+    how many seconds to try tries for *retry_for*.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, retry_for: float = 2.0) -> None:
         self.url = url
+        self.retry_for = retry_for
         self._lock = threading.Lock()
         self._pid = 0
         self._sync: redis.Redis | None = None
@@ -120,7 +118,7 @@ class Ledger:
             case CallBeside(function):
                 return function()
             case _:
-                return self.send_all(request, retry_for=CALLER_RETRY_FOR)
+                return self.send_all(request, retry_for=self.retry_for)
 
     async def _aanswer(self, request: PlanRequest) -> Any:
         match request:
@@ -134,24 +132,24 @@ class Ledger:
             case CallBeside(function):
                 return await asyncio.to_thread(function)
             case _:
-                return await self.asend_all(request, retry_for=CALLER_RETRY_FOR)
+                return await self.asend_all(request, retry_for=self.retry_for)
 
-    def send(self, command: Command[_T], *, retry_for: float = CALLER_RETRY_FOR) -> _T:
+    def send(self, command: Command[_T], *, retry_for: float | None = None) -> _T:
         """Send *command*; `LedgerUnavailable` when *retry_for* seconds brought no answer."""
         return command.parse(self._try(lambda client: _evaluate(client, command), retry_for))
 
-    async def asend(self, command: Command[_T], *, retry_for: float = CALLER_RETRY_FOR) -> _T:
+    async def asend(self, command: Command[_T], *, retry_for: float | None = None) -> _T:
         """`send` for the running event loop."""
         return command.parse(await self._atry(lambda each: _aevaluate(each, command), retry_for))
 
     def fetch_blobs(
-        self, key: str, names: Sequence[str], *, retry_for: float = CALLER_RETRY_FOR
+        self, key: str, names: Sequence[str], *, retry_for: float | None = None
     ) -> list[bytes]:
         """Fetch large payloads; they are written before whatever points to them."""
         return _payloads(self._try(lambda client: client.hmget(key, list(names)), retry_for))
 
     async def afetch_blobs(
-        self, key: str, names: Sequence[str], *, retry_for: float = CALLER_RETRY_FOR
+        self, key: str, names: Sequence[str], *, retry_for: float | None = None
     ) -> list[bytes]:
         """`fetch_blobs` for the running event loop."""
         return _payloads(await self._atry(lambda each: each.hmget(key, list(names)), retry_for))
@@ -187,9 +185,9 @@ class Ledger:
         following, found = self._try(lambda each: each.scan(cursor, pattern, count=1000), 0)
         return int(following), [key.decode() for key in found]
 
-    def _try(self, ask: Callable[["redis.Redis"], Any], retry_for: float) -> Any:
+    def _try(self, ask: Callable[["redis.Redis"], Any], retry_for: float | None) -> Any:
         """Ask until there is an answer, for *retry_for* seconds."""
-        tries = _Tries(retry_for)
+        tries = _Tries(self.retry_for if retry_for is None else retry_for)
         while True:
             try:
                 return ask(self.client())
@@ -199,9 +197,11 @@ class Ledger:
                     raise self._error(error) from None
                 time.sleep(wait)
 
-    async def _atry(self, ask: Callable[["redis.asyncio.Redis"], Any], retry_for: float) -> Any:
+    async def _atry(
+        self, ask: Callable[["redis.asyncio.Redis"], Any], retry_for: float | None
+    ) -> Any:
         """`_try` for the running event loop."""
-        tries = _Tries(retry_for)
+        tries = _Tries(self.retry_for if retry_for is None else retry_for)
         cancellations = Cancellations()
         while True:
             try:

@@ -7,14 +7,18 @@ from evented_agent.durations import Duration, as_seconds, in_seconds
 from evented_agent.errors import ConfigurationError
 
 MIB = 1024 * 1024
-_SPANS = ("lease", "shutdown_grace", "abort_grace", "topic_ttl", "record_ttl", "thread_ttl")
+_SPANS = (
+    *("lease", "shutdown_grace", "abort_grace", "topic_ttl", "record_ttl", "thread_ttl"),
+    "retry_for",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What all processes of a deployment agree on: where runs are kept, and for how long.
 
-    Give the same to callers and to workers. Spans of time are seconds, or a `timedelta`.
+    Give the same to callers and to workers, `retry_for` excepted. Spans of time are seconds, or a
+    `timedelta`.
 
     Attributes:
         prefix: Put before every Redis key: letters, digits, ``-``, ``_`` and ``:``.
@@ -28,6 +32,9 @@ class Settings:
         topic_ttl: How long chunks are kept after a run ended.
         record_ttl: How long the record and the result are kept after a run ended.
         thread_ttl: How long a conversation is kept after its last run.
+        retry_for: How long a call such as `stream()` or `get()` keeps trying while Redis cannot be
+            reached, or answers "not now"; then it raises `LedgerUnavailable`. What workers write
+            for a run waits longer by itself.
         background_concurrency: How many background calls run at a time, of all agents.
         max_bytes: The most bytes that an input, a tool's result, a chunk or a model's turn may
             have; 1 MiB.
@@ -43,6 +50,7 @@ class Settings:
     topic_ttl: Duration = timedelta(days=1)
     record_ttl: Duration = timedelta(days=7)
     thread_ttl: Duration = timedelta(days=90)
+    retry_for: Duration = timedelta(seconds=2)
     background_concurrency: int = 10
     max_bytes: int = MIB
     allow_eviction: bool = False

@@ -77,6 +77,7 @@ class Proxy:
         self._is_open.set()
         self._is_refusing = False
         self._said: deque[bytes] = deque()
+        self._says = b""
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
 
@@ -104,6 +105,10 @@ class Proxy:
     def say(self, reply: str, times: int) -> None:
         """Answer the next commands with an error reply, in place of the server."""
         self._said.extend([b"-%s\r\n" % reply.encode()] * times)
+
+    def keep_saying(self, reply: str) -> None:
+        """Answer all commands with an error reply, in place of the server; "" lets them pass."""
+        self._says = b"-%s\r\n" % reply.encode() if reply else b""
 
     @property
     def left_to_say(self) -> int:
@@ -157,8 +162,8 @@ class Proxy:
             while True:
                 raw, words = _command(asked)
                 self._is_open.wait()
-                if self._said and words[0].upper() in _ANSWERED:
-                    client.sendall(self._said.popleft())
+                if words[0].upper() in _ANSWERED and (says := self._said_instead()):
+                    client.sendall(says)
                     continue
                 write = self._write(words)
                 if write and not self.watch(write, "before"):
@@ -174,6 +179,9 @@ class Proxy:
                 elif write and not self.watch(write, "after"):
                     return
                 client.sendall(reply)
+
+    def _said_instead(self) -> bytes:
+        return self._said.popleft() if self._said else self._says
 
     def _write(self, words: list[bytes]) -> Write | None:
         if words[0].upper() not in (b"EVALSHA", b"EVAL"):

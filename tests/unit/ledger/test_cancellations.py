@@ -1,6 +1,7 @@
 """A task that is cancelled while it talks to Redis ends, wherever the cancellation finds it."""
 
 import asyncio
+from collections.abc import Sequence
 
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
@@ -57,13 +58,13 @@ def test_a_loop_that_renews_ends_when_it_is_cancelled(redis_server: RedisServer)
 def test_an_older_cancellation_stops_no_command_of_the_clean_up(redis_server: RedisServer) -> None:
     async def main() -> None:
         ledger = Ledger(redis_server.url)
-        found = list[object]()
+        found = list[Sequence[int]]()
 
         async def work() -> None:
             try:
                 await asyncio.Event().wait()
             finally:
-                found.extend(await ledger.asend(count_slots(KEYS, ["all"])))
+                found.append(await ledger.asend(count_slots(KEYS, ["all"])))
 
         working = asyncio.create_task(work())
         await asyncio.sleep(0)
