@@ -32,6 +32,9 @@ from evented_agent.ledger.script import Command
 
 _T = TypeVar("_T")
 
+#: Seconds between two questions whether the server is still the master.
+CHECKED_FOR = 5.0
+
 
 class Ledger:
     """Sends commands from any thread and, awaited, from any event loop of this process.
@@ -48,6 +51,7 @@ class Ledger:
         self._sync: redis.Redis | None = None
         self._reader: redis.Redis | None = None
         self._make_async_clients()
+        self._sync_check, self._async_check = _Check(), _Check()
 
     def reading_client(self) -> "redis.Redis":
         """A client for blocking reads: its replies may take as long as `READ_TIMEOUT`."""
@@ -190,7 +194,10 @@ class Ledger:
         tries = _Tries(self.retry_for if retry_for is None else retry_for)
         while True:
             try:
-                return ask(self.client())
+                client = self.client()
+                if self._sync_check.is_due():
+                    self.check_in_charge(client)
+                return ask(client)
             except CONNECTION_FAILURES as error:
                 self.recover(error)
                 if (wait := tries.wait()) is None:
@@ -205,7 +212,10 @@ class Ledger:
         cancellations = Cancellations()
         while True:
             try:
-                answer = await ask(await self.async_client())
+                client = await self.async_client()
+                if self._async_check.is_due():
+                    await self.acheck_in_charge(client)
+                answer = await ask(client)
                 cancellations.check()
                 return answer
             except CONNECTION_FAILURES as error:
@@ -321,6 +331,21 @@ class _Tries:
         wait = self._wait * random.uniform(0.8, 1.2)
         self._wait = min(self._wait * 2, 1.0)
         return None if time.monotonic() + wait > self._gives_up_at else wait
+
+
+class _Check:
+    """When to ask again whether the server is in charge: one that was demoted answers reads."""
+
+    def __init__(self) -> None:
+        self._again_at = time.monotonic() + CHECKED_FOR
+
+    def is_due(self) -> bool:
+        """Whether it is time; who is told so asks."""
+        now = time.monotonic()
+        if now < self._again_at:
+            return False
+        self._again_at = now + CHECKED_FOR
+        return True
 
 
 class Cancellations:

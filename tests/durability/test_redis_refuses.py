@@ -148,3 +148,47 @@ def test_a_reader_that_never_writes_finds_the_new_master(
         direct.client.abort(run.run_id)
 
         assert heard.result(timeout=30)[-1].type == "abort"
+
+
+@pytest.mark.parametrize("asks_in", ["a thread", "an event loop"])
+def test_a_caller_that_only_asks_finds_the_new_master(
+    asks_in: str,
+    ledger: RedisServer,
+    proxy: Proxy,
+    apart: Agents,
+    redis_server: RedisServer,
+    tmp_path: Path,
+) -> None:
+    run = apart["hello"].stream("Hi.", queue="nobody's")
+    own = agents_on(proxy.url, redis_server.url, "tests.support.app")["hello"].client
+
+    def until_it_ended() -> None:
+        wait_until(lambda: own.get(run.run_id).status == "aborted", "it asks the new master")
+
+    async def auntil_it_ended() -> None:
+        async with asyncio.timeout(20):
+            while (await own.aget(run.run_id)).status != "aborted":
+                await asyncio.sleep(0.1)
+
+    of_ledger = ("--replicaof", "127.0.0.1", str(ledger.port))
+    with (
+        RedisServer(tmp_path / "replica", extra=of_ledger) as replica,
+        replica.client() as client,
+        ledger.client() as old,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        wait_until(lambda: client.info("replication")["master_link_status"] == "up", "synced")
+        if asks_in == "a thread":
+            asked = threads.submit(until_it_ended)
+        else:
+            asked = threads.submit(lambda: asyncio.run(auntil_it_ended()))
+        assert own.get(run.run_id).status == "queued"
+        client.replicaof("NO", "ONE")
+        proxy.lead_to(replica.port)
+        old.replicaof("127.0.0.1", 1)
+        wait_until(lambda: old.info("replication")["role"] == "slave", "it is demoted")
+        direct = agents_on(replica.url, redis_server.url, "tests.support.app")["hello"]
+        direct.client.abort(run.run_id)
+
+        asked.result(timeout=30)
+        assert [info.run_id for info in own.list(status="aborted")] == [run.run_id]
