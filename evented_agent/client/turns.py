@@ -16,4 +16,4 @@ def leave_turn(at: Deployment, record: Record) -> Plan[None]:
     name = thread_name(thread, record.fields.get("resource"))
     following = yield from send(threads.leave(at.keys, name, record.run_id))
     if following is not None:
-        yield from notify(at.notifier, (yield from send(wake(at.keys, following, "1:model"))))
+        yield from notify(at.notifier, (yield from send(wake(at.keys, following))))

@@ -127,8 +127,11 @@ def ring(keys: Keys, shard: int, *, after_ms: int, most: int) -> Command[int]:
     return command("watch/ring", (keys.bells(shard),), int, after=after_ms, most=most)
 
 
-def wake(keys: Keys, run_id: str, task_key: str) -> Command[Sequence[Due]]:
-    """Let a task that waits for its turn try now; the message to send, if there is one."""
+def wake(keys: Keys, run_id: str, task_key: str = "") -> Command[Sequence[Due]]:
+    """Let a task that waits for a slot try now; without a key, one that waits for its turn.
+
+    Returns the message to send, if there is one.
+    """
     return command(
         "watch/wake",
         keys.of(run_id).all,

@@ -106,7 +106,7 @@ async def leave_thread(process: Process, claim: Claim) -> Sequence[Due]:
     following = await process.send(call)
     if following is None:
         return ()
-    wake = watch.wake(process.keys, following, "1:model")
+    wake = watch.wake(process.keys, following)
     return await process.send(wake)
 
 

@@ -238,6 +238,41 @@ def test_a_nudge_ends_a_wait_once(driver: Driver) -> None:
     assert driver.granted("r", token="u").waits_for is None
 
 
+def test_a_nudge_without_a_key_finds_whatever_waits_for_the_turn(driver: Driver) -> None:
+    driver.create("r")
+    task = driver.granted("r")
+    driver.committed(task, next=[NewTask("2:model", "model", 2)])
+    second = driver.granted("r", "2:model", token="u")
+    wait = {"waits_for": "a turn", "waited": 1}
+    driver.ledger.send(
+        attempts.requeue(driver.keys, second, delay_ms=60_000, reason="", change=wait)
+    )
+    assert [due.key for due in driver.ledger.send(watch.wake(driver.keys, "r"))] == ["2:model"]
+    assert driver.granted("r", "2:model", token="v").waits_for is None
+
+
+@pytest.mark.parametrize("key", ["", "1:model"])
+def test_a_nudge_that_comes_while_the_task_asks_is_not_lost(driver: Driver, key: str) -> None:
+    driver.create("r")
+    task = driver.granted("r")
+    assert driver.ledger.send(watch.wake(driver.keys, "r", key)) == []
+    wait = {"waits_for": "a turn", "waited": 1}
+    requeue = attempts.requeue(driver.keys, task, delay_ms=60_000, reason="", change=wait)
+    assert [due.key for due in driver.ledger.send(requeue).sends] == ["1:model"]
+    again = driver.granted("r", token="u")
+    requeue = attempts.requeue(driver.keys, again, delay_ms=60_000, reason="", change=wait)
+    assert driver.ledger.send(requeue).sends == []
+
+
+def test_a_nudge_shortens_no_other_wait(driver: Driver) -> None:
+    driver.create("r")
+    task = driver.granted("r")
+    driver.ledger.send(watch.wake(driver.keys, "r"))
+    failed = attempts.requeue(driver.keys, task, delay_ms=60_000, reason="", change={"tries": 1})
+    assert driver.ledger.send(failed).sends == []
+    assert driver.ledger.send(watch.wake(driver.keys, "r")) == []
+
+
 def test_turns_are_taken_in_order(driver: Driver) -> None:
     def enter(run_id: str) -> str:
         return driver.ledger.send(threads.enter(driver.keys, "t", run_id, ttl_ms=10_000))

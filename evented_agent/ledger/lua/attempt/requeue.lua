@@ -23,10 +23,14 @@ end
 retract(key, task, reason)
 task.retries = task.retries + 1
 task.retried = token
-for name, value in pairs(cjson.decode(change)) do task[name] = value end
+local changes = cjson.decode(change)
+for name, value in pairs(changes) do task[name] = value end
 -- A run that waits for its turn has not begun.
 if task.waits_for then set_status('queued') end
-local delay = tonumber(delay_ms)
+-- What it waits for came while it asked.
+local is_there = task.woken and changes.waited
+task.woken = nil
+local delay = is_there and 0 or tonumber(delay_ms)
 if delay > 0 then
   task.not_before = now + delay
   queue_task(key, task, task.not_before)

@@ -74,7 +74,7 @@ local function start_task(task, token, worker, owner, lease_ms)
   task.open = nil
   task.sends = 0
   task.not_before = nil
-  task.waits_for = nil
+  task.waits_for, task.woken = nil, nil
 end
 
 -- The short record that stays: a commit whose reply was lost asks again with the same token.
