@@ -170,7 +170,6 @@ class Watchdog:
     def _reconcile(self, look: Tick, run_ids: Sequence[str], *, may_send: bool) -> None:
         if not run_ids:
             return
-        jitter = random.random()
         calls = []
         owners = self._ledger.send(whose(self._keys, run_ids), retry_for=0)
         for run_id, (queue, agent, format_) in zip(run_ids, owners, strict=True):
@@ -182,7 +181,8 @@ class Watchdog:
                     run_id,
                     look=look,
                     may_send=has_room,
-                    jitter=jitter,
+                    # Each its own: those that had no room now must not all come back at once.
+                    jitter=random.random(),
                     is_served=is_served,
                 )
             )

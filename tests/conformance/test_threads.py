@@ -78,6 +78,20 @@ def test_the_partial_text_of_an_aborted_run_is_remembered(engine: Engine, thread
     assert str(said[1].content).startswith("word0 word1")
 
 
+def test_a_run_that_is_aborted_before_it_began_leaves_nothing(engine: Engine, thread: str) -> None:
+    first = engine["memory"].stream("slow", thread_id=thread)
+    wait_until(lambda: first.status == "running", "the first has its turn")
+    never = engine["memory"].stream("never asked", thread_id=thread)
+    wait_until(lambda: engine["memory"].get(never.run_id).waiting_for, "it waits")
+    never.abort()
+    wait_until(lambda: never.status == "aborted", "it has ended")
+    first.abort()
+    wait_until(lambda: engine["memory"].thread(thread), "the first is remembered")
+    last = engine["memory"].generate("two", thread_id=thread, timeout=20)
+    assert "never asked" not in last.answer
+    assert "never asked" not in str(engine["memory"].thread(thread))
+
+
 def test_a_busy_thread_is_refused_where_that_is_asked_for(engine: Engine, thread: str) -> None:
     first = engine["memory"].stream("slow", thread_id=thread)
     with pytest.raises(ThreadBusy, match=first.run_id):

@@ -115,6 +115,30 @@ def test_the_broker_fails_in_the_middle_of_runs(
     assert_once_each(marks, 5)
 
 
+def test_a_dead_worker_is_noticed_while_the_broker_takes_no_message(
+    broker: RedisServer, redis_server: RedisServer, start_worker: StartWorker
+) -> None:
+    agents = agents_on(redis_server.url, broker.url)
+    without_broker = agents_on(redis_server.url, "redis://127.0.0.1:1/0")
+    env = env_of(broker.url, redis_server)
+    doomed = start_worker("w1", env=env)
+    running = agents["speaker"].stream("Talk.")
+    wait_until(lambda: running.status == "running", "it runs")
+    survivor = start_worker("w2", env=env, concurrency=40)
+    broker.pause()
+    # While it is frozen, each message takes a second to fail.
+    unsent = [without_broker["hello"].stream("Hi.") for _ in range(120)]
+    doomed.kill()
+    wait_until(
+        lambda: f"Run {running.run_id}: the lease of" in survivor.text(), "the death is noticed"
+    )
+    broker.resume()
+
+    for run in unsent:
+        assert run.result(timeout=90).text == "Hello, world."
+    assert running.result(timeout=30).status == "finished"
+
+
 @pytest.fixture(scope="module")
 def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
     if not RABBITMQ.exists():
