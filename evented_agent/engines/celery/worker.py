@@ -17,6 +17,7 @@ from evented_agent.client.runs import Runs
 from evented_agent.durations import in_seconds
 from evented_agent.engines.celery.loop_bridge import Bridge
 from evented_agent.engines.celery.notifier import NAMES, CeleryNotifier
+from evented_agent.engines.celery.reserved import ReservedMessages, choose_prefetch
 from evented_agent.errors import ConfigurationError, EventedAgentError
 from evented_agent.execution.watchdog import Watchdog
 from evented_agent.ledger.attempts import release
@@ -48,6 +49,7 @@ class AgentWorker:
         self._pool = ""
         self._slots = 1
         self._watchdog: Watchdog | None = None
+        self._reserved: ReservedMessages | None = None
         self._drain_thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._is_cold = False
@@ -65,6 +67,7 @@ class AgentWorker:
             self._runs.check()
         except EventedAgentError as error:
             raise SystemExit(f"evented_agent: {error}") from None
+        choose_prefetch(worker)
         if _pool_name(worker) == "threads":
             # After a lost connection Celery restores the count from threads of the pool, over the
             # channel that the main thread reads: with AMQP two readers tear each other's frames.
@@ -91,6 +94,8 @@ class AgentWorker:
             myself=self._myself,
         )
         self._watchdog.start()
+        self._reserved = ReservedMessages(runs, self._notifier, self._bridge.worker_id)
+        self._reserved.start()
         # The same process may have had a worker before, as a test does.
         self._stopping.clear()
         self._bridge.is_draining = self._is_cold = False
@@ -208,6 +213,8 @@ class AgentWorker:
         """Wait for SIGTERM, then for the grace; then hand back what still runs."""
         self._stopping.wait()
         assert self._watchdog is not None
+        assert self._reserved is not None
+        self._reserved.stop()
         self._bridge.is_draining = True
         self._watchdog.leave()
         grace = 0.0 if self._is_cold else in_seconds(self._runs.settings.shutdown_grace)
