@@ -7,6 +7,11 @@
 local has_room = true
 for i = HOLDERS_AT, #KEYS do
   redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)
+  -- Taken before the clock went back, and held for as long as any slot can be.
+  local most = int(now + tonumber(ttl_ms))
+  for _, each in ipairs(redis.call('ZRANGEBYSCORE', KEYS[i], '(' .. most, '+inf')) do
+    redis.call('ZADD', KEYS[i], most, each)
+  end
   if not redis.call('ZSCORE', KEYS[i], holder)
     and redis.call('ZCARD', KEYS[i]) >= tonumber(ARGV[LIMITS_AT + i - HOLDERS_AT]) then
     has_room = false

@@ -1,4 +1,5 @@
 -- workers: who lives; those that were silent for silence_ms are forgotten.
+-- One that was heard of in the future was so before the clock went back; it soon is again.
 -- INCLUDE clock
 -- KEYS workers
 -- ARGV silence_ms
@@ -6,7 +7,7 @@
 local all = redis.call('HGETALL', WORKERS)
 local live = {}
 for i = 1, #all, 2 do
-  if now - cjson.decode(all[i + 1]).pulse > tonumber(silence_ms) then
+  if math.abs(now - cjson.decode(all[i + 1]).pulse) > tonumber(silence_ms) then
     redis.call('HDEL', WORKERS, all[i])
   else
     live[#live + 1] = all[i]
