@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
-from urllib.parse import urlsplit
 
 import click
 
@@ -14,16 +13,15 @@ from evented_agent.cli.output import Printer
 from evented_agent.client.deployment import REDIS_URL_VARIABLE
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery.app_checks import load_app, load_modules
-from evented_agent.errors import ConfigurationError, LedgerUnavailable
+from evented_agent.errors import LedgerUnavailable
+from evented_agent.ledger.address import safe_url
 from evented_agent.ledger.error_replies import CONNECTION_FAILURES, refusal_of
-from evented_agent.ledger.redis_clients import safe_url
 from evented_agent.ledger.settings import Settings
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _META = "evented_agent.cli"
-_SCHEMES = ("redis", "rediss", "unix")
 
 
 @dataclass
@@ -78,8 +76,6 @@ class Choices:
 
     def _runs_at_url(self) -> Runs:
         url = self.redis or os.environ.get(REDIS_URL_VARIABLE)
-        if url is not None:
-            _check_url(url)
         prefix = self.prefix or Settings().prefix
         runs = Runs(url, settings=Settings(prefix=prefix))
         shards = stored_shards(runs)
@@ -92,7 +88,8 @@ class Choices:
 def stored_shards(runs: Runs) -> int | None:
     """Over how many shards the runs are spread, if any process has said so; writes nothing."""
     try:
-        found: Any = runs.ledger.client().hget(runs.keys.deployment, "shards")
+        where = runs.keys.deployment
+        found: Any = runs.ledger.client(where).hget(where, "shards")
     except CONNECTION_FAILURES as error:
         runs.ledger.recover(error)
         raise LedgerUnavailable(
@@ -126,20 +123,6 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         setattr(choices, param.name, value)
         if param.name == "app":
             choices.celery_app = None
-
-
-def _check_url(url: str) -> None:
-    """Refuse what the client would refuse with a traceback; the URL may hold a password."""
-    try:
-        parts = urlsplit(url)
-        is_url = parts.scheme in _SCHEMES and parts.port != 0
-    except ValueError:
-        is_url = False
-    if not is_url:
-        raise ConfigurationError(
-            "The Redis URL is not one. It has the form redis://HOST:PORT/DB, rediss://… or "
-            f"unix://PATH; it comes from --redis or {REDIS_URL_VARIABLE}."
-        )
 
 
 def _option(*names: str, **attributes: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

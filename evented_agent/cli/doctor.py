@@ -13,8 +13,8 @@ from evented_agent.client.listing import unfit_calls
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery.app_checks import Problem, problems_of
 from evented_agent.errors import LedgerUnavailable
+from evented_agent.ledger.address import safe_url
 from evented_agent.ledger.records import FORMAT
-from evented_agent.ledger.redis_clients import safe_url
 from evented_agent.ledger.workers import LiveWorker
 from evented_agent.state.run_info import RunInfo
 

@@ -19,7 +19,7 @@ from evented_agent.cli.output import (
     to_json,
 )
 from evented_agent.client.follow import start_of
-from evented_agent.ledger.redis_clients import safe_url
+from evented_agent.ledger.address import safe_url
 from evented_agent.models.messages import AssistantMessage, Message, ToolMessage, dump_messages
 from evented_agent.state.run_info import RunInfo, Status
 

@@ -10,12 +10,12 @@ from evented_agent.agents.agent import Agent
 from evented_agent.durations import in_seconds
 from evented_agent.errors import BlockingCall, ConfigurationError
 from evented_agent.ledger import workers
+from evented_agent.ledger.address import safe_url
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.embedded_server import ensure_server
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.plan import Notifier, Plan, send
 from evented_agent.ledger.records import Due
-from evented_agent.ledger.redis_clients import safe_url
 from evented_agent.ledger.settings import Settings
 
 logger = logging.getLogger(__name__)

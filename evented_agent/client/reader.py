@@ -23,10 +23,11 @@ from evented_agent.client.follow import (
     follow,
 )
 from evented_agent.errors import LedgerUnavailable
+from evented_agent.ledger.address import safe_url
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.error_replies import CONNECTION_FAILURES, refusal_of
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.redis_clients import BLOCK_MS, safe_url
+from evented_agent.ledger.redis_clients import BLOCK_MS
 from evented_agent.ledger.runs import read
 
 #: Chunks per read.
@@ -122,7 +123,7 @@ class Reader:
     def _answer(self, request: Request, block_ms: int) -> Reply:
         if isinstance(request, ReadRecord):
             return self._ledger.send(self._record, retry_for=0)
-        client = self._ledger.reading_client()
+        client = self._ledger.reading_client(self._keys.topic)
         if isinstance(request, CheckEntry):
             return bool(client.xrange(self._keys.topic, request.position, request.position))
         entries = _entries(client.xread(**self._read_args(request, block_ms)))
@@ -135,7 +136,7 @@ class Reader:
     async def _aanswer(self, request: Request, block_ms: int) -> Reply:
         if isinstance(request, ReadRecord):
             return await self._ledger.asend(self._record, retry_for=0)
-        client = await self._ledger.async_reading_client()
+        client = await self._ledger.async_reading_client(self._keys.topic)
         if isinstance(request, CheckEntry):
             return bool(await client.xrange(self._keys.topic, request.position, request.position))
         entries = _entries(await client.xread(**self._read_args(request, block_ms)))

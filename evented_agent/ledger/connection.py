@@ -2,38 +2,48 @@
 
 Scripts are idempotent, so a command whose reply was lost, or was "not now", is sent again for
 *retry_for* seconds; `error_replies` says which replies are.  redis-py's own retries are off: they
-would hide a reconnect, and wait for minutes.
+would hide a reconnect, and wait for minutes.  Only here is known whether there is one server, a
+master that Sentinels name, or a cluster.
 """
 
 import asyncio
 import contextlib
 import os
-import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
-from redis.exceptions import NoPermissionError, NoScriptError, ReadOnlyError, RedisError
+from redis.exceptions import MovedError
 
-from evented_agent.errors import LedgerUnavailable
-from evented_agent.ledger.error_replies import CONNECTION_FAILURES, Refusal, refusal_of
+from evented_agent.ledger.address import parse_address, safe_url
+from evented_agent.ledger.asking import (
+    aevaluate,
+    aevaluate_all,
+    afetch,
+    evaluate,
+    evaluate_all,
+    fetch,
+)
+from evented_agent.ledger.batch import Batch, Cancellations, Check, Tries
+from evented_agent.ledger.error_replies import CONNECTION_FAILURES
+from evented_agent.ledger.failures import Failures
 from evented_agent.ledger.plan import CallBeside, Plan, PlanRequest, ReadBlobs, SendMessages
 from evented_agent.ledger.redis_clients import (
+    CONNECT_TIMEOUT,
     READ_TIMEOUT,
     SOCKET_TIMEOUT,
     AsyncClients,
-    safe_url,
-    sync_client,
+    Clients,
+    arefuse_replica,
+    refuse_replica,
 )
 from evented_agent.ledger.script import Command
+from evented_agent.ledger.slots import SlotMap
 
 _T = TypeVar("_T")
-
-#: Seconds between two questions whether the server is still the master.
-CHECKED_FOR = 5.0
 
 
 class Ledger:
@@ -44,40 +54,44 @@ class Ledger:
     """
 
     def __init__(self, url: str, *, retry_for: float = 2.0) -> None:
+        """Read *url* without connecting; raises `ConfigurationError` where it cannot be used."""
         self.url = url
         self.retry_for = retry_for
+        self._sync_check, self._async_check = Check(), Check()
+        self._address = parse_address(url)
+        self._is_cluster = self._address.kind == "cluster"
         self._lock = threading.Lock()
-        self._pid = 0
-        self._sync: redis.Redis | None = None
-        self._reader: redis.Redis | None = None
-        self._make_async_clients()
-        self._sync_check, self._async_check = _Check(), _Check()
+        self._begin()
 
-    def reading_client(self) -> "redis.Redis":
-        """A client for blocking reads: its replies may take as long as `READ_TIMEOUT`."""
-        with self._lock:
-            self._forget_after_fork()
-            if self._reader is None:
-                self._reader = sync_client(self.url, timeout=READ_TIMEOUT)
-            return self._reader
+    def client(self, key: str = "") -> "redis.Redis":
+        """A client for the server that has *key*."""
+        self._forget_after_fork()
+        return self._sync.for_key(key)
 
-    async def async_reading_client(self) -> "redis.asyncio.Redis":
+    async def async_client(self, key: str = "") -> "redis.asyncio.Redis":
         """The same for the running event loop."""
-        with self._lock:
-            self._forget_after_fork()
-        return await self._async_readers.get()
+        self._forget_after_fork()
+        return await self._async.for_key(key)
 
-    def client(self) -> "redis.Redis":
-        with self._lock:
-            self._forget_after_fork()
-            if self._sync is None:
-                self._sync = sync_client(self.url)
-            return self._sync
+    def reading_client(self, key: str = "") -> "redis.Redis":
+        """A client for blocking reads of *key*, and of what has its slot.
 
-    async def async_client(self) -> "redis.asyncio.Redis":
-        with self._lock:
-            self._forget_after_fork()
-        return await self._async.get()
+        Its replies may take as long as `READ_TIMEOUT`. After each of `CONNECTION_FAILURES`, which
+        `recover` is to be told, another client may be in charge: ask again.
+        """
+        self._forget_after_fork()
+        return self._readers.for_key(key)
+
+    async def async_reading_client(self, key: str = "") -> "redis.asyncio.Redis":
+        """The same for the running event loop."""
+        self._forget_after_fork()
+        return await self._async_readers.for_key(key)
+
+    def masters(self) -> "list[tuple[str, redis.Redis]]":
+        """Each server that takes writes: its name for messages, and a client for it."""
+        self._forget_after_fork()
+        names = self._sync.masters()
+        return [(safe_url(self.url) if node is None else str(node), each) for node, each in names]
 
     def run(self, plan: Plan[_T]) -> _T:
         """Drive *plan* from this thread: answer what it asks, throw it the errors; its value."""
@@ -140,139 +154,203 @@ class Ledger:
 
     def send(self, command: Command[_T], *, retry_for: float | None = None) -> _T:
         """Send *command*; `LedgerUnavailable` when *retry_for* seconds brought no answer."""
-        return command.parse(self._try(lambda client: _evaluate(client, command), retry_for))
+
+        def ask(client: "redis.Redis", asking: bool) -> Any:
+            return evaluate(client, command, asking=asking)
+
+        return command.parse(self._try(ask, _key(command), retry_for))
 
     async def asend(self, command: Command[_T], *, retry_for: float | None = None) -> _T:
         """`send` for the running event loop."""
-        return command.parse(await self._atry(lambda each: _aevaluate(each, command), retry_for))
+
+        async def ask(client: "redis.asyncio.Redis", asking: bool) -> Any:
+            return await aevaluate(client, command, asking=asking)
+
+        return command.parse(await self._atry(ask, _key(command), retry_for))
 
     def fetch_blobs(
         self, key: str, names: Sequence[str], *, retry_for: float | None = None
     ) -> list[bytes]:
         """Fetch large payloads; they are written before whatever points to them."""
-        return _payloads(self._try(lambda client: client.hmget(key, list(names)), retry_for))
+
+        def ask(client: "redis.Redis", asking: bool) -> Any:
+            return fetch(client, key, names, asking=asking)
+
+        return _payloads(self._try(ask, key, retry_for))
 
     async def afetch_blobs(
         self, key: str, names: Sequence[str], *, retry_for: float | None = None
     ) -> list[bytes]:
         """`fetch_blobs` for the running event loop."""
-        return _payloads(await self._atry(lambda each: each.hmget(key, list(names)), retry_for))
+
+        async def ask(client: "redis.asyncio.Redis", asking: bool) -> Any:
+            return await afetch(client, key, names, asking=asking)
+
+        return _payloads(await self._atry(ask, key, retry_for))
 
     def send_all(self, commands: Sequence[Command[Any]], *, retry_for: float = 0) -> list[Any]:
-        """Send commands in one round trip; an answer may be the error that its reply means."""
+        """Send commands in one round trip to each server that is concerned.
 
-        def ask(client: "redis.Redis") -> list[Any]:
-            replies = _pipeline(client, commands)
-            return _raise_if_not_now(replies) if retry_for else replies
-
-        replies = self._try(ask, retry_for)
-        if (error := _elsewhere(replies)) is not None:
-            self.recover(error)
-        return self._values(commands, replies)
+        An answer may be the error that its reply means. With *retry_for*, those that were not
+        answered are sent again, and the last of their errors is raised.
+        """
+        batch, tries = Batch(commands), Tries(retry_for)
+        self._forget_after_fork()
+        # Who asks once has no time to lose with one master of several that does not answer.
+        clients = self._sync if retry_for or not self._is_cluster else self._urgent
+        while True:
+            groups: dict[redis.Redis, list[int]] = {}
+            for at in batch.open:
+                try:
+                    groups.setdefault(clients.for_key(_key(commands[at])), []).append(at)
+                except CONNECTION_FAILURES as error:
+                    batch.lost([at], error)
+            for client, some in groups.items():
+                try:
+                    batch.answered(some, evaluate_all(client, [commands[at] for at in some]))
+                except CONNECTION_FAILURES as error:
+                    batch.lost(some, error)
+            wait = self._again(batch, tries)
+            for each in batch.errors():
+                self._recover(each)
+            if wait is None:
+                return self._results(batch, must_answer=retry_for > 0)
+            time.sleep(wait)
 
     async def asend_all(
         self, commands: Sequence[Command[Any]], *, retry_for: float = 0
     ) -> list[Any]:
         """`send_all` for the running event loop."""
-
-        async def ask(client: "redis.asyncio.Redis") -> list[Any]:
-            replies = await _apipeline(client, commands)
-            return _raise_if_not_now(replies) if retry_for else replies
-
-        replies = await self._atry(ask, retry_for)
-        if (error := _elsewhere(replies)) is not None:
-            await self.arecover(error)
-        return self._values(commands, replies)
+        batch, tries = Batch(commands), Tries(retry_for)
+        while True:
+            groups: dict[redis.asyncio.Redis, list[int]] = {}
+            for at in batch.open:
+                try:
+                    client = await self.async_client(_key(commands[at]))
+                    groups.setdefault(client, []).append(at)
+                except CONNECTION_FAILURES as error:
+                    batch.lost([at], error)
+            for client, some in groups.items():
+                try:
+                    batch.answered(some, await aevaluate_all(client, [commands[at] for at in some]))
+                except CONNECTION_FAILURES as error:
+                    batch.lost(some, error)
+            wait = self._again(batch, tries)
+            for each in batch.errors():
+                await self._arecover(each)
+            if wait is None:
+                return self._results(batch, must_answer=retry_for > 0)
+            await asyncio.sleep(wait)
 
     def scan(self, pattern: str, cursor: int) -> tuple[int, list[str]]:
-        """Go on with a scan for keys: the next cursor, 0 at the end, and what was found."""
-        following, found = self._try(lambda each: each.scan(cursor, pattern, count=1000), 0)
+        """Go on with a scan for keys: the next cursor, 0 at the end, and what was found.
+
+        In a cluster only the server that has the slot of *pattern* is asked.
+        """
+
+        def ask(client: "redis.Redis", _asking: bool) -> Any:
+            return client.scan(cursor, pattern, count=1000)
+
+        following, found = self._try(ask, pattern, 0)
         return int(following), [key.decode() for key in found]
 
-    def _try(self, ask: Callable[["redis.Redis"], Any], retry_for: float | None) -> Any:
-        """Ask until there is an answer, for *retry_for* seconds."""
-        tries = _Tries(self.retry_for if retry_for is None else retry_for)
+    def _try(
+        self, ask: Callable[["redis.Redis", bool], Any], key: str, retry_for: float | None
+    ) -> Any:
+        """Ask whoever has *key* until there is an answer, for *retry_for* seconds."""
+        tries, asked = Tries(self.retry_for if retry_for is None else retry_for), None
         while True:
             try:
-                client = self.client()
+                client = self.client(key) if asked is None else self._sync.at(asked)
                 if self._sync_check.is_due():
                     self.check_in_charge(client)
-                return ask(client)
+                return ask(client, asked is not None)
             except CONNECTION_FAILURES as error:
                 self.recover(error)
-                if (wait := tries.wait()) is None:
-                    raise self._error(error) from None
+                asked = self._failures.next_node(error)
+                if (wait := tries.wait(redirected=self._failures.is_redirect(error))) is None:
+                    raise self._failures.as_error(error) from None
                 time.sleep(wait)
 
     async def _atry(
-        self, ask: Callable[["redis.asyncio.Redis"], Any], retry_for: float | None
+        self, ask: Callable[["redis.asyncio.Redis", bool], Any], key: str, retry_for: float | None
     ) -> Any:
         """`_try` for the running event loop."""
-        tries = _Tries(self.retry_for if retry_for is None else retry_for)
+        tries, asked = Tries(self.retry_for if retry_for is None else retry_for), None
         cancellations = Cancellations()
         while True:
             try:
-                client = await self.async_client()
+                client = await (self.async_client(key) if asked is None else self._async.at(asked))
                 if self._async_check.is_due():
                     await self.acheck_in_charge(client)
-                answer = await ask(client)
+                answer = await ask(client, asked is not None)
                 cancellations.check()
                 return answer
             except CONNECTION_FAILURES as error:
                 await self.arecover(error)
                 cancellations.check()
-                if (wait := tries.wait()) is None:
-                    raise self._error(error) from None
+                asked = self._failures.next_node(error)
+                if (wait := tries.wait(redirected=self._failures.is_redirect(error))) is None:
+                    raise self._failures.as_error(error) from None
                 await asyncio.sleep(wait)
 
     def recover(self, error: BaseException) -> None:
         """Make another try possible after a connection failure, or a `LedgerUnavailable`.
 
         Raises `LedgerUnavailable` where none can help. Drops the connections of a server that is
-        no longer, or not yet, in charge: behind one address, new ones may lead to another.
+        no longer, or not yet, in charge: behind one address, new ones may lead to another. In a
+        cluster, who has which slot is asked anew.
         """
-        if self._is_elsewhere(error):
-            with self._lock:
-                clients = (self._sync, self._reader) if self._pid == os.getpid() else ()
-            for client in clients:
-                if client is not None:
-                    # Those in use belong to other threads, which hear the same and do the same.
-                    client.connection_pool.disconnect(inuse_connections=False)
+        self._failures.refuse_what_stays(error)
+        self._recover(error)
 
     async def arecover(self, error: BaseException) -> None:
         """`recover` for the running event loop."""
-        if self._is_elsewhere(error):
-            for clients in (self._async, self._async_readers):
-                await clients.drop_idle()
+        self._failures.refuse_what_stays(error)
+        await self._arecover(error)
+
+    def _recover(self, error: BaseException) -> None:
+        if self._failures.is_elsewhere(error) and self._pid == os.getpid():
+            for clients in (self._sync, self._urgent, self._readers):
+                clients.drop_idle()
+
+    async def _arecover(self, error: BaseException) -> None:
+        if self._failures.is_elsewhere(error):
+            await self._async.drop_idle()
+            await self._async_readers.drop_idle()
+
+    def _again(self, batch: Batch, tries: Tries) -> float | None:
+        """Seconds until the next try of what is open in *batch*; None where there is none."""
+        batch.keep_open(self._failures.passes)
+        if not batch.open:
+            return None
+        return tries.wait(redirected=all(isinstance(e, MovedError) for e in batch.errors()))
+
+    def _results(self, batch: Batch, *, must_answer: bool) -> list[Any]:
+        if must_answer and (left := batch.errors()):
+            raise self._failures.as_error(left[0])
+        if batch.is_lost:
+            raise self._failures.as_error(batch.replies[0])
+        return [
+            self._failures.as_error(reply)
+            if isinstance(reply, CONNECTION_FAILURES)
+            else _parsed(each, reply)
+            for each, reply in zip(batch.commands, batch.replies, strict=True)
+        ]
 
     def check_in_charge(self, client: "redis.Redis") -> None:
         """Raise one of `CONNECTION_FAILURES` where a replica answers.
 
-        It answers reads, but may have been cut off from what is written elsewhere.
+        It answers reads, but may have been cut off from what is written elsewhere. Those of a
+        cluster do not answer.
         """
-        with contextlib.suppress(NoPermissionError):
-            _refuse_replica(client.info("replication"))
+        if not self._is_cluster:
+            refuse_replica(client)
 
     async def acheck_in_charge(self, client: "redis.asyncio.Redis") -> None:
         """`check_in_charge` for the running event loop."""
-        with contextlib.suppress(NoPermissionError):
-            _refuse_replica(await client.info("replication"))
-
-    def _is_elsewhere(self, error: BaseException) -> bool:
-        if isinstance(error, LedgerUnavailable):
-            if not error.retryable:
-                raise error
-            return False
-        refusal = refusal_of(error)
-        if not refusal.passes:
-            raise self._refused(refusal) from None
-        return refusal.reconnects
-
-    def _values(self, commands: Sequence[Command[Any]], replies: Sequence[Any]) -> list[Any]:
-        return [
-            self._error(reply) if isinstance(reply, RedisError) else _parsed(command, reply)
-            for command, reply in zip(commands, replies, strict=True)
-        ]
+        if not self._is_cluster:
+            await arefuse_replica(client)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
@@ -281,146 +359,24 @@ class Ledger:
 
     def close(self) -> None:
         """Close the connections that threads used."""
-        with self._lock:
-            clients = (self._sync, self._reader) if self._pid == os.getpid() else ()
-            self._sync = self._reader = None
-        for client in clients:
-            if client is not None:
-                client.close()
+        if self._pid == os.getpid():
+            for clients in (self._sync, self._urgent, self._readers):
+                clients.close()
 
     def _forget_after_fork(self) -> None:
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._sync = self._reader = None
-            self._make_async_clients()
+        with self._lock:
+            if self._pid != os.getpid():
+                self._begin()
 
-    def _make_async_clients(self) -> None:
-        self._async = AsyncClients(self.url, SOCKET_TIMEOUT)
-        self._async_readers = AsyncClients(self.url, READ_TIMEOUT)
-
-    def _error(self, error: BaseException) -> LedgerUnavailable:
-        refusal = refusal_of(error)
-        if not refusal.passes:
-            return self._refused(refusal)
-        where = f"Redis at {safe_url(self.url)}"
-        if refusal.word:
-            how = f"{where} says not now ({refusal.text}): {refusal.meaning}."
-        else:
-            how = f"{where} could not be reached ({refusal.text})."
-        return LedgerUnavailable(
-            f"{how} Whether the last write happened is not known; the call may be repeated with "
-            "the same run id."
-        )
-
-    def _refused(self, refusal: Refusal) -> LedgerUnavailable:
-        return LedgerUnavailable(
-            f"Redis at {safe_url(self.url)} refused ({refusal.text}). {refusal.meaning}",
-            retryable=False,
-        )
-
-
-class _Tries:
-    """When to ask again: after 50 ms, then twice as long each time, at most a second."""
-
-    def __init__(self, retry_for: float) -> None:
-        self._gives_up_at = time.monotonic() + retry_for
-        self._wait = 0.05
-
-    def wait(self) -> float | None:
-        """Seconds to wait before the next try; None where there is none."""
-        wait = self._wait * random.uniform(0.8, 1.2)
-        self._wait = min(self._wait * 2, 1.0)
-        return None if time.monotonic() + wait > self._gives_up_at else wait
-
-
-class _Check:
-    """When to ask again whether the server is in charge: one that was demoted answers reads."""
-
-    def __init__(self) -> None:
-        self._again_at = time.monotonic() + CHECKED_FOR
-
-    def is_due(self) -> bool:
-        """Whether it is time; who is told so asks."""
-        now = time.monotonic()
-        if now < self._again_at:
-            return False
-        self._again_at = now + CHECKED_FOR
-        return True
-
-
-class Cancellations:
-    """Notices that the running task was cancelled while it awaited redis-py, which hid it.
-
-    redis-py sends with `asyncio.wait_for`, which before Python 3.12 returns what is awaited if that
-    is done by the time of the cancellation: a loop would go on for ever.
-    """
-
-    def __init__(self) -> None:
-        self._task = asyncio.current_task()
-        self._before = self._asked()
-
-    def check(self) -> None:
-        """Raise the `asyncio.CancelledError` that was hidden."""
-        if self._asked() > self._before:
-            raise asyncio.CancelledError
-
-    def _asked(self) -> int:
-        return 0 if self._task is None else self._task.cancelling()
-
-
-def _refuse_replica(info: Mapping[str, Any]) -> None:
-    """Raise for what a replica says of itself in its INFO about replication."""
-    if info.get("role") == "slave":
-        raise ReadOnlyError("A replica answered.")
-
-
-def _evaluate(client: "redis.Redis", command: Command[Any]) -> Any:
-    args = (*command.keys, *command.args)
-    try:
-        return client.evalsha(command.script.sha, len(command.keys), *args)
-    except NoScriptError:
-        return client.eval(command.script.source, len(command.keys), *args)
-
-
-async def _aevaluate(client: "redis.asyncio.Redis", command: Command[Any]) -> Any:
-    args = (*command.keys, *command.args)
-    try:
-        return await client.evalsha(command.script.sha, len(command.keys), *args)
-    except NoScriptError:
-        return await client.eval(command.script.source, len(command.keys), *args)
-
-
-def _pipeline(client: "redis.Redis", commands: Sequence[Command[Any]]) -> list[Any]:
-    def ask() -> list[Any]:
-        with client.pipeline(transaction=False) as pipeline:
-            for each in commands:
-                pipeline.evalsha(each.script.sha, len(each.keys), *each.keys, *each.args)
-            return pipeline.execute(raise_on_error=False)
-
-    replies = ask()
-    if any(isinstance(reply, NoScriptError) for reply in replies):
-        for script in {each.script for each in commands}:
-            client.script_load(script.source)
-        replies = ask()
-    return replies
-
-
-async def _apipeline(client: "redis.asyncio.Redis", commands: Sequence[Command[Any]]) -> list[Any]:
-    async def ask() -> list[Any]:
-        async with client.pipeline(transaction=False) as made:
-            # Its methods queue; the annotations say that they are to be awaited.
-            pipeline: Any = made
-            for each in commands:
-                pipeline.evalsha(each.script.sha, len(each.keys), *each.keys, *each.args)
-            queued: list[Any] = await pipeline.execute(raise_on_error=False)
-            return queued
-
-    replies = await ask()
-    if any(isinstance(reply, NoScriptError) for reply in replies):
-        for script in {each.script for each in commands}:
-            await client.script_load(script.source)
-        replies = await ask()
-    return replies
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        address, slots = self._address, SlotMap(self._address.nodes)
+        self._failures = Failures(self.url, slots if self._is_cluster else None)
+        self._sync = Clients(address, slots, SOCKET_TIMEOUT)
+        self._urgent = Clients(address, slots, CONNECT_TIMEOUT)
+        self._readers = Clients(address, slots, READ_TIMEOUT)
+        self._async = AsyncClients(address, slots, SOCKET_TIMEOUT)
+        self._async_readers = AsyncClients(address, slots, READ_TIMEOUT)
 
 
 def _parsed(command: Command[Any], reply: Any) -> Any:
@@ -430,20 +386,9 @@ def _parsed(command: Command[Any], reply: Any) -> Any:
         return error
 
 
-def _raise_if_not_now(replies: list[Any]) -> list[Any]:
-    """Raise what is worth another try: the scripts may be sent again, all of them."""
-    for reply in replies:
-        if isinstance(reply, RedisError) and refusal_of(reply).passes:
-            raise reply
-    return replies
-
-
-def _elsewhere(replies: Sequence[Any]) -> RedisError | None:
-    """The reply of a server that is no longer, or not yet, in charge."""
-    for reply in replies:
-        if isinstance(reply, RedisError) and refusal_of(reply).reconnects:
-            return reply
-    return None
+def _key(command: Command[Any]) -> str:
+    """All keys of a command are in one slot, so any of them tells where to send it."""
+    return command.keys[0]
 
 
 def _payloads(found: Sequence[Any]) -> list[bytes]:

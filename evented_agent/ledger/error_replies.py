@@ -50,13 +50,17 @@ NEVER = {
     "EXECABORT": "Check what stands between this process and the server.",
     "INVALIDOBJ": "A key is damaged; check the server's log.",
     "IOERR": "The server could not reach another one; check its log.",
-    "MOVED": "This is one node of a cluster, and another has the run; check the URL.",
-    "NOAUTH": "Put the password into the URL.",
+    "MOVED": "This is one node of a cluster, and another has the run: let the URL begin with "
+    "redis+cluster://, or rediss+cluster:// for TLS.",
+    "NOAUTH": "Put the password into the URL; that of Sentinels is ?sentinel_password=….",
     "NOGROUP": "The keys of this prefix belong to another program; choose another prefix.",
     "NOPERM": "Allow this user the scripts (EVAL, EVALSHA, SCRIPT), the commands that they call, "
-    "and all keys that begin with the prefix.",
+    "and all keys that begin with the prefix; the prefix can be changed with Settings(prefix=…).",
     "NOPROTO": "Check what stands between this process and the server: it must speak RESP2.",
     "NOTBUSY": "Check what stands between this process and the server.",
+    "TLS": "Where the server does not encrypt, let the URL begin with redis://. Else name the "
+    "authority that signed its certificate, ?ssl_ca_certs=/path/to/ca.pem, or trust anybody with "
+    "?ssl_cert_reqs=CERT_NONE; for Celery's broker_url the same goes into broker_use_ssl.",
     "UNKILLABLE": "Check what stands between this process and the server.",
     "WRONGPASS": "Correct the user and the password in the URL, or enable the user.",
     "WRONGTYPE": "The keys of this prefix belong to another program; choose another prefix.",
@@ -65,7 +69,10 @@ NEVER = {
 #: After these whoever is in charge may be reached by a new connection only: behind one address
 #: another server has taken over, and the old connections stay with the one that lost its part.
 ELSEWHERE = frozenset(
-    ("INPROG", "LOADING", "MASTERDOWN", "NOMASTERLINK", "READONLY", "REDIRECT", "UNBLOCKED")
+    (
+        *("INPROG", "LOADING", "MASTERDOWN", "NOMASTERLINK", "NOREPLICAS", "READONLY", "REDIRECT"),
+        "UNBLOCKED",
+    )
 )
 
 #: The word that redis-py turned into a class; the first that fits, so subclasses come first.
@@ -93,6 +100,9 @@ _NO_PERMISSION = ("ACL failure in script", "The user executing the script can't"
 #: What follows in a reply are the arguments of the call, which are nobody's business.
 _ARGUMENTS = re.compile(r",? with args beginning with.*", re.DOTALL)
 _MOST_TEXT = 300
+#: What no other try changes when an encrypted connection is made.
+_TLS = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")
+_NO_CLUSTER = "cluster support disabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +131,12 @@ def refusal_of(error: BaseException) -> Refusal:
         return Refusal("", f"{type(error).__name__}: {text}", passes=True, meaning="")
     if word not in text:
         text = f"{word} {text}"
-    passes = word in NOT_NOW
-    return Refusal(word, text, passes, NOT_NOW[word] if passes else NEVER.get(word, NEVER["ERR"]))
+    if word in NOT_NOW:
+        return Refusal(word, text, passes=True, meaning=NOT_NOW[word])
+    meaning = NEVER.get(word, NEVER["ERR"])
+    if _NO_CLUSTER in text:
+        meaning = "It is one server: let the URL begin with redis://, or rediss:// for TLS."
+    return Refusal(word, text, passes=False, meaning=meaning)
 
 
 def _word(error: BaseException) -> str:
@@ -132,6 +146,8 @@ def _word(error: BaseException) -> str:
             given = getattr(error, "status_code", None)
             return given if given in NOT_NOW or given in NEVER else word
     if not isinstance(error, redis.ResponseError):
+        if any(said in str(error) for said in _TLS):
+            return "TLS"
         # No reply at all, or too many clients, which is a `redis.ConnectionError` as well.
         is_away = isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError))
         return "" if is_away else "ERR"

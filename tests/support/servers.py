@@ -49,6 +49,10 @@ class RedisServer:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def client(self) -> "redis.Redis":
         return redis.Redis.from_url(self.url)
 
