@@ -95,7 +95,7 @@ class Deployment:
                 f"Redis at {where} has maxmemory-policy {found.eviction!r} and may drop runs. Set "
                 "'maxmemory-policy noeviction' there, or insist with Settings(allow_eviction=True)."
             )
-        if not found.has_aof:
+        if found.has_aof is False:
             logger.warning(
                 "Redis at %s has no append-only file: a restart loses all runs. Set "
                 "'appendonly yes' there.",

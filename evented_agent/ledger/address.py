@@ -92,8 +92,8 @@ def parse_address(url: str) -> RedisAddress:
     if scheme in _SOCKETS:
         options["path"] = unquote(path)
     database = "" if scheme in _SOCKETS else path
-    _set_database(options, own.get("virtual_host", database))
     nodes = () if scheme in _SOCKETS else _nodes(hosts, _PORTS.get(kind, 6379))
+    _set_database(options, own.get("virtual_host", database))
     address = RedisAddress(
         kind=kind,
         nodes=nodes,
@@ -111,11 +111,19 @@ def safe_url(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator:
         return "(no URL)"
-    shown = []
-    for part in rest.split(";"):
-        where = part.rpartition("://")[2].partition("?")[0].partition("#")[0]
-        shown.append(where.rpartition("@")[2].rstrip("/") if "@" in where else where)
-    return f"{scheme}://{','.join(filter(None, shown)) if len(shown) > 1 else shown[0]}"
+    parts = [_shown(part.rpartition("://")[2]) for part in rest.split(";")]
+    return f"{scheme}://{','.join(parts)}"
+
+
+def _shown(part: str) -> str:
+    """Hosts and path; nothing where a password, not written as it has to be, may be among them."""
+    where = part.partition("?")[0]
+    if "@" in part and "@" not in where:
+        return "(hidden)"
+    where = where.rpartition("@")[2].partition("#")[0]
+    hosts = where.partition("/")[0].split(",")
+    ports = [host.rpartition("]")[2].partition(":")[2] for host in hosts]
+    return where if all(not port or port.isdecimal() for port in ports) else "(hidden)"
 
 
 def _parts(url: str) -> tuple[str, str, str, str, str]:
@@ -168,6 +176,8 @@ def _set_database(options: dict[str, Any], text: str) -> None:
     database = unquote(text).strip("/")
     if "db" in options or not database:
         return
+    if "@" in database:
+        _refuse("its password has a '/', '?' or '#'. Write them as %2F, %3F and %23.")
     if not database.isdecimal():
         _refuse(f"its database {database!r} is no number.")
     options["db"] = int(database)
@@ -239,8 +249,21 @@ def _requirement(name: str, text: str) -> str:
     return bare
 
 
+#: Providers that are objects of this process, by the names that its URLs have for them.
+_kept: dict[str, Any] = {}
+
+
+def keep_provider(provider: Any) -> str:
+    """A name for *provider*, valid in this process, for the option ``credential_provider``."""
+    name = f"kept:{id(provider)}"
+    _kept[name] = provider
+    return name
+
+
 def _provider(name: str, text: str) -> Any:
     """An object that tells user and password at each connection, as Celery finds it."""
+    if text in _kept:
+        return _kept[text]
     module, _, attribute = text.replace(":", ".").rpartition(".")
     try:
         found: Any = getattr(importlib.import_module(module), attribute)

@@ -46,12 +46,15 @@ class LiveWorker:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentInfo:
-    """What Redis says about itself and about the processes that share it."""
+    """What Redis says about itself and about the processes that share it.
+
+    The last three are "" and None where this user may not ask for them.
+    """
 
     shards: int
     format: int
     eviction: str
-    has_aof: bool
+    has_aof: bool | None
     version: str
 
 
@@ -77,7 +80,11 @@ def deployment(keys: Keys) -> Command[DeploymentInfo]:
     def parse(reply: Any) -> DeploymentInfo:
         shards, format_, eviction, aof, version = reply
         return DeploymentInfo(
-            int(shards), int(format_), eviction.decode(), aof == b"1", version.decode()
+            int(shards),
+            int(format_),
+            eviction.decode(),
+            aof == b"1" if aof else None,
+            version.decode(),
         )
 
     return command(

@@ -7,6 +7,7 @@ import pytest
 import redis
 from redis.crc import key_slot
 
+from evented_agent import LedgerUnavailable
 from evented_agent.ledger import limits, runs, threads
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
@@ -76,17 +77,19 @@ def test_a_url_of_one_node_is_enough_and_a_plain_one_is_refused(cluster: Cluster
     }
     one.close()
 
-    plain = Ledger(f"redis://127.0.0.1:{port}/0")
-    with pytest.raises(Exception, match=r"redis\+cluster://"):
-        for number in range(20):
-            Driver(plain, Keys("plain", 64)).create(f"r{number}")
+    keys = Keys("plain")
+    key = keys.of("r").run
+    other = next(each for each in cluster.masters() if each is not cluster.master_of(key))
+    plain = Ledger(f"redis://127.0.0.1:{other.port}/0")
+    with pytest.raises(LedgerUnavailable, match=r"redis\+cluster://"):
+        Driver(plain, keys).create("r")
     plain.close()
 
 
 def test_a_server_that_is_no_cluster_is_named(tmp_path_factory: pytest.TempPathFactory) -> None:
     with RedisServer(tmp_path_factory.mktemp("single")) as server:
         ledger = Ledger(f"redis+cluster://127.0.0.1:{server.port}")
-        with pytest.raises(Exception, match=r"redis://, or rediss:// for TLS"):
+        with pytest.raises(LedgerUnavailable, match=r"redis://, or rediss:// for TLS"):
             Driver(ledger, Keys("single")).create("r")
         assert redis.Redis(port=server.port).dbsize() == 0
         ledger.close()

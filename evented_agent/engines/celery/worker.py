@@ -56,6 +56,7 @@ class AgentWorker:
         self._is_process = False
         self._exit_code = 0
         self._handed_back: set[str] = set()
+        self._pid = 0
 
     def prepare(self, worker: Any) -> None:
         """Check the worker before its pool forks; exits with a sentence for what would break."""
@@ -93,6 +94,8 @@ class AgentWorker:
             notify=self._notifier.notify,
             myself=self._myself,
         )
+        self._pid = os.getpid()
+        self._notifier.consumed = self._connection
         self._watchdog.start()
         self._reserved = ReservedMessages(runs, self._notifier, self._bridge.worker_id)
         self._reserved.start()
@@ -187,6 +190,12 @@ class AgentWorker:
         except (AttributeError, TypeError):
             # Not connected yet, or between two connections.
             return self._queues
+
+    def _connection(self) -> Any:
+        """The connection that the worker consumes over, of now; its children know an old one."""
+        if os.getpid() != self._pid:
+            return None
+        return getattr(getattr(self._worker, "consumer", None), "connection", None)
 
     def _leave_for(self, stuck: int) -> None:
         """Stop as on SIGTERM: a supervisor starts a worker that has all its slots."""

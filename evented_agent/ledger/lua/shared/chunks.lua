@@ -5,8 +5,10 @@
 local incarnation_ = nil
 local function incarnation()
   if not incarnation_ then
-    local id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-    incarnation_ = int(tonumber(string.sub(id, 1, 12), 16))
+    local info = redis.pcall('INFO', 'server')
+    local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
+    -- A user who may not ask gets the time, which is never the same for two entries either.
+    incarnation_ = id and int(tonumber(string.sub(id, 1, 12), 16)) or int(now)
   end
   return incarnation_
 end

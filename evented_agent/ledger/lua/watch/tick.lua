@@ -15,7 +15,9 @@ redis.call('SET', LOCK, watchdog, 'PX', lock_ms)
 
 -- A Redis that was paused, restarted, or whose clock jumped could not take heartbeats: healthy
 -- attempts must get the chance to renew before anybody calls them dead.
-local server = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+-- Who may not ask which server it is still sees that time went by.
+local info = redis.pcall('INFO', 'server')
+local server = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
 local pulse = redis.call('HMGET', PULSE, 'server', 'grace', 'now')
 local grace = math.min(tonumber(pulse[2] or '0'), now + tonumber(grace_ms))
 local before = tonumber(pulse[3] or '0')
