@@ -22,7 +22,8 @@ settings = Settings(prefix=PREFIX, queue=QUEUE, shutdown_grace=timedelta(seconds
 
 def broker_options(url: str) -> dict[str, str]:
     """Names apart for deployments that share a Redis."""
-    return {"global_keyprefix": f"{PREFIX}-broker:"} if url.startswith("redis") else {}
+    shares = url.startswith("redis") and "TEST_PLAIN_BROKER" not in os.environ
+    return {"global_keyprefix": f"{PREFIX}-broker:"} if shares else {}
 
 
 def make_app(name: str) -> Celery:
