@@ -13,13 +13,14 @@ from evented_agent.client.listing import unfit_calls
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery.app_checks import Problem, problems_of
 from evented_agent.errors import LedgerUnavailable
-from evented_agent.ledger.address import safe_url
 from evented_agent.ledger.records import FORMAT
 from evented_agent.ledger.workers import LiveWorker
 from evented_agent.state.run_info import RunInfo
 
 #: The oldest server that Celery's broker and the scripts work on.
 OLDEST_REDIS = (6, 2)
+#: From so many masters on a majority is left when one dies.
+LEAST_MASTERS = 3
 #: Waiting runs looked at, of each status.
 _MOST_RUNS = 200
 #: Run ids named in one sentence.
@@ -62,12 +63,24 @@ def _problems(choices: Choices) -> Iterator[Problem]:
 
 
 def _server_problems(runs: Runs) -> Iterator[Problem]:
-    where = f"Redis at {safe_url(runs.redis_url)}"
-    try:
-        info: Mapping[str, Any] = runs.ledger.client().info()
-    except Exception as error:  # noqa: BLE001 - whatever the server refuses
-        yield Problem(f"{where} does not answer INFO ({error}).", "Allow this user that command.")
-        return
+    masters = runs.ledger.masters()
+    for name, info in masters:
+        where = f"Redis at {name}"
+        if info is None:
+            yield Problem(
+                f"This user may not ask {where} about itself (INFO).",
+                "Its settings could not be looked at; runs are not affected.",
+            )
+        else:
+            yield from _settings_problems(runs, where, info)
+    if runs.ledger.kind == "cluster" and len(masters) < LEAST_MASTERS:
+        yield Problem(
+            f"The cluster has {len(masters)} masters.",
+            f"From {LEAST_MASTERS} on they can agree on who takes over where one dies.",
+        )
+
+
+def _settings_problems(runs: Runs, where: str, info: Mapping[str, Any]) -> Iterator[Problem]:
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction" and not runs.settings.allow_eviction:
         yield Problem(
@@ -78,6 +91,11 @@ def _server_problems(runs: Runs) -> Iterator[Problem]:
         yield Problem(
             f"{where} has no append-only file: a restart loses all runs.",
             "Set 'appendonly yes' there.",
+        )
+    if runs.ledger.kind != "server" and not info.get("connected_slaves"):
+        yield Problem(
+            f"{where} has no replica: when it dies, its runs wait until it is back.",
+            "Add a replica.",
         )
     version = re.match(r"(\d+)\.(\d+)", str(info.get("redis_version")))
     if version and (int(version[1]), int(version[2])) < OLDEST_REDIS:

@@ -89,17 +89,23 @@ class Deployment:
         """
         found = self.ledger.send(workers.deployment(self.keys))
         self._compare(found)
-        where = safe_url(self.redis_url)
-        if found.eviction not in ("", "noeviction") and not self.settings.allow_eviction:
-            raise ConfigurationError(
-                f"Redis at {where} has maxmemory-policy {found.eviction!r} and may drop runs. Set "
-                "'maxmemory-policy noeviction' there, or insist with Settings(allow_eviction=True)."
-            )
-        if found.has_aof is False:
+        policies, with_aof = {safe_url(self.redis_url): found.eviction}, [found.has_aof]
+        if self.ledger.kind == "cluster":
+            masters = [(where, info) for where, info in self.ledger.masters() if info is not None]
+            policies = {where: str(info.get("maxmemory_policy", "")) for where, info in masters}
+            with_aof = [bool(info.get("aof_enabled")) for _, info in masters]
+        for where, policy in policies.items():
+            if policy not in ("", "noeviction") and not self.settings.allow_eviction:
+                raise ConfigurationError(
+                    f"Redis at {where} has maxmemory-policy {policy!r} and may drop runs. Set "
+                    "'maxmemory-policy noeviction' there, or insist with "
+                    "Settings(allow_eviction=True)."
+                )
+        if False in with_aof:
             logger.warning(
                 "Redis at %s has no append-only file: a restart loses all runs. Set "
                 "'appendonly yes' there.",
-                where,
+                safe_url(self.redis_url),
             )
         return found
 

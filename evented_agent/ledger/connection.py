@@ -11,14 +11,14 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
 from redis.exceptions import MovedError
 
-from evented_agent.ledger.address import parse_address, safe_url
+from evented_agent.ledger.address import Kind, parse_address, safe_url
 from evented_agent.ledger.asking import (
     aevaluate,
     aevaluate_all,
@@ -37,6 +37,7 @@ from evented_agent.ledger.redis_clients import (
     SOCKET_TIMEOUT,
     AsyncClients,
     Clients,
+    about,
     arefuse_replica,
     refuse_replica,
 )
@@ -87,11 +88,25 @@ class Ledger:
         self._forget_after_fork()
         return await self._async_readers.for_key(key)
 
-    def masters(self) -> "list[tuple[str, redis.Redis]]":
-        """Each server that takes writes: its name for messages, and a client for it."""
+    @property
+    def kind(self) -> Kind:
+        """What the URL leads to: one server, Sentinels that name it, or a cluster."""
+        return self._address.kind
+
+    def masters(self) -> list[tuple[str, Mapping[str, Any] | None]]:
+        """Each server that takes writes: its name for messages, and what it says of itself.
+
+        None where this user may not ask. Raises `LedgerUnavailable` where one does not answer.
+        """
         self._forget_after_fork()
-        names = self._sync.masters()
-        return [(safe_url(self.url) if node is None else str(node), each) for node, each in names]
+        try:
+            return [
+                (safe_url(self.url) if node is None else str(node), about(client))
+                for node, client in self._sync.masters()
+            ]
+        except CONNECTION_FAILURES as error:
+            self.recover(error)
+            raise self._failures.as_error(error) from None
 
     def run(self, plan: Plan[_T]) -> _T:
         """Drive *plan* from this thread: answer what it asks, throw it the errors; its value."""

@@ -57,6 +57,14 @@ def async_client(address: RedisAddress, node: Node | None, timeout: float) -> "r
     return redis.asyncio.Redis(**_place(address, node), **options)
 
 
+def about(client: "redis.Redis") -> Mapping[str, Any] | None:
+    """What a server says of itself; None where this user may not ask."""
+    try:
+        return client.info()
+    except NoPermissionError:
+        return None
+
+
 def refuse_replica(client: "redis.Redis") -> None:
     """Raise `ReadOnlyError` where a replica answers.
 

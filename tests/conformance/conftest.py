@@ -10,10 +10,16 @@ from celery import Celery
 
 from evented_agent import DurableAgent, Settings, create_durable_agent, create_evented_agent
 from tests.support.servers import RABBITMQ, RabbitServer, RedisServer
+from tests.support.topologies import Cluster, SentinelGroup
 from tests.support.workers import WorkerProcess
 
 Engine = Mapping[str, DurableAgent]
-ENGINES = ("in-process", "redis-threads", "redis-prefork", "rabbitmq")
+#: ``make test-topologies`` asks for others: "cluster", "cluster-in-process", "sentinel".
+ENGINES = os.environ.get(
+    "CONFORMANCE_ENGINES", "in-process redis-threads redis-prefork rabbitmq"
+).split()
+#: Over how many slots of the cluster runs are spread.
+SHARDS = 8
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +44,19 @@ def engine(
         yield from in_process(redis_server.url, prefix)
         return
     folder = tmp_path_factory.mktemp(request.param)
+    if request.param.startswith("cluster"):
+        with Cluster(folder) as cluster:
+            if request.param == "cluster-in-process":
+                yield from in_process(cluster.url, prefix, shards=SHARDS)
+            else:
+                broker = redis_server.url
+                yield from on_celery(broker, cluster.url, prefix, folder, "threads", shards=SHARDS)
+        return
+    if request.param == "sentinel":
+        with SentinelGroup(folder) as group:
+            # Where the runs are follows from the broker.
+            yield from on_celery(group.broker_url, None, prefix, folder, "threads")
+        return
     if request.param == "rabbitmq":
         if not RABBITMQ.exists():
             # A contributor may lack it; CI installs it.
@@ -49,27 +68,30 @@ def engine(
     yield from on_celery(redis_server.url, redis_server.url, prefix, folder, pool)
 
 
-def in_process(url: str, prefix: str) -> Iterator[Engine]:
+def in_process(url: str, prefix: str, *, shards: int = 1) -> Iterator[Engine]:
     from tests.conformance.agents import AGENTS
 
-    settings = Settings(prefix=prefix)
+    settings = Settings(prefix=prefix, shards=shards)
     made = {a.id: create_durable_agent(a, redis_url=url, settings=settings) for a in AGENTS}
     yield made
     for each in made.values():
         each.close()
 
 
-def on_celery(broker: str, ledger: str, prefix: str, folder: Path, pool: str) -> Iterator[Engine]:
+def on_celery(
+    broker: str, ledger: str | None, prefix: str, folder: Path, pool: str, *, shards: int = 1
+) -> Iterator[Engine]:
     from tests.conformance.agents import AGENTS
+    from tests.conformance.app import broker_options
 
     app = Celery("conformance", broker=broker, set_as_current=False)
-    if broker.startswith("redis"):
-        app.conf.broker_transport_options = {"global_keyprefix": f"{prefix}-broker:"}
-    settings = Settings(prefix=prefix)
+    app.conf.broker_transport_options = broker_options(broker, prefix)
+    settings = Settings(prefix=prefix, shards=shards)
     names = {
         "CONFORMANCE_BROKER": broker,
-        "CONFORMANCE_LEDGER": ledger,
+        "CONFORMANCE_LEDGER": ledger or "",
         "CONFORMANCE_PREFIX": prefix,
+        "CONFORMANCE_SHARDS": str(shards),
         "TEST_MARKS": os.environ["TEST_MARKS"],
     }
     slots = 20 if pool == "threads" else 4

@@ -72,7 +72,7 @@ def test_a_scan_finds_the_keys_of_its_shard_alone(cluster: Cluster) -> None:
 def test_a_url_of_one_node_is_enough_and_a_plain_one_is_refused(cluster: Cluster) -> None:
     port = cluster.servers[0].port
     one = Ledger(f"redis+cluster://127.0.0.1:{port}")
-    assert {name for name, _ in one.masters()} == {
+    assert {name for name, info in one.masters() if info} == {
         f"127.0.0.1:{server.port}" for server in cluster.masters()
     }
     one.close()
