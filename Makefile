@@ -4,10 +4,17 @@ BIN := .venv/bin
 # Files tested at the same time: they mostly wait, for leases and for processes to start.
 JOBS ?= 3
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check worker bench chaos clean
+# The engines of the conformance suite that `make test` leaves out.
+TOPOLOGIES ?= cluster cluster-in-process sentinel rabbitmq
+# What is run once more on the lowest versions that pyproject.toml allows.
+OLDEST_TESTS := tests/fundamentals tests/conformance tests/topologies/test_scripts_in_a_cluster.py \
+	tests/unit/ledger tests/unit/models tests/unit/engines tests/engines/test_connecting.py \
+	tests/engines/test_several_brokers.py tests/cli/test_cli.py
+RABBITMQ := /usr/lib/rabbitmq/bin/rabbitmq-server
+.PHONY: help install demo test test-topologies check worker bench chaos clean
 
 help:  ## what there is
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
 
 install: .venv/dev  ## everything a contributor needs
 
@@ -17,6 +24,15 @@ demo: .venv/demo  ## watch an agent survive the death of its worker
 test: .venv/dev  ## all tests, on servers and workers of their own; fails below the floors of coverage
 	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=
 	$(BIN)/python -m tests.support.coverage_floor
+
+test-topologies: .venv/dev .venv/oldest/done  ## a Redis cluster, Sentinels, RabbitMQ, the oldest dependencies
+	@test -x $(RABBITMQ) || test "$(filter rabbitmq,$(TOPOLOGIES))" = "" || { echo "RabbitMQ is \
+		missing. On Debian: apt install rabbitmq-server; without it: make test-topologies \
+		TOPOLOGIES='cluster cluster-in-process sentinel'"; exit 1; }
+	CONFORMANCE_ENGINES="$(TOPOLOGIES)" \
+		$(BIN)/pytest -n $(JOBS) --dist loadfile tests/topologies tests/conformance
+	CONFORMANCE_ENGINES="in-process redis-threads redis-prefork sentinel" \
+		.venv/oldest/bin/python -m pytest -n $(JOBS) --dist loadfile $(OLDEST_TESTS)
 
 check: .venv/dev  ## format, lint, types, their completeness, layers
 	$(BIN)/ruff format --check .
@@ -53,3 +69,14 @@ clean:  ## forget the virtual environment
 	@# Only its data and simulators are used; its dependencies are gigabytes.
 	$(BIN)/python -m pip install --quiet --no-deps bfcl-eval==2026.3.23
 	@touch $@ .venv/demo
+
+# pip resolves to the newest only.
+.venv/oldest/done: .venv/dev pyproject.toml
+	@$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/oldest
+	$(BIN)/uv pip install --quiet --python .venv/oldest --resolution lowest-direct \
+		--editable ".[local,cli,flower]"
+	$(BIN)/uv pip freeze --quiet --python .venv/oldest --exclude-editable > .venv/oldest/lowest.txt
+	$(BIN)/uv pip install --quiet --python .venv/oldest --group test \
+		--constraints .venv/oldest/lowest.txt
+	@touch $@

@@ -27,6 +27,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 StartWorker = Callable[..., WorkerProcess]
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`topologies/` is run where it is asked for: it takes many servers."""
+    is_asked = any("topologies" in argument for argument in config.args)
+    return True if collection_path.name == "topologies" and not is_asked else None
+
+
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
