@@ -34,7 +34,7 @@ class Tries:
         return None if time.monotonic() + wait > self._gives_up_at else wait
 
 
-class Check:
+class RoleCheck:
     """When to ask again whether the server is in charge: one that was demoted answers reads."""
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ from evented_agent.ledger.asking import (
     evaluate_all,
     fetch,
 )
-from evented_agent.ledger.batch import Batch, Cancellations, Check, Tries
+from evented_agent.ledger.batch import Batch, Cancellations, RoleCheck, Tries
 from evented_agent.ledger.error_replies import CONNECTION_FAILURES
 from evented_agent.ledger.failures import Failures
 from evented_agent.ledger.plan import CallBeside, Plan, PlanRequest, ReadBlobs, SendMessages
@@ -58,7 +58,7 @@ class Ledger:
         """Read *url* without connecting; raises `ConfigurationError` where it cannot be used."""
         self.url = url
         self.retry_for = retry_for
-        self._sync_check, self._async_check = Check(), Check()
+        self._sync_check, self._async_check = RoleCheck(), RoleCheck()
         self._address = parse_address(url)
         self._is_cluster = self._address.kind == "cluster"
         self._lock = threading.Lock()
