@@ -14,11 +14,14 @@ from typing import Any
 import redis
 from celery import Celery
 
-from evented_agent import Agent, ToolContext, create_evented_agent, tool
+from evented_agent import Agent, Settings, ToolContext, create_evented_agent, tool
 from evented_agent.agents.tools.tool import Tool
 from tests.workload.dialogs import Call, apply, dialogs, methods, simulators
 
 REDIS_URL = os.environ["WORKLOAD_REDIS_URL"]
+#: Where the runs are, if that is elsewhere than the messages and the simulators.
+LEDGER_URL = os.environ.get("WORKLOAD_LEDGER_URL") or REDIS_URL
+SHARDS = int(os.environ.get("WORKLOAD_SHARDS") or 1)
 
 app = Celery("tests.workload", broker=REDIS_URL)
 app.conf.worker_prefetch_multiplier = 1
@@ -34,6 +37,11 @@ def state_key(scope: str, dialog: str) -> str:
     return f"workload:{scope}:{dialog}:state"
 
 
+def repeated_key(scope: str) -> str:
+    """Counts the calls that were made once more."""
+    return f"workload:{scope}:repeated"
+
+
 def act(scope: str, dialog_id: str, key: str, call: Call) -> str:
     """Do a call in the dialog's simulators, once."""
     dialog, client = dialogs()[dialog_id], states()
@@ -41,6 +49,7 @@ def act(scope: str, dialog_id: str, key: str, call: Call) -> str:
 
     def once(both: "redis.client.Pipeline") -> str:
         if (known := both.hget(results, key)) is not None:
+            client.incr(repeated_key(scope))
             return bytes(known).decode()  # type: ignore[arg-type]
         stored = both.get(state)
         instances = pickle.loads(stored) if stored else simulators(dialog)  # type: ignore[arg-type]
@@ -91,4 +100,6 @@ agent = Agent(
     tools=[_tool(name, signature) for name, signature in methods().items()],
     max_steps=100,
 )
-evented = create_evented_agent(agent, app=app, redis_url=REDIS_URL)
+evented = create_evented_agent(
+    agent, app=app, redis_url=LEDGER_URL, settings=Settings(shards=SHARDS, retry_for=10)
+)

@@ -6,6 +6,7 @@ import pickle
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evented_agent import RunFailed, RunResult
+from evented_agent import LedgerUnavailable, RunFailed, RunNotFound, RunResult
 from evented_agent.chunks import StepReset, Transcript
 from tests.support.servers import RedisServer, free_port
 from tests.support.workers import ROOT, wait_until
@@ -22,6 +23,7 @@ from tests.workload.chaos import Chaos
 from tests.workload.dialogs import Dialog, dialogs, plain, played
 from tests.workload.fleet import Fleet
 from tests.workload.player import HEADING, closing_words
+from tests.workload.topology import TopologyChaos
 
 ENDS = {"finish", "error", "abort"}
 
@@ -36,6 +38,8 @@ class Outcome:
     steps: int = 0
     calls: int = 0
     withdrawn: int = 0
+    restarted: int = 0
+    hung: int = 0
 
 
 @dataclass
@@ -44,6 +48,7 @@ class Report:
 
     outcomes: list[Outcome]
     done: Counter[str]
+    repeated: int = 0
 
     @property
     def wrong(self) -> list[str]:
@@ -52,21 +57,21 @@ class Report:
 
 def play(dialog_id: str, scope: str) -> Outcome:
     """Play one dialog, a run for each turn, and compare it with direct calls."""
-    from tests.workload.app import evented, state_key, states
+    from tests.workload.app import state_key, states
 
     dialog, outcome = dialogs()[dialog_id], Outcome(dialog_id)
     messages: list[object] = []
     for turn, question in enumerate(dialog.questions):
         heading = HEADING.format(dialog=dialog_id, turn=turn)
         messages.append({"role": "user", "content": f"{heading} {question}"})
-        run = evented.stream(
-            messages,  # type: ignore[arg-type]
-            context={"dialog": dialog_id, "scope": scope},
-        )
         try:
-            result = run.result(timeout=240)
+            result = _run(outcome, messages, {"dialog": dialog_id, "scope": scope})
         except RunFailed as failure:
             outcome.wrong.append(f"turn {turn}: {failure}")
+            return outcome
+        except TimeoutError as late:
+            outcome.hung += 1
+            outcome.wrong.append(f"turn {turn}: {late}")
             return outcome
         messages = list(result.messages)
         _compare(outcome, dialog, turn, result)
@@ -75,6 +80,23 @@ def play(dialog_id: str, scope: str) -> Outcome:
     if {name: plain(instance) for name, instance in instances.items()} != played(dialog):
         outcome.wrong.append("ends in another state than direct calls")
     return outcome
+
+
+def _run(outcome: Outcome, messages: list[object], context: dict[str, str]) -> RunResult:
+    """Run a turn; where Redis has lost its creation, again with the same id, as documented."""
+    from tests.workload.app import evented
+
+    run_id = uuid.uuid4().hex
+    ends = time.monotonic() + 240
+    while True:
+        try:
+            run = evented.stream(messages, context=context, run_id=run_id)  # type: ignore[arg-type]
+            return run.result(timeout=ends - time.monotonic())
+        except LedgerUnavailable as away:
+            if time.monotonic() > ends:
+                raise TimeoutError(str(away)) from None
+        except RunNotFound:
+            outcome.restarted += 1
 
 
 def _compare(outcome: Outcome, dialog: Dialog, turn: int, result: RunResult) -> None:
@@ -108,8 +130,13 @@ def _compare(outcome: Outcome, dialog: Dialog, turn: int, result: RunResult) -> 
 
 
 @contextmanager
-def deployment(folder: Path, workers: int, *, pause: float = 0.0) -> Iterator[Fleet]:
-    """A server, the player and the workers; in their environment this process plays."""
+def deployment(
+    folder: Path, workers: int, *, pause: float = 0.0, ledger: str = "", shards: int = 1
+) -> Iterator[Fleet]:
+    """A server, the player and the workers; in their environment this process plays.
+
+    The runs are at *ledger*, if that is another.
+    """
     with contextlib.ExitStack() as stack:
         port = int(os.environ.get("WORKLOAD_REDIS_PORT") or free_port())
         # The application reads it once: later deployments of this process are at the same place.
@@ -118,6 +145,8 @@ def deployment(folder: Path, workers: int, *, pause: float = 0.0) -> Iterator[Fl
         player_port = free_port()
         env = {
             "WORKLOAD_REDIS_URL": server.url,
+            "WORKLOAD_LEDGER_URL": ledger,
+            "WORKLOAD_SHARDS": str(shards),
             "OPENAI_BASE_URL": f"http://127.0.0.1:{player_port}/v1",
             "OPENAI_API_KEY": "none",
         }
@@ -130,14 +159,18 @@ def deployment(folder: Path, workers: int, *, pause: float = 0.0) -> Iterator[Fl
         yield fleet
 
 
-def play_all(ids: list[str], fleet: Fleet, *, seed: int | None = None) -> Report:
-    """Play dialogs all at the same time; with a *seed*, while workers are disturbed."""
+def play_all(ids: list[str], *, chaos: Chaos | TopologyChaos | None = None) -> Report:
+    """Play dialogs all at the same time, while *chaos* disturbs whatever it does."""
+    from tests.workload.app import repeated_key, states
+
     scope = uuid.uuid4().hex[:8]
     with contextlib.ExitStack() as stack:
-        chaos = None if seed is None else stack.enter_context(Chaos(fleet, seed))
+        if chaos is not None:
+            stack.enter_context(chaos)
         callers = stack.enter_context(ThreadPoolExecutor(len(ids)))
         outcomes = list(callers.map(lambda id_: play(id_, scope), ids))
-    return Report(outcomes, chaos.done if chaos is not None else Counter())
+    repeated = int(states().get(repeated_key(scope)) or 0)
+    return Report(outcomes, chaos.done if chaos is not None else Counter(), repeated)
 
 
 def _player(port: int, pause: float) -> "subprocess.Popen[bytes]":

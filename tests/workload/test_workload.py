@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.workload.chaos import Chaos
 from tests.workload.dialogs import dialogs
 from tests.workload.fleet import Fleet
 from tests.workload.run import deployment, play_all
@@ -16,7 +17,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def test_dialogs_end_in_the_state_of_direct_calls(fleet: Fleet) -> None:
-    report = play_all(list(dialogs())[::20], fleet)
+    report = play_all(list(dialogs())[::20])
 
     assert report.wrong == []
     assert sum(outcome.withdrawn for outcome in report.outcomes) == 0
@@ -24,7 +25,7 @@ def test_dialogs_end_in_the_state_of_direct_calls(fleet: Fleet) -> None:
 
 @pytest.mark.timeout(300)
 def test_chaos_changes_no_outcome(fleet: Fleet) -> None:
-    report = play_all(list(dialogs())[1::2], fleet, seed=1)
+    report = play_all(list(dialogs())[1::2], chaos=Chaos(fleet, seed=1))
 
     assert report.wrong == []
     assert sum(report.done.values()) > 3
