@@ -102,6 +102,8 @@ _ARGUMENTS = re.compile(r",? with args beginning with.*", re.DOTALL)
 _MOST_TEXT = 300
 #: What no other try changes when an encrypted connection is made.
 _TLS = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")
+#: Replies that older versions of redis-py turn into the class of another word.
+_WORDLESS = {"invalid username-password pair or user is disabled.": "WRONGPASS"}
 _NO_CLUSTER = "cluster support disabled"
 
 
@@ -143,7 +145,7 @@ def _word(error: BaseException) -> str:
     for class_, word in _CLASSES:
         if isinstance(error, class_):
             # Those that came with another word, as WRONGPASS does, kept it beside the text.
-            given = getattr(error, "status_code", None)
+            given = getattr(error, "status_code", None) or _WORDLESS.get(str(error))
             return given if given in NOT_NOW or given in NEVER else word
     if not isinstance(error, redis.ResponseError):
         if any(said in str(error) for said in _TLS):

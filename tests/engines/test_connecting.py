@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ KEYS = Keys("connecting")
 PASSWORD = "p:/?#[]@ %2F+&=ä"
 QUOTED = "p%3A%2F%3F%23%5B%5D%40%20%252F%2B%26%3D%C3%A4"
 #: What a user needs at least, as docs/redis.md says.
-RULES = "-@all +@read +@write +@scripting +@connection +@transaction +time -@dangerous"
+RULES = "-@all +@read +@write +@scripting +@connection +time -@dangerous"
 
 
 class Provider(CredentialProvider):
@@ -152,6 +153,8 @@ def app_of(form: str, places: Places) -> Celery:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_runs_connect_as_celery_does(form: str, places: Places) -> None:
+    if form == "a provider of credentials" and metadata.version("kombu") < "5.6":
+        pytest.skip("unknown to this version of kombu")
     app = app_of(form, places)
     # With options that kombu does not know for TCP Celery connects to nothing.
     if form not in ("what only Celery knows", "a virtual host"):
@@ -187,6 +190,8 @@ def test_runs_connect_as_celery_does(form: str, places: Places) -> None:
     ],
 )
 def test_what_does_not_connect_names_what_to_change(url: str, says: str, places: Places) -> None:
+    if "localhost" in url and int(redis.__version__.split(".")[0]) < 6:
+        pytest.skip("this version of redis-py, and so Celery, looks at no host's name")
     names = {"q": QUOTED, **{name: str(getattr(places, name)) for name in vars(places)}}
     ledger = Ledger(url.format(**names))
     with pytest.raises(LedgerUnavailable, match=says) as refused:

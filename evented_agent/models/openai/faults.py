@@ -5,6 +5,7 @@ import email.utils
 import json
 import math
 import re
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,9 +16,20 @@ import openai
 
 from evented_agent.errors import ModelError
 
+
+def _transport_error() -> type[Exception]:
+    """What the SDK's HTTP library raises; older SDKs let it through while a stream is read."""
+    base = openai.DefaultAsyncHttpxClient.__mro__[-2]
+    library: Any = sys.modules[base.__module__.partition(".")[0]]
+    found: type[Exception] = library.TransportError
+    return found
+
+
+_TRANSPORT_ERROR = _transport_error()
 #: What a call can raise: the SDK's errors, a socket's, and those of reading a malformed chunk.
 FAILURES = (
     openai.OpenAIError,
+    _TRANSPORT_ERROR,
     OSError,
     RuntimeError,
     ValueError,
@@ -83,7 +95,7 @@ class Faults:
 
     def unsent(self, error: Exception) -> ModelError:
         """Return the error for a call that failed before its answer began."""
-        if isinstance(error, openai.APIError | TimeoutError):
+        if isinstance(error, (openai.APIError, TimeoutError, _TRANSPORT_ERROR)):
             return self.of(error)
         retryable = isinstance(error, OSError | RuntimeError)
         return self._error(f"could not be asked ({_brief(error)})", retryable=retryable)
@@ -123,6 +135,8 @@ class Faults:
                 return f"timed out ({_cause(error)})"
             case openai.APIConnectionError():
                 return f"lost the connection ({_cause(error)})"
+            case _ if isinstance(error, _TRANSPORT_ERROR):
+                return f"lost the connection ({_brief(error)})"
             case TimeoutError():
                 return f"did not finish within {self.timeout:g} s"
         return f"sent a chunk that cannot be read ({_brief(error)})"

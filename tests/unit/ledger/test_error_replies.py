@@ -35,6 +35,9 @@ FORMS = {
 def reply(word: str, form: str = "plain") -> str:
     """An error reply with that word; two of them name another server."""
     what = "12 127.0.0.1:1" if word in ("ASK", "MOVED") else "Something is wrong."
+    if word == "WRONGPASS":
+        # By which redis-py knows it, before it kept the word.
+        return f"{word} invalid username-password pair or user is disabled."
     if word in ("ASK", "MOVED") and form == "in a script":
         form = "plain"
     return FORMS[form].format(word=word, what=what)
