@@ -93,3 +93,19 @@ def test_a_server_that_is_no_cluster_is_named(tmp_path_factory: pytest.TempPathF
             Driver(ledger, Keys("single")).create("r")
         assert redis.Redis(port=server.port).dbsize() == 0
         ledger.close()
+
+
+def test_a_user_with_few_rights_finds_its_way_in_a_cluster(cluster: Cluster) -> None:
+    rules = "-@all +@read +@write +@scripting +@connection +time -@dangerous +cluster|slots"
+    for server in cluster.servers:
+        ask(server, "ACL", "SETUSER", "few", "on", ">pass", "~few:*", *rules.split())
+    port = cluster.servers[0].port
+    ledger = Ledger(f"redis+cluster://few:pass@127.0.0.1:{port}")
+    driver = Driver(ledger, Keys("few", 16))
+    for number in range(10):
+        run_id = f"r{number}"
+        driver.create(run_id)
+        driver.say(driver.granted(run_id), "a", sent=0)
+        assert driver.types(run_id) == ["start", "text-start", "text-delta"]
+    assert [info for _, info in ledger.masters()] == [None] * 3
+    ledger.close()
