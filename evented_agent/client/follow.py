@@ -7,7 +7,7 @@ requests.  It does not import a Redis client, so its rules can be tested with a 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from evented_agent.chunks import AnyChunk, TopicReset, TopicResetPayload
+from evented_agent.chunks import AnyChunk, Chunk, TopicReset, TopicResetPayload
 from evented_agent.chunks.codec import decode
 from evented_agent.errors import RunExpired
 from evented_agent.ledger.records import Record
@@ -18,7 +18,8 @@ _ANY_LIFE = f"-{2**64 - 1}"
 _ENDED = {"finished", "failed", "aborted"}
 
 Cursor = str | int
-StoredChunk = tuple[str, bytes]
+#: An entry: its id, and its chunk as it is stored, or decoded already.
+StoredChunk = tuple[str, bytes | AnyChunk]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +140,11 @@ class _Place:
                 yield self._restart()
                 return False
             # A failed run that went on after its chunks had expired begins with a reset.
-            if decode(_seq(first), first, self._run_id, entries[0][1]).type != "step-reset":
+            if self._chunk(entries[0]).type != "step-reset":
                 raise RunExpired(self._run_id)
-        for cursor, stored in entries:
-            self.position = cursor
-            chunk = decode(_seq(cursor), cursor, self._run_id, stored)
+        for entry in entries:
+            self.position = entry[0]
+            chunk = self._chunk(entry)
             yield chunk
             if chunk.ends_topic:
                 return True
@@ -161,6 +162,12 @@ class _Place:
         if verdict == "reset":
             yield self._restart()
         return verdict == "end"
+
+    def _chunk(self, entry: StoredChunk) -> AnyChunk:
+        cursor, stored = entry
+        if isinstance(stored, Chunk):
+            return stored
+        return decode(_seq(cursor), cursor, self._run_id, stored)
 
     def _restart(self) -> TopicReset:
         reset = _topic_reset(self._run_id, self.position)

@@ -1,27 +1,20 @@
-"""Reads a topic from a thread or an event loop: drives `follow` over Redis, reconnects, waits.
+"""Reads a topic from a thread or an event loop: drives `follow` over the hub, reconnects, waits.
 
-A reader never writes, so it cannot affect the run.
+A reader never writes, so it cannot affect the run; and it has no connection of its own.
 """
 
 import asyncio
 import math
 import random
 import time
-from collections.abc import AsyncGenerator, Generator, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Generator
+from contextlib import closing
 
 from evented_agent.chunks import AnyChunk, Chunk
-from evented_agent.client.follow import (
-    CheckEntry,
-    Cursor,
-    Disconnected,
-    Read,
-    ReadRecord,
-    Reply,
-    Request,
-    StoredChunk,
-    follow,
-)
+from evented_agent.client.follow import Cursor, Disconnected, Reply, follow
+from evented_agent.client.hub.asker import Source
+from evented_agent.client.hub.hub import Follower
+from evented_agent.client.hub.waits import Failure
 from evented_agent.errors import LedgerUnavailable
 from evented_agent.ledger.address import safe_url
 from evented_agent.ledger.connection import Ledger
@@ -30,12 +23,8 @@ from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.redis_clients import BLOCK_MS
 from evented_agent.ledger.runs import read
 
-#: Chunks per read.
-CHUNKS_PER_READ = 500
 #: Seconds that a reader keeps trying to reach Redis.
 _RETRY_FOR = 60.0
-#: Seconds between two checks of a silent reader that it follows the master.
-_CHECK_ROLE = 4.0
 
 
 class Reader:
@@ -43,10 +32,9 @@ class Reader:
 
     def __init__(self, keys: Keys, ledger: Ledger, run_id: str) -> None:
         self._run_id = run_id
-        self._keys = keys.of(run_id)
-        self._record = read(keys, run_id)
+        of_run = keys.of(run_id)
+        self._source = Source(of_run.topic, of_run.blobs, read(keys, run_id))
         self._ledger = ledger
-        self._next_check = 0.0
 
     def chunks(
         self,
@@ -65,26 +53,27 @@ class Reader:
         steps = follow(self._run_id, after, close_on_suspend=close_on_suspend)
         retry_for = _Deadlines(self._run_id, self._ledger.url, timeout, total_timeout, heartbeat)
         reply: Reply = None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration:
-                return
-            reply = None
-            if isinstance(step, Chunk):
-                yield step
-                retry_for.heard()
-                continue
-            if retry_for.is_heartbeat():
-                yield None
-            block_ms = retry_for.block_ms()
-            try:
-                reply = self._answer(step, block_ms)
-                retry_for.connected()
-            except CONNECTION_FAILURES as error:
-                self._ledger.recover(error)
-                reply = Disconnected()
-                time.sleep(retry_for.lost(error))
+        with closing(Follower(self._ledger, self._source, self._run_id)) as follower:
+            while True:
+                try:
+                    step = steps.send(reply)
+                except StopIteration:
+                    return
+                reply = None
+                if isinstance(step, Chunk):
+                    yield step
+                    retry_for.heard()
+                    continue
+                if retry_for.is_heartbeat():
+                    yield None
+                answer = follower.answer(step, retry_for.wait())
+                if isinstance(answer, Failure):
+                    self._recover(answer.error)
+                    time.sleep(retry_for.lost(answer.error))
+                    reply = Disconnected()
+                else:
+                    retry_for.connected()
+                    reply = answer
 
     async def achunks(
         self,
@@ -99,67 +88,40 @@ class Reader:
         steps = follow(self._run_id, after, close_on_suspend=close_on_suspend)
         retry_for = _Deadlines(self._run_id, self._ledger.url, timeout, total_timeout, heartbeat)
         reply: Reply = None
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration:
-                return
-            reply = None
-            if isinstance(step, Chunk):
-                yield step
-                retry_for.heard()
-                continue
-            if retry_for.is_heartbeat():
-                yield None
-            block_ms = retry_for.block_ms()
-            try:
-                reply = await self._aanswer(step, block_ms)
-                retry_for.connected()
-            except CONNECTION_FAILURES as error:
-                await self._ledger.arecover(error)
-                reply = Disconnected()
-                await asyncio.sleep(retry_for.lost(error))
+        with closing(Follower(self._ledger, self._source, self._run_id)) as follower:
+            while True:
+                try:
+                    step = steps.send(reply)
+                except StopIteration:
+                    return
+                reply = None
+                if isinstance(step, Chunk):
+                    yield step
+                    retry_for.heard()
+                    continue
+                if retry_for.is_heartbeat():
+                    yield None
+                answer = await follower.aanswer(step, retry_for.wait())
+                if isinstance(answer, Failure):
+                    await self._arecover(answer.error)
+                    await asyncio.sleep(retry_for.lost(answer.error))
+                    reply = Disconnected()
+                else:
+                    retry_for.connected()
+                    reply = answer
 
-    def _answer(self, request: Request, block_ms: int) -> Reply:
-        if isinstance(request, ReadRecord):
-            return self._ledger.send(self._record, retry_for=0)
-        client = self._ledger.reading_client(self._keys.topic)
-        if isinstance(request, CheckEntry):
-            return bool(client.xrange(self._keys.topic, request.position, request.position))
-        entries = _entries(client.xread(**self._read_args(request, block_ms)))
-        if not entries and self._checks_role(request):
-            self._ledger.check_in_charge(client)
-        if names := _blobs_of(entries):
-            entries = _with_blobs(entries, client.hmget(self._keys.blobs, names))
-        return entries
+    def _recover(self, error: BaseException) -> None:
+        _raise_unless_connection(error)
+        self._ledger.recover(error)
 
-    async def _aanswer(self, request: Request, block_ms: int) -> Reply:
-        if isinstance(request, ReadRecord):
-            return await self._ledger.asend(self._record, retry_for=0)
-        client = await self._ledger.async_reading_client(self._keys.topic)
-        if isinstance(request, CheckEntry):
-            return bool(await client.xrange(self._keys.topic, request.position, request.position))
-        entries = _entries(await client.xread(**self._read_args(request, block_ms)))
-        if not entries and self._checks_role(request):
-            await self._ledger.acheck_in_charge(client)
-        if names := _blobs_of(entries):
-            entries = _with_blobs(entries, await client.hmget(self._keys.blobs, names))
-        return entries
-
-    def _checks_role(self, request: Read) -> bool:
-        """Whether silence is a reason to ask who answers: a replica that was cut off is silent."""
-        now = time.monotonic()
-        if not request.block or now < self._next_check:
-            return False
-        self._next_check = now + _CHECK_ROLE
-        return True
-
-    def _read_args(self, request: Read, block_ms: int) -> dict[str, Any]:
-        return {
-            "streams": {self._keys.topic: request.position},
-            "count": CHUNKS_PER_READ,
-            "block": block_ms if request.block else None,
-        }
+    async def _arecover(self, error: BaseException) -> None:
+        _raise_unless_connection(error)
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task is not None else 0
+        await self._ledger.arecover(error)
+        if task is not None and task.cancelling() > cancelled:
+            # Python 3.11 may lose a cancellation inside the timeouts of redis-py.
+            raise asyncio.CancelledError
 
 
 class _Deadlines:
@@ -195,8 +157,8 @@ class _Deadlines:
         self._signed = now
         return True
 
-    def block_ms(self) -> int:
-        """How long the next read may wait; raises `TimeoutError` when the time is up."""
+    def wait(self) -> float:
+        """Seconds that the next read may wait; raises `TimeoutError` when the time is up."""
         now = time.monotonic()
         up = min(self._heard + self._timeout, self._ends)
         if now >= up:
@@ -205,7 +167,7 @@ class _Deadlines:
                 "observe it again from the last cursor."
             )
         wait = min(up, self._signed + self._heartbeat) - now
-        return int(max(1, min(BLOCK_MS, wait * 1000)))
+        return max(0.001, min(BLOCK_MS / 1000, wait))
 
     def lost(self, error: BaseException) -> float:
         """Note a lost connection; the seconds to wait before the next try."""
@@ -219,17 +181,7 @@ class _Deadlines:
         return random.uniform(0.1, 0.4)
 
 
-def _entries(reply: Any) -> list[StoredChunk]:
-    if not reply:
-        return []
-    [(_, entries)] = reply.items() if isinstance(reply, dict) else reply
-    return [(entry_id.decode(), fields[b"d"]) for entry_id, fields in entries]
-
-
-def _blobs_of(entries: Sequence[StoredChunk]) -> list[str]:
-    return [stored[1:].decode() for _, stored in entries if stored[:1] == b"@"]
-
-
-def _with_blobs(entries: list[StoredChunk], payloads: Sequence[Any]) -> list[StoredChunk]:
-    found = iter(payloads)
-    return [(cursor, next(found) if stored[:1] == b"@" else stored) for cursor, stored in entries]
+def _raise_unless_connection(error: BaseException) -> None:
+    if not isinstance(error, CONNECTION_FAILURES):
+        # Other readers may have been given the same one.
+        raise error.with_traceback(None)

@@ -28,6 +28,7 @@ from evented_agent.ledger.asking import (
     fetch,
 )
 from evented_agent.ledger.batch import Batch, Cancellations, RoleCheck, Tries
+from evented_agent.ledger.connection_limit import ConnectionLimit
 from evented_agent.ledger.error_replies import CONNECTION_FAILURES
 from evented_agent.ledger.failures import Failures
 from evented_agent.ledger.plan import CallBeside, Plan, PlanRequest, ReadBlobs, SendMessages
@@ -77,16 +78,12 @@ class Ledger:
     def reading_client(self, key: str = "") -> "redis.Redis":
         """A client for blocking reads of *key*, and of what has its slot.
 
-        Its replies may take as long as `READ_TIMEOUT`. After each of `CONNECTION_FAILURES`, which
-        `recover` is to be told, another client may be in charge: ask again.
+        Its replies may take as long as `READ_TIMEOUT`; who uses it bounds its connections. After
+        each of `CONNECTION_FAILURES`, which `recover` is to be told, another client may be in
+        charge: ask again.
         """
         self._forget_after_fork()
         return self._readers.for_key(key)
-
-    async def async_reading_client(self, key: str = "") -> "redis.asyncio.Redis":
-        """The same for the running event loop."""
-        self._forget_after_fork()
-        return await self._async_readers.for_key(key)
 
     @property
     def kind(self) -> Kind:
@@ -222,7 +219,9 @@ class Ledger:
                     batch.lost([at], error)
             for client, some in groups.items():
                 try:
-                    batch.answered(some, evaluate_all(client, [commands[at] for at in some]))
+                    with self._limit:
+                        replies = evaluate_all(client, [commands[at] for at in some])
+                    batch.answered(some, replies)
                 except CONNECTION_FAILURES as error:
                     batch.lost(some, error)
             wait = self._again(batch, tries)
@@ -247,7 +246,9 @@ class Ledger:
                     batch.lost([at], error)
             for client, some in groups.items():
                 try:
-                    batch.answered(some, await aevaluate_all(client, [commands[at] for at in some]))
+                    async with self._limit:
+                        replies = await aevaluate_all(client, [commands[at] for at in some])
+                    batch.answered(some, replies)
                 except CONNECTION_FAILURES as error:
                     batch.lost(some, error)
             wait = self._again(batch, tries)
@@ -277,9 +278,10 @@ class Ledger:
         while True:
             try:
                 client = self.client(key) if asked is None else self._sync.at(asked)
-                if self._sync_check.is_due():
-                    self.check_in_charge(client)
-                return ask(client, asked is not None)
+                with self._limit:
+                    if self._sync_check.is_due():
+                        self.check_in_charge(client)
+                    return ask(client, asked is not None)
             except CONNECTION_FAILURES as error:
                 self.recover(error)
                 asked = self._failures.next_node(error)
@@ -296,9 +298,10 @@ class Ledger:
         while True:
             try:
                 client = await (self.async_client(key) if asked is None else self._async.at(asked))
-                if self._async_check.is_due():
-                    await self.acheck_in_charge(client)
-                answer = await ask(client, asked is not None)
+                async with self._limit:
+                    if self._async_check.is_due():
+                        await self.acheck_in_charge(client)
+                    answer = await ask(client, asked is not None)
                 cancellations.check()
                 return answer
             except CONNECTION_FAILURES as error:
@@ -324,15 +327,19 @@ class Ledger:
         self._failures.refuse_what_stays(error)
         await self._arecover(error)
 
-    def _recover(self, error: BaseException) -> None:
-        if self._failures.is_elsewhere(error) and self._pid == os.getpid():
+    def drop_idle(self) -> None:
+        """Close the connections that no thread uses at the moment."""
+        if self._pid == os.getpid():
             for clients in (self._sync, self._urgent, self._readers):
                 clients.drop_idle()
+
+    def _recover(self, error: BaseException) -> None:
+        if self._failures.is_elsewhere(error):
+            self.drop_idle()
 
     async def _arecover(self, error: BaseException) -> None:
         if self._failures.is_elsewhere(error):
             await self._async.drop_idle()
-            await self._async_readers.drop_idle()
 
     def _again(self, batch: Batch, tries: Tries) -> float | None:
         """Seconds until the next try of what is open in *batch*; None where there is none."""
@@ -370,7 +377,6 @@ class Ledger:
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
         await self._async.aclose()
-        await self._async_readers.aclose()
 
     def close(self) -> None:
         """Close the connections that threads used."""
@@ -391,7 +397,7 @@ class Ledger:
         self._urgent = Clients(address, slots, CONNECT_TIMEOUT)
         self._readers = Clients(address, slots, READ_TIMEOUT)
         self._async = AsyncClients(address, slots, SOCKET_TIMEOUT)
-        self._async_readers = AsyncClients(address, slots, READ_TIMEOUT)
+        self._limit = ConnectionLimit(self.url)
 
 
 def _parsed(command: Command[Any], reply: Any) -> Any:

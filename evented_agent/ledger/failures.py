@@ -7,6 +7,7 @@ from redis.exceptions import AskError, MovedError
 
 from evented_agent.errors import LedgerUnavailable
 from evented_agent.ledger.address import Node, safe_url
+from evented_agent.ledger.connection_limit import NoFreeConnection
 from evented_agent.ledger.error_replies import Refusal, refusal_of
 from evented_agent.ledger.slots import SlotMap
 
@@ -63,6 +64,8 @@ class Failures:
             return self._refused(refusal)
         if refusal.word:
             how = f"{self._where} says not now ({refusal.text}): {refusal.meaning}."
+        elif isinstance(error, NoFreeConnection):
+            how = f"{self._where} was not asked: {error}."
         else:
             how = f"{self._where} could not be reached ({refusal.text})."
         return LedgerUnavailable(

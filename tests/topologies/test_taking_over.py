@@ -226,7 +226,7 @@ def test_a_process_that_knows_old_masters_only_finds_the_new_ones(cluster: Clust
     driver.create("r")
     for _ in range(3):
         cluster.move(key)
-    assert driver.types("r") == ["start"]
+    wait_until(lambda: driver.types("r") == ["start"], "it asks the master of now")
     ledger.close()
 
 
