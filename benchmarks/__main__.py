@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import abort, calls, cost, latency, recovery, throughput
+from benchmarks import abort, calls, cost, latency, readers, recovery, throughput
 from benchmarks.harness import Bench, bench
 
 ALL = {
@@ -16,6 +16,8 @@ ALL = {
     "first-token": latency.first_token,
     "tokens": throughput.tokens,
     "stream": calls.stream_call,
+    "readers": readers.readers,
+    "silence": readers.silence,
     "runs": throughput.runs_per_minute,
     "cost": cost.cost,
     "idle": cost.idle,

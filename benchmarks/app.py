@@ -1,6 +1,8 @@
 """The Celery application of the benchmarks; callers and workers import it."""
 
+import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -34,6 +36,18 @@ class Synthetic:
         yield AnswerEnded("stop")
 
 
+class Clock:
+    """A model inside the worker that says what time it is, on the clock of the machine."""
+
+    name = "synthetic/clock"
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        for _ in range(int(str(request.settings["words"]))):
+            yield TextPiece(f"{time.monotonic()} ")
+            await asyncio.sleep(float(str(request.settings["gap"])))
+        yield AnswerEnded("stop")
+
+
 def agent(id_: str, model: str | Model) -> Agent:
     return Agent(id=id_, model=model, tools=[work], max_steps=50)
 
@@ -49,6 +63,7 @@ agents = {
         agent("flood", "openai-chat/mock-t20000"),
         agent("small-flood", "openai-chat/mock-t2000"),
         agent("synthetic", Synthetic()),
+        agent("clock", Clock()),
         agent("five-seconds", "openai-chat/mock-s4-d1000-t20"),
         agent("half-second", "openai-chat/mock-d500-t5"),
         agent("speaker", "openai-chat/mock-t200-g20"),

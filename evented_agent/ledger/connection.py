@@ -11,6 +11,7 @@ import contextlib
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -219,7 +220,7 @@ class Ledger:
                     batch.lost([at], error)
             for client, some in groups.items():
                 try:
-                    with self._limit:
+                    with self._limit(client):
                         replies = evaluate_all(client, [commands[at] for at in some])
                     batch.answered(some, replies)
                 except CONNECTION_FAILURES as error:
@@ -246,7 +247,7 @@ class Ledger:
                     batch.lost([at], error)
             for client, some in groups.items():
                 try:
-                    async with self._limit:
+                    async with self._limit(client):
                         replies = await aevaluate_all(client, [commands[at] for at in some])
                     batch.answered(some, replies)
                 except CONNECTION_FAILURES as error:
@@ -278,7 +279,7 @@ class Ledger:
         while True:
             try:
                 client = self.client(key) if asked is None else self._sync.at(asked)
-                with self._limit:
+                with self._limit(client):
                     if self._sync_check.is_due():
                         self.check_in_charge(client)
                     return ask(client, asked is not None)
@@ -298,7 +299,7 @@ class Ledger:
         while True:
             try:
                 client = await (self.async_client(key) if asked is None else self._async.at(asked))
-                async with self._limit:
+                async with self._limit(client):
                     if self._async_check.is_due():
                         await self.acheck_in_charge(client)
                     answer = await ask(client, asked is not None)
@@ -326,6 +327,13 @@ class Ledger:
         """`recover` for the running event loop."""
         self._failures.refuse_what_stays(error)
         await self._arecover(error)
+
+    def _limit(self, client: object) -> ConnectionLimit:
+        """Of each server: one that hangs must not keep commands from the others."""
+        limit = self._limits.get(client)
+        if limit is None:
+            limit = self._limits.setdefault(client, ConnectionLimit(self.url))
+        return limit
 
     def drop_idle(self) -> None:
         """Close the connections that no thread uses at the moment."""
@@ -397,7 +405,8 @@ class Ledger:
         self._urgent = Clients(address, slots, CONNECT_TIMEOUT)
         self._readers = Clients(address, slots, READ_TIMEOUT)
         self._async = AsyncClients(address, slots, SOCKET_TIMEOUT)
-        self._limit = ConnectionLimit(self.url)
+        self._limits: weakref.WeakKeyDictionary[object, ConnectionLimit]
+        self._limits = weakref.WeakKeyDictionary()
 
 
 def _parsed(command: Command[Any], reply: Any) -> Any:

@@ -9,9 +9,9 @@ import weakref
 from types import TracebackType
 from urllib.parse import parse_qs, urlsplit
 
-#: Connections for threads, and as many for each event loop. More would make nothing faster: a
-#: server answers one command after the other.
-MOST_CONNECTIONS = 50
+#: Connections for threads, and as many for each event loop. More would make nothing faster: Python
+#: sends, and a server answers, one command after the other; this many fill a round trip of 10 ms.
+MOST_CONNECTIONS = 32
 #: Seconds that a command waits for a free one.
 WAIT_FOR_FREE = 5.0
 

@@ -31,6 +31,8 @@ CONNECT_TIMEOUT = 1.0
 #: A blocking read waits at most `BLOCK_MS`; a reply that is much later means a dead peer.
 BLOCK_MS = 5_000
 READ_TIMEOUT = 10.0
+#: Connections that a pool may have; never reached.
+MOST_OF_A_POOL = 1_000
 
 
 def sync_client(address: RedisAddress, node: Node | None, timeout: float) -> "redis.Redis":
@@ -259,6 +261,8 @@ def _options(address: RedisAddress, timeout: float) -> dict[str, Any]:
         "socket_connect_timeout": CONNECT_TIMEOUT,
         "socket_keepalive": True,
         **given,
+        # Bounded by whoever asks, who waits for a free one; redis-py's pool would refuse.
+        "max_connections": MOST_OF_A_POOL,
         "socket_timeout": max(timeout, longer),
         "protocol": 2,
     }

@@ -86,7 +86,7 @@ def test_that_no_connection_was_free_is_said(
 
 
 @pytest.mark.parametrize(
-    ("query", "most"), [("", 50), ("?max_connections=7", 7), ("?max_connections=900", 50)]
+    ("query", "most"), [("", 32), ("?max_connections=7", 7), ("?max_connections=900", 32)]
 )
 def test_the_url_may_ask_for_fewer(query: str, most: int) -> None:
     limit = connection_limit.ConnectionLimit(f"redis://localhost:1/0{query}")
