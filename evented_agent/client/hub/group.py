@@ -43,7 +43,8 @@ class Group:
     """Hands out the news of its topics; *wake* is to call `end_read` soon, from another thread."""
 
     def __init__(self, ledger: Ledger, key: str, wake: Callable[["Group", int], None]) -> None:
-        self.lock = threading.Lock()
+        # Reentrant: the garbage collector may end a reader in the middle of anything.
+        self.lock = threading.RLock()
         self._ledger = ledger
         self._key = key
         self._wake = wake
