@@ -89,7 +89,7 @@ class Topic:
         else:
             self._remember(entries, places, sizes)
         self._untaken = 0 if news else self._untaken + len(entries)
-        if self._untaken > MOST_ENTRIES:
+        if self._untaken > MOST_ENTRIES and not self._waits:
             # All of its readers are slow: they come back when they have read what there is.
             self.position = None
             self._forget()

@@ -118,6 +118,9 @@ class Readers:
             lambda: sum(len(heard) >= chunks for heard in self.heard) >= count, "all hear", 60
         )
 
+    def run(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=20)
+
     def _read(self, chunks: Iterator[AnyChunk]) -> None:
         heard: list[int] = []
         self.heard.append(heard)
@@ -496,3 +499,22 @@ def test_nothing_stays_when_nobody_reads(tmp_path: Path, monkeypatch: pytest.Mon
         wait_until(lambda: connections(server) == 1, "only the one that asks is left")
         # It begins anew.
         assert len(list(run.chunks())) == len(heard[0]) + 1
+
+
+def test_a_cancelled_reader_ends_while_redis_hangs(
+    proxy: Proxy, server: RedisServer, readers: Readers
+) -> None:
+    waits, behind = Run(server.url), Run(server.url)
+    first = readers.aread(waits, proxy.url)
+    readers.all_heard(1, 1)
+    proxy.freeze()
+    second = readers.aread(behind, proxy.url)
+    wait_until(lambda: len(readers.heard) == 2, "it asks")
+
+    async def others() -> set["asyncio.Task[Any]"]:
+        return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
+
+    for each in (first, second):
+        each.cancel()
+    wait_until(lambda: not readers.run(others()), "both tasks have ended", 3)
+    proxy.thaw()

@@ -144,3 +144,15 @@ def test_a_reader_of_another_life_of_the_server_is_not_given_what_followed_elsew
     assert log.topic.wait(f"1-{LIFE}", ThreadWait()) == log.after("1-7")
     assert log.topic.wait(f"2-{LIFE - 1}", ThreadWait()) is None
     assert log.topic.wait(f"1-{2**64 - 1}", ThreadWait()) is None
+
+
+def test_a_topic_for_which_somebody_waits_is_read() -> None:
+    log = Log()
+    # It knows more than the server does, which has forgotten some.
+    assert log.topic.wait(f"9000-{LIFE}", ThreadWait()) == ()
+    log.topic.rewind("0-0")
+    for _ in range(3):
+        log.write(topic_module.MOST_ENTRIES)
+        log.read()
+
+    assert log.topic.position == log.entries[-1][0]
