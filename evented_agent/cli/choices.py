@@ -14,7 +14,7 @@ from evented_agent.client.deployment import REDIS_URL_VARIABLE
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery.app_checks import load_app, load_modules
 from evented_agent.errors import LedgerUnavailable
-from evented_agent.ledger.address import safe_url
+from evented_agent.ledger.address import repeatable_url, safe_url
 from evented_agent.ledger.error_replies import CONNECTION_FAILURES, refusal_of
 from evented_agent.ledger.settings import Settings
 
@@ -69,7 +69,7 @@ class Choices:
         if self.app is not None and self.celery_app is None:
             words += ["-A", self.app]
         if self.redis is not None:
-            words += ["--redis", safe_url(self.redis)]
+            words += ["--redis", repeatable_url(self.redis)]
         if self.prefix is not None:
             words += ["--prefix", self.prefix]
         return shlex.join([*words, *arguments])

@@ -5,10 +5,11 @@ secrets.  The forms and the options are described in docs/redis.md.
 """
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, NoReturn
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from evented_agent.errors import ConfigurationError
 
@@ -31,6 +32,7 @@ FORMS = (
     "sentinel://HOST:PORT,HOST:PORT/DB?master=NAME"
 )
 _SOCKETS = ("unix", "redis+socket")
+_SECRET = re.compile("pass|user|data")
 _PORTS = {"sentinel": 26379}
 #: What Sentinels are asked with, beside what they have in common with the servers.
 SENTINEL_PREFIX = "sentinel_"
@@ -113,6 +115,13 @@ def safe_url(url: str) -> str:
         return "(no URL)"
     parts = [_shown(part.rpartition("://")[2]) for part in rest.split(";")]
     return f"{scheme}://{','.join(parts)}"
+
+
+def repeatable_url(url: str) -> str:
+    """`safe_url` with the options that are no secrets, to be used again."""
+    query = url.partition(";")[0].partition("?")[2]
+    kept = {name: text for name, text in parse_qsl(query) if not _SECRET.search(name)}
+    return f"{safe_url(url)}?{urlencode(kept, safe='/:')}" if kept else safe_url(url)
 
 
 def _shown(part: str) -> str:

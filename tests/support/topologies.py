@@ -37,21 +37,36 @@ def _replication(server: RedisServer) -> dict[str, Any]:
     return dict(_answers(server, "INFO", "replication") or {})
 
 
+def _kill_unseen(master: RedisServer, replicas: Sequence[RedisServer], seconds: float) -> None:
+    live = [server for server in replicas if server.is_running]
+    for server in live if seconds else ():
+        server.pause()
+    if seconds:
+        # What is on its way would arrive when they wake up.
+        ask(master, "CLIENT", "KILL", "TYPE", "replica")
+    # The fault itself: so long nothing is replicated.
+    time.sleep(seconds)
+    master.kill()
+    for server in live:
+        server.resume()
+
+
 class Cluster:
     """Three masters, each with a replica."""
 
-    def __init__(self, folder: Path, *, replicas: int = 1, extra: Sequence[str] = ()) -> None:
-        count = 3 * (1 + replicas)
+    def __init__(
+        self, folder: Path, *, extra: Sequence[str] = (), dead_after: int = DEAD_AFTER
+    ) -> None:
         self.servers = [
             RedisServer(
                 folder / str(number),
                 extra=(
                     *("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"),
                     *("--cluster-port", str(free_port())),
-                    *("--cluster-node-timeout", str(DEAD_AFTER), *_REPLICATION, *extra),
+                    *("--cluster-node-timeout", str(dead_after), *_REPLICATION, *extra),
                 ),
             )
-            for number in range(count)
+            for number in range(6)
         ]
 
     @property
@@ -132,10 +147,13 @@ class Cluster:
             ask(server, "CLUSTER", "SETSLOT", slot, "NODE", self.id_of(target))
         return target
 
-    def fail_over(self, key: str) -> RedisServer:
-        """Kill the master of *key* and wait until its replica has taken over; returns the dead."""
+    def fail_over(self, key: str, *, unseen: float = 0.0) -> RedisServer:
+        """Kill the master of *key* and wait until its replica has taken over; returns the dead.
+
+        What was written in the last *unseen* seconds is lost: the replica has not seen it.
+        """
         dead = self.master_of(key)
-        dead.kill()
+        _kill_unseen(dead, [self.replica_of(dead)], unseen)
         self.wait_for_other(key, dead)
         return dead
 
@@ -220,10 +238,13 @@ class SentinelGroup:
         wait_until(lambda: all(map(self._is_ready, self.sentinels)), "the Sentinels agree", 60)
         return self
 
-    def fail_over(self) -> RedisServer:
-        """Kill the master and wait until another has taken over; returns the dead."""
+    def fail_over(self, *, unseen: float = 0.0) -> RedisServer:
+        """Kill the master and wait until another has taken over; returns the dead.
+
+        What was written in the last *unseen* seconds is lost: no replica has seen it.
+        """
         dead = self.master
-        dead.kill()
+        _kill_unseen(dead, [server for server in self.servers if server is not dead], unseen)
         self.wait_for_other(dead)
         return dead
 

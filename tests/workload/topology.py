@@ -16,6 +16,8 @@ KINDS = ("cluster", "sentinel")
 ACTIONS = {"move": 7, "fail": 3}
 #: Seconds between two actions, once all members are back.
 PAUSE = (2.0, 5.0)
+#: The most seconds before a master's death in which nothing is replicated.
+UNSEEN = 1.0
 #: Over how many slots the runs of a cluster are spread.
 SHARDS = 6
 
@@ -60,15 +62,15 @@ class TopologyChaos:
             self._failed.append(failure)
 
     def _act(self, action: str) -> str:
-        shard = self._random.randrange(SHARDS)
+        shard, unseen = self._random.randrange(SHARDS), self._random.uniform(0, UNSEEN)
         if isinstance(self._topology, Cluster):
             key = self._keys.alarms(shard)
             if action == "move":
                 self._topology.move(key, pause=self._random.uniform(0, 0.5))
                 return "move"
-            dead = self._topology.fail_over(key)
+            dead = self._topology.fail_over(key, unseen=unseen)
         else:
-            dead = self._topology.fail_over()
+            dead = self._topology.fail_over(unseen=unseen)
         dead.start()
         self._topology.wait_healthy()
         return "fail"

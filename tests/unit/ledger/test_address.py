@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evented_agent import ConfigurationError
-from evented_agent.ledger.address import Node, parse_address, safe_url
+from evented_agent.ledger.address import Node, parse_address, repeatable_url, safe_url
 
 SECRET = "s3cret-Pa55"
 
@@ -135,6 +135,17 @@ def test_no_text_is_more_than_a_configuration_error(text: str) -> None:
 )
 def test_what_is_shown_of_a_url_holds_no_secret(url: str, safe: str) -> None:
     assert safe_url(url) == safe
+
+
+def test_what_is_shown_to_be_used_again_has_all_options_but_secrets() -> None:
+    given = (
+        f"sentinel://u:{SECRET}@a:1,b:2/0?master=m&ssl_ca_certs=/ca.pem&sentinel_password={SECRET}"
+    )
+    shown = repeatable_url(given)
+
+    assert shown == "sentinel://a:1,b:2/0?master=m&ssl_ca_certs=/ca.pem"
+    assert parse_address(shown).master == "m"
+    assert repeatable_url(f"redis://:{SECRET}@h/1?password={SECRET}") == "redis://h/1"
 
 
 def test_a_node_is_shown_as_it_is_written() -> None:
