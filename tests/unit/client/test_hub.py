@@ -512,7 +512,7 @@ def test_a_cancelled_reader_ends_while_redis_hangs(
     wait_until(lambda: len(readers.heard) == 2, "it asks")
 
     async def others() -> set["asyncio.Task[Any]"]:
-        return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
+        return asyncio.all_tasks() - {asyncio.current_task()}
 
     for each in (first, second):
         each.cancel()
