@@ -44,6 +44,7 @@ from evented_agent.errors import (
     TooLarge,
     UnknownAgent,
 )
+from evented_agent.ledger.embedded_server import embedded_broker
 from evented_agent.ledger.settings import Settings
 from evented_agent.ledger.workers import LiveWorker
 from evented_agent.models.protocol import Model
@@ -112,5 +113,6 @@ __all__ = [
     "Window",
     "create_durable_agent",
     "create_evented_agent",
+    "embedded_broker",
     "tool",
 ]

@@ -12,7 +12,7 @@ from evented_agent.errors import BlockingCall, ConfigurationError
 from evented_agent.ledger import workers
 from evented_agent.ledger.address import safe_url
 from evented_agent.ledger.connection import Ledger
-from evented_agent.ledger.embedded_server import ensure_server
+from evented_agent.ledger.embedded_server import ensure_server, find_server, no_server
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.plan import Notifier, Plan, send
 from evented_agent.ledger.records import Due
@@ -38,7 +38,7 @@ class Deployment:
 
     def __init__(
         self,
-        redis_url: str | Callable[[], str] | None = None,
+        redis_url: str | Callable[[], str | None] | None = None,
         *,
         settings: Settings | None = None,
         allow_blocking: bool = False,
@@ -68,10 +68,28 @@ class Deployment:
 
     @property
     def redis_url(self) -> str:
+        """Where the runs are; raises `ConfigurationError` where that is nowhere: nothing starts."""
+        url = self.named_url
+        if url is not None:
+            return url
+        if (server := find_server()) is not None:
+            return server.url
+        raise ConfigurationError(
+            f"{no_server()} Pass redis_url, set {REDIS_URL_VARIABLE}, or start it: evented-agent "
+            "server start."
+        )
+
+    def provide(self) -> None:
+        """Start the embedded server where no other is named; for whoever writes."""
+        if self._ledger is None and self.named_url is None:
+            ensure_server()
+
+    @property
+    def named_url(self) -> str | None:
+        """The Redis that code or environment name; None for the embedded server."""
         given = self._given_url
-        if callable(given):
-            return given()
-        return given or os.environ.get(REDIS_URL_VARIABLE) or ensure_server().url
+        url = given() if callable(given) else given
+        return url or os.environ.get(REDIS_URL_VARIABLE)
 
     def add(self, agent: Agent) -> None:
         """Serve *agent* here; raises `ConfigurationError` where its id is another agent's."""

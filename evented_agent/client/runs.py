@@ -20,7 +20,8 @@ class Runs(Deployment, RunMethods):
 
     Args:
         redis_url: Where the runs are; by default ``EVENTED_AGENT_REDIS_URL``, else the embedded
-            server. A function is called at first use.
+            server of this project, if it runs: looking starts nothing. A function is called at
+            first use.
         settings: The deployment's settings; the same in every process.
         allow_blocking: Let synchronous methods block a running event loop (in a notebook).
 
@@ -35,7 +36,7 @@ class Runs(Deployment, RunMethods):
 
     def __init__(
         self,
-        redis_url: str | Callable[[], str] | None = None,
+        redis_url: str | Callable[[], str | None] | None = None,
         *,
         settings: Settings | None = None,
         allow_blocking: bool = False,

@@ -27,9 +27,10 @@ from evented_agent.execution.event_loop import run_loop
 from evented_agent.execution.executor import Executor, Outcome
 from evented_agent.execution.watchdog import Watchdog
 from evented_agent.ledger.attempts import Worker, release
+from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Due
 from evented_agent.ledger.settings import Settings
-from evented_agent.ledger.workers import LiveWorker
+from evented_agent.ledger.workers import LiveWorker, add_prefix
 
 logger = logging.getLogger(__name__)
 
@@ -51,24 +52,34 @@ def create_durable_agent(
     *redis_url* is by default ``EVENTED_AGENT_REDIS_URL``, else the embedded server. A run that a
     dead process left is picked up by the next one that serves its agent. Nothing is started before
     the first run; `start()` does it earlier, to take up what was left.  Keys begin with
-    ``<prefix>.<agent id>``.
+    ``<prefix>.<agent id>``; ``evented-agent runs`` lists them all.
     """
     settings = settings or Settings()
     # Only a process that serves the agent can answer its alarms, and there is no broker to find
     # one: each agent's runs are watched apart, by the processes that serve it.
+    listed_under = settings.prefix
     settings = dataclasses.replace(settings, prefix=f"{settings.prefix}.{agent.id}")
     runs = Runs(redis_url, settings=settings, allow_blocking=allow_blocking)
     runs.add(agent)
-    return InProcessAgent(agent, runs)
+    return InProcessAgent(agent, runs, listed_under=listed_under)
 
 
 class InProcessAgent(DurableAgent[Out]):
     """A `DurableAgent` whose runs execute in this process."""
 
-    def __init__(self, agent: Agent[Any, Out], runs: Runs) -> None:
+    def __init__(
+        self, agent: Agent[Any, Out], runs: Runs, *, listed_under: str | None = None
+    ) -> None:
         super().__init__(agent, runs)
+        self._listed_under = listed_under
         self._engine: LocalEngine | None = None
         self._lock = threading.Lock()
+
+    @property
+    def _deployment(self) -> Deployment:
+        # Who serves an agent has its runs, also before anything else needs a server.
+        self._runs.provide()
+        return self._runs
 
     def start(self) -> None:
         """Start the engine now: it also picks up runs that a dead process left."""
@@ -84,7 +95,8 @@ class InProcessAgent(DurableAgent[Out]):
     def _started(self) -> Deployment:
         with self._lock:
             if self._engine is None or self._engine.pid != os.getpid():
-                self._engine = LocalEngine(self._runs)
+                self._runs.provide()
+                self._engine = LocalEngine(self._runs, self._listed_under)
                 self._engine.start()
         return self._runs
 
@@ -92,9 +104,10 @@ class InProcessAgent(DurableAgent[Out]):
 class LocalEngine:
     """Executes tasks of one `Runs` on an event loop in a thread of this process."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, listed_under: str | None = None) -> None:
         self.pid = os.getpid()
         self._runs = runs
+        self._listed_under = listed_under
         owner = f"local@{socket.gethostname()}/{self.pid}"
         self._worker = Worker(
             id=f"{owner}/{secrets.token_hex(4)}", owner=owner, lease_ms=runs.settings.lease_ms
@@ -128,6 +141,8 @@ class LocalEngine:
 
     def start(self) -> None:
         self._runs.check()
+        if self._listed_under is not None:
+            self._runs.ledger.send(add_prefix(Keys(self._listed_under), self._runs.keys.prefix))
         self._loop_thread.start()
         self._runs.notifier = self
         self._watchdog.start()

@@ -125,5 +125,10 @@ class Keys:
         """What every process of a deployment must agree on."""
         return f"{self.prefix}:deployment"
 
+    @property
+    def prefixes(self) -> str:
+        """Under which other prefixes runs of this deployment are."""
+        return f"{self.prefix}:prefixes"
+
     def _tag(self, shard: int) -> str:
         return f"{self.prefix}:{{{shard}}}"

@@ -92,6 +92,20 @@ def deployment(keys: Keys) -> Command[DeploymentInfo]:
     )
 
 
+def add_prefix(keys: Keys, prefix: str) -> Command[int]:
+    """Say that an agent's runs are under *prefix* beside those of *keys*, for who looks for all."""
+    return command("workers/add_prefix", (keys.prefixes,), int, prefix=prefix)
+
+
+def prefixes(keys: Keys) -> Command[Sequence[str]]:
+    """Under which prefixes engines keep runs, beside that of *keys*."""
+
+    def parse(reply: Any) -> Sequence[str]:
+        return sorted(each.decode() for each in reply)
+
+    return command("workers/prefixes", (keys.prefixes,), parse)
+
+
 def _announce(keys: Keys, worker_id: str, state: str) -> Command[int]:
     where = (keys.workers,)
     return command(

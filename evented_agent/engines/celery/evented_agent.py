@@ -93,6 +93,7 @@ class EventedAgent(DurableAgent[Out]):
     def _started(self) -> Deployment:
         runs = self._runs
         assert self._app is not None
+        runs.provide()
         if self._app.conf.task_always_eager and self._eager is None:
             with _registering:
                 if self._eager is None:
@@ -111,7 +112,7 @@ def _runs_of(
                 f"{app!r} has agents with {known.settings!r}; all agents of an app share them. "
                 "Give the settings with the first agent only."
             )
-        if redis_url is not None and redis_url != known.redis_url:
+        if redis_url is not None and redis_url != known.named_url:
             raise ConfigurationError(
                 f"{app!r} has agents on another Redis; all agents of an app share one. Give "
                 "redis_url with the first agent only."

@@ -11,7 +11,6 @@ from celery import Celery
 from evented_agent.client.deployment import REDIS_URL_VARIABLE
 from evented_agent.errors import ConfigurationError
 from evented_agent.ledger.address import OPTION_NAMES, SENTINEL_PREFIX, keep_provider, parse_address
-from evented_agent.ledger.embedded_server import ensure_server
 
 SETTING = "evented_agent_redis_url"
 
@@ -21,8 +20,11 @@ _SOCKETS = ("redis+socket", "unix")
 _SET = f"Set app.conf.{SETTING} = 'redis://HOST:PORT/DB'"
 
 
-def redis_url_of(app: Celery) -> str:
-    """The Redis URL for the runs of *app*; raises `ConfigurationError` with the line to set."""
+def redis_url_of(app: Celery) -> str | None:
+    """The Redis URL for the runs of *app*; None for the embedded server.
+
+    Raises `ConfigurationError` with the line to set.
+    """
     options = app.conf.broker_transport_options or {}
     given = app.conf.get(SETTING) or os.environ.get(REDIS_URL_VARIABLE)
     if given:
@@ -30,7 +32,7 @@ def redis_url_of(app: Celery) -> str:
     broker = app.conf.broker_write_url or app.conf.broker_url
     if broker:
         return from_broker(broker, options=options, tls=app.conf.broker_use_ssl)
-    return ensure_server().url
+    return None
 
 
 def from_broker(

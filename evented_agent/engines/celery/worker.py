@@ -65,6 +65,7 @@ class AgentWorker:
             return
         try:
             self._refuse(worker)
+            self._runs.provide()
             self._runs.check()
         except EventedAgentError as error:
             raise SystemExit(f"evented_agent: {error}") from None

@@ -75,6 +75,8 @@ CALLS: dict[Callable[..., Command[Any]], Command[Any]] = {
     workers.announce: workers.announce(KEYS, LIVE),
     workers.announce_leaving: workers.announce_leaving(KEYS, "w"),
     workers.live_workers: workers.live_workers(KEYS),
+    workers.add_prefix: workers.add_prefix(KEYS, "ea.a"),
+    workers.prefixes: workers.prefixes(KEYS),
     workers.deployment: workers.deployment(KEYS),
     indexes.list_index: indexes.list_index(KEYS, 0, INDEX, since=0, offset=0, limit=1),
     indexes.forget: indexes.forget(KEYS, 0, INDEX, ["r"]),
