@@ -136,12 +136,14 @@ class RunError(EventedAgentError):
 
 
 class RunNotFound(RunError):
-    """Raised when no run has that id."""
+    """Raised when no run has that id; *where* says where it was looked for."""
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, where: str | None = None) -> None:
+        self.where = where
+        looked = f"Looked at {where}. " if where else ""
         super().__init__(
             run_id,
-            f"No run {run_id!r}. Check the id, the Redis URL and the prefix; "
+            f"No run {run_id!r}. {looked}Check the id, the Redis URL and the prefix; "
             "a record is kept for 7 days after its run ended, unless configured otherwise.",
         )
 

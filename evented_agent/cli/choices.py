@@ -1,7 +1,6 @@
 """Options of every command: where the runs are, and how to print."""
 
 import functools
-import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +9,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import click
 
 from evented_agent.cli.output import Printer
+from evented_agent.cli.places import Places, places_at
 from evented_agent.client.deployment import REDIS_URL_VARIABLE
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery.app_checks import load_app, load_modules
-from evented_agent.errors import LedgerUnavailable
-from evented_agent.ledger.address import repeatable_url, safe_url
-from evented_agent.ledger.error_replies import CONNECTION_FAILURES, refusal_of
-from evented_agent.ledger.settings import Settings
+from evented_agent.ledger.address import repeatable_url
+from evented_agent.state.run_info import MODULE, worker_command
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -55,13 +53,27 @@ class Choices:
             raise click.UsageError("Give the module that holds your Celery app: -A MODULE.")
         return self.loaded_app
 
-    def runs(self) -> Runs:
+    @functools.cached_property
+    def places(self) -> Places:
         """The runs of the app; without one, those at the Redis URL, with no agent code."""
         if self.app is None and self.celery_app is None:
-            return self._runs_at_url()
+            return places_at(self.redis, self.prefix)
         if self.redis is not None or self.prefix is not None:
             raise click.UsageError("The app given by -A says where its runs are: leave out either.")
-        return Runs.of(self.loaded_app)
+        return Places([Runs.of(self.loaded_app)])
+
+    def runs(self) -> Runs:
+        """The runs of the app; without one, those under the first prefix at the Redis URL."""
+        return self.places.first
+
+    @property
+    def start_worker(self) -> str:
+        """The command that starts a worker, to show to people."""
+        return worker_command(self.app or MODULE)
+
+    def pasted(self, text: str) -> str:
+        """*text* with the commands in it as they can be pasted, where the app is known."""
+        return text if self.app is None else text.replace(f"-A {MODULE}", f"-A {self.app}")
 
     def again(self, *arguments: str) -> str:
         """A command line for the same runs, to show to people."""
@@ -73,30 +85,6 @@ class Choices:
         if self.prefix is not None:
             words += ["--prefix", self.prefix]
         return shlex.join([*words, *arguments])
-
-    def _runs_at_url(self) -> Runs:
-        url = self.redis or os.environ.get(REDIS_URL_VARIABLE)
-        prefix = self.prefix or Settings().prefix
-        runs = Runs(url, settings=Settings(prefix=prefix))
-        shards = stored_shards(runs)
-        if shards in (None, runs.settings.shards):
-            return runs
-        # Nothing but an app knows the settings, so those that others stored are right.
-        return Runs(url, settings=Settings(prefix=prefix, shards=shards))
-
-
-def stored_shards(runs: Runs) -> int | None:
-    """Over how many shards the runs are spread, if any process has said so; writes nothing."""
-    try:
-        where = runs.keys.deployment
-        found: Any = runs.ledger.client(where).hget(where, "shards")
-    except CONNECTION_FAILURES as error:
-        runs.ledger.recover(error)
-        raise LedgerUnavailable(
-            f"Redis at {safe_url(runs.redis_url)} could not be reached "
-            f"({refusal_of(error).text}). Start it, or correct its URL."
-        ) from None
-    return None if found is None else int(found)
 
 
 def choices_of(ctx: click.Context) -> Choices:

@@ -7,15 +7,16 @@ from typing import Any
 
 import click
 
-from evented_agent.cli.choices import Choices, shared, stored_shards
+from evented_agent.cli.choices import Choices, shared
 from evented_agent.cli.output import ago, on_one_line
+from evented_agent.cli.places import stored_shards
 from evented_agent.client.listing import unfit_calls
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery.app_checks import Problem, problems_of
-from evented_agent.errors import LedgerUnavailable
+from evented_agent.errors import ConfigurationError, LedgerUnavailable
 from evented_agent.ledger.records import FORMAT
 from evented_agent.ledger.workers import LiveWorker
-from evented_agent.state.run_info import RunInfo
+from evented_agent.state.run_info import RunInfo, worker_command
 
 #: The oldest server that Celery's broker and the scripts work on.
 OLDEST_REDIS = (6, 2)
@@ -37,7 +38,7 @@ def doctor(choices: Choices) -> None:
         if output.is_json:
             output.record(problem._asdict())
         else:
-            output.line(f"- {problem.what} {problem.remedy}")
+            output.line(choices.pasted(f"- {problem.what} {problem.remedy}"))
     if choices.app is None and choices.celery_app is None:
         output.note("With -A MODULE the app's agents and settings are looked at, too.")
     if not found and not output.is_json:
@@ -52,7 +53,7 @@ def _problems(choices: Choices) -> Iterator[Problem]:
         runs = choices.runs()
         stored = stored_shards(runs)
         live = runs.workers()
-    except LedgerUnavailable as error:
+    except (LedgerUnavailable, ConfigurationError) as error:
         yield Problem(str(error), "Nothing else could be looked at.")
         return
     yield from _server_problems(runs)
@@ -118,7 +119,7 @@ def _fleet_problems(runs: Runs, live: Sequence[LiveWorker]) -> Iterator[Problem]
     serving = [worker for worker in live if not runs.agents or queue in worker.queues]
     if not serving:
         on = f" on queue {queue!r}" if runs.agents else ""
-        yield Problem(f"No live worker{on}.", "Start one with: evented-agent worker -A MODULE.")
+        yield Problem(f"No live worker{on}.", f"Start one with: {worker_command()}.")
     for worker in live:
         if worker.abandoned:
             yield Problem(

@@ -16,6 +16,7 @@ from evented_agent.cli.follow import _INTERRUPTED
 from evented_agent.cli.output import printable
 from evented_agent.cli.people import DECISIONS
 from evented_agent.cli.runs import runs
+from evented_agent.cli.server import server
 from evented_agent.cli.work import demo, run, worker, workers
 from evented_agent.errors import EventedAgentError
 
@@ -71,7 +72,7 @@ def _add(commands: Sequence[click.Command]) -> None:
 
 for command in DECISIONS:
     runs.add_command(command)
-_add([run, runs, worker, workers, doctor, demo])
+_add([run, runs, worker, workers, doctor, demo, server])
 
 
 def _stop_printing() -> None:

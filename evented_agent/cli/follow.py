@@ -34,7 +34,6 @@ from evented_agent.state.run_info import RunInfo
 _SILENCE = 3.0
 #: The exit code of whoever was interrupted by Ctrl-C.
 _INTERRUPTED = 130
-_START = "evented-agent worker -A MODULE"
 
 
 class Typewriter:
@@ -83,7 +82,7 @@ class Follower:
         self.cursor = after
         self._choices = choices
         self._output: Printer = choices.output
-        self._run_id = run_id
+        self.run_id = run_id
         self._transcript = Transcript()
         self._typewriter = Typewriter()
         self._waits_for: str | None = None
@@ -93,7 +92,7 @@ class Follower:
     def follow(self, runs: Runs) -> RunInfo:
         """Show the run to its end; its state then.  Raises what `Runs.observe` does."""
         with self._interruptible():
-            for chunk in Reader(runs.keys, runs.ledger, self._run_id).chunks(
+            for chunk in Reader(runs.keys, runs.ledger, self.run_id).chunks(
                 self.cursor, heartbeat=_SILENCE
             ):
                 if chunk is None:
@@ -102,14 +101,14 @@ class Follower:
                     self._show_whole(chunk)
         self._output.text(self._typewriter.finish(self._transcript.text))
         self._output.end_text()
-        return runs.get(self._run_id)
+        return runs.get(self.run_id)
 
     def detach(self) -> NoReturn:
         """Leave the run running, and say how to come back."""
         after = [] if str(self.cursor).startswith("0") else ["--after", str(self.cursor)]
-        again = self._choices.again("runs", "watch", self._run_id, *after)
+        again = self._choices.again("runs", "watch", self.run_id, *after)
         self._output.end_text()
-        self._output.warn(f"Detached: run {self._run_id} goes on. Come back with: {again}")
+        self._output.warn(f"Detached: run {self.run_id} goes on. Come back with: {again}")
         raise click.exceptions.Exit(_INTERRUPTED)
 
     @contextlib.contextmanager
@@ -140,14 +139,16 @@ class Follower:
 
     def _look(self, runs: Runs) -> None:
         try:
-            waits_for = runs.get(self._run_id).waiting_for
+            waits_for = runs.get(self.run_id).waiting_for
             if waits_for is None and not runs.workers():
                 # No worker is left to notice that the one that ran it is gone.
-                waits_for = f"a worker, and none is alive; start one with: {_START}"
+                waits_for = (
+                    f"a worker, and none is alive; start one with: {self._choices.start_worker}"
+                )
         except LedgerUnavailable as error:
             waits_for = f"Redis: {error}"
         if waits_for is not None and waits_for != self._waits_for:
-            self._output.note(f"Run {self._run_id} waits for {waits_for}")
+            self._output.note(self._choices.pasted(f"Run {self.run_id} waits for {waits_for}"))
         self._waits_for = waits_for
 
     def _show(self, chunk: Chunk) -> None:
@@ -160,8 +161,9 @@ class Follower:
             self._output.note(note)
 
 
-def judge(output: Printer, info: RunInfo) -> NoReturn:
+def judge(choices: Choices, info: RunInfo) -> NoReturn:
     """Say how the run ended, and exit: 0 if it did not fail."""
+    output = choices.output
     if info.status == "failed":
         error = f" {info.error.name}: {info.error.message}" if info.error else ""
         output.warn(printable(f"Run {info.run_id} failed.{error}"))
@@ -172,11 +174,11 @@ def judge(output: Printer, info: RunInfo) -> NoReturn:
         reason = f" ({info.finish_reason})" if info.finish_reason else ""
         output.note(f"Run {info.run_id} {info.status}{reason} in step {info.step}{tokens}.")
     for pending in info.pending:
-        how = f"resume {info.run_id} JSON"
-        if pending.kind == "approval":
-            how = f"approve {info.run_id}, or decline"
+        verb, *answer = ("approve",) if pending.kind == "approval" else ("resume", "JSON")
+        which = ["--call", pending.tool_call_id] if len(info.pending) > 1 else []
+        how = choices.again("runs", verb, info.run_id, *answer, *which)
         call = call_line(pending.tool_name, dict(pending.arguments), is_whole=True)
-        output.note(f"{call} waits: evented-agent runs {how} (--call {pending.tool_call_id})")
+        output.note(f"{call} waits: {how}{' (or decline)' if verb == 'approve' else ''}")
     raise click.exceptions.Exit(1 if info.status in ("failed", "aborted") else 0)
 
 

@@ -11,14 +11,16 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import click
+import pydantic_core
 from pydantic import BaseModel
-from pydantic.alias_generators import to_camel
 
 from evented_agent.agents.tools.approvals import CallDecision
-from evented_agent.chunks.base import payload_json
 
 #: The longest argument, result or error in a line for people.
 SHORT = 200
+
+#: A run id that the library made.
+_MADE_ID = re.compile("[0-9a-f]{32}")
 
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=str).encode
 #: What a model or a tool wrote must not steer the terminal, or read otherwise than it is: controls,
@@ -102,20 +104,16 @@ class Printer:
 
 
 def to_json(value: object) -> Any:
-    """Return the wire form of a result: camelCase keys, ISO times, nothing for None."""
+    """Return a result as JSON: the names of its attributes, ISO times, nothing for None."""
     if isinstance(value, BaseModel):
-        return payload_json(value)
+        return value.model_dump(mode="json")
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, (list, tuple)):
         return [to_json(item) for item in value]
     if dataclasses.is_dataclass(value):
-        fields = [(f, getattr(value, f.name)) for f in dataclasses.fields(value)]
-        return {
-            field.metadata.get("wire", to_camel(field.name)): to_json(item)
-            for field, item in fields
-            if item is not None
-        }
+        fields = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
+        return {name: to_json(item) for name, item in fields if item is not None}
     return value
 
 
@@ -159,6 +157,32 @@ def decided_line(decision: CallDecision) -> str:
     by = f" by {decision.by}" if decision.by else ""
     at = decision.at.astimezone().isoformat(sep=" ", timespec="seconds")
     return printable(f"{decision.tool_call_id} was {decision.decision}{by} at {at}")
+
+
+def short_ids(ids: Sequence[str], *, least: int) -> dict[str, str]:
+    """For each id the shortest beginning, of *least* signs or more, that no other of *ids* has.
+
+    Ids that people chose stay as they are.
+    """
+    short_of = {}
+    for each in ids:
+        length = least if _MADE_ID.fullmatch(each) else len(each)
+        while any(other.startswith(each[:length]) for other in ids if other != each):
+            length += 1
+            if length >= len(each):
+                break
+        short_of[each] = each[:length]
+    return short_of
+
+
+def json_value(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
+    """The value of an option that is JSON; None where it was not given."""
+    if value is None:
+        return None
+    try:
+        return pydantic_core.from_json(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not JSON: {error}") from None
 
 
 def ago(then: datetime) -> str:

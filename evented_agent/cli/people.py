@@ -4,22 +4,20 @@ import getpass
 from typing import Any
 
 import click
-import pydantic_core
 
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.cli.choices import Choices, shared
-from evented_agent.cli.output import ago, call_line, decided_line, short, to_json
+from evented_agent.cli.output import (
+    ago,
+    call_line,
+    decided_line,
+    json_value,
+    short,
+    to_json,
+)
 from evented_agent.client.commands import DecisionOptions, take_decision
 from evented_agent.client.decisions import approval_data, denial_data
-
-
-def _json(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
-    if value is None:
-        return None
-    try:
-        return pydantic_core.from_json(value)
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is not JSON: {error}") from None
+from evented_agent.client.runs import Runs
 
 
 def _which(command: Any) -> Any:
@@ -41,7 +39,11 @@ def list_pending(
     choices: Choices, agent: str | None, thread: str | None, resource: str | None, limit: int
 ) -> None:
     """List the calls that wait for a person, the oldest first."""
-    found = choices.runs().pending(agent=agent, thread_id=thread, resource_id=resource, limit=limit)
+
+    def look(client: Runs) -> list[Pending]:
+        return client.pending(agent=agent, thread_id=thread, resource_id=resource, limit=limit)
+
+    found = choices.places.merged(look, lambda pending: pending.since)
     if choices.output.is_json:
         for pending in found:
             choices.output.record(to_json(pending))
@@ -54,7 +56,9 @@ def list_pending(
 
 @click.command("approve")
 @_which
-@click.option("--args", callback=_json, metavar="JSON", help="Instead of the model's arguments.")
+@click.option(
+    "--args", callback=json_value, metavar="JSON", help="Instead of the model's arguments."
+)
 @shared
 def approve_call(
     choices: Choices, run_id: str, call: str | None, by: str, args: dict[str, Any] | None
@@ -76,7 +80,7 @@ def decline_call(
 
 @click.command("resume")
 @_which
-@click.argument("data", callback=_json, metavar="JSON")
+@click.argument("data", callback=json_value, metavar="JSON")
 @shared
 def resume_call(choices: Choices, run_id: str, call: str | None, by: str, data: Any) -> None:
     """Answer what a tool asks, or say what becomes of a call whose worker is gone."""
@@ -88,19 +92,21 @@ def resume_call(choices: Choices, run_id: str, call: str | None, by: str, data: 
 @shared
 def retry_run(choices: Choices, run_id: str) -> None:
     """Let a failed run go on where it failed."""
-    choices.runs().retry(run_id)
+    client, run_id = choices.places.find(run_id)
+    client.retry(run_id)
     if choices.output.is_json:
-        choices.output.record({"runId": run_id, "isRetried": True})
+        choices.output.record({"run_id": run_id, "is_retried": True})
     choices.output.note(f"Run {run_id} goes on.")
 
 
 def _decide(choices: Choices, run_id: str, data: Any, which: DecisionOptions) -> None:
     """Decide, and say what stands; exits with 1 where that had been decided so before."""
-    runs, output = choices.runs(), choices.output
+    output = choices.output
+    runs, run_id = choices.places.find(run_id)
     taken = runs.drive("resume", take_decision(runs, run_id, data, which))
     stands = taken.decision
     if output.is_json:
-        output.record({"runId": run_id, "isNew": taken.is_new, **(to_json(stands) or {})})
+        output.record({"run_id": run_id, "is_new": taken.is_new, **(to_json(stands) or {})})
     if stands is None:
         output.warn(f"The call of run {run_id} was decided so already.")
     elif taken.is_new:

@@ -2,27 +2,27 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast, get_args
+from itertools import chain
+from typing import cast, get_args
 
 import click
 
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.cli.choices import Choices, shared
 from evented_agent.cli.follow import Follower, judge
-from evented_agent.cli.output import (
-    Printer,
-    ago,
-    call_line,
-    decided_line,
-    printable,
-    short,
-    to_json,
-)
+from evented_agent.cli.output import ago, call_line, on_one_line, printable, short, to_json
+from evented_agent.cli.places import ids_of
+from evented_agent.cli.timeline import timeline
 from evented_agent.client.follow import start_of
-from evented_agent.ledger.address import safe_url
-from evented_agent.models.messages import AssistantMessage, Message, ToolMessage, dump_messages
+from evented_agent.client.listing import RunPage
+from evented_agent.client.runs import Runs
+from evented_agent.ledger.records import ENDED
+from evented_agent.models.messages import dump_messages
 from evented_agent.state.run_info import RunInfo, Status
 
+#: Most characters of what was asked in a line of a list.
+_WORDS = 50
+_HEADERS = ("RUN", "AGENT", "STATUS", "STEP", "TOKENS", "CREATED", "THREAD", "RESOURCE", "")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -72,44 +72,57 @@ def list_runs(
     page: str | None,
 ) -> None:
     """List the newest runs that match all that is given."""
-    client, output = choices.runs(), choices.output
-    found = client.list(
-        status=cast("Status | None", status),
-        agent=agent,
-        thread_id=thread,
-        resource_id=resource,
-        since=since,
-        limit=limit,
-        page=page,
-    )
+    output = choices.output
+
+    def look(client: Runs) -> RunPage:
+        return client.list(
+            status=cast("Status | None", status),
+            agent=agent,
+            thread_id=thread,
+            resource_id=resource,
+            since=since,
+            limit=limit,
+            page=page,
+        )
+
+    pages = [look(client) for client in choices.places.all]
+    # Lists are by the time when runs were created; those of a status that ends runs, by that time.
+    is_by_end = status in ENDED and thread is None and resource is None
+
+    def place(info: RunInfo) -> tuple[int, str]:
+        moment = info.ended_at if is_by_end else info.created_at
+        return int(cast(datetime, moment).timestamp() * 1000), info.run_id
+
+    found = sorted(chain.from_iterable(pages), key=place, reverse=True)[:limit]
     if output.is_json:
         for info in found:
             output.record(to_json(info))
     elif found:
-        headers = ("RUN", "AGENT", "STATUS", "STEP", "CREATED", "")
-        output.table(headers, [_row(info) for info in found])
+        ids = ids_of(found)
+        output.table(_HEADERS, [_row(info, ids[info.run_id]) for info in found])
     else:
-        where = f"{safe_url(client.redis_url)} under prefix {client.settings.prefix!r}"
-        output.note(f"No such runs at {where}.")
-    if found.next_page:
-        output.note(f"There are more: --page {found.next_page}")
+        output.note(f"No such runs at {choices.places.description}.")
+    if any(each.next_page for each in pages) or sum(map(len, pages)) > limit:
+        output.note("There are more: --page {}.{}".format(*place(found[-1])))
 
 
 @runs.command("show")
 @click.argument("run_id", metavar="RUN")
 @shared
 def show_run(choices: Choices, run_id: str) -> None:
-    """Show a run's state and its conversation so far."""
-    client, output = choices.runs(), choices.output
+    """Show a run's state, and step by step what happened."""
+    output = choices.output
+    client, run_id = choices.places.find(run_id)
     info = client.get(run_id)
     result = client.result(run_id)
     if output.is_json:
-        conversation = {"text": result.text, "messages": dump_messages(result.messages)}
-        output.record(to_json(info) | conversation)
+        more = {"text": result.text, "messages": dump_messages(result.messages)}
+        output.record(to_json(info) | more)
         return
     output.pairs(_facts(info))
-    for message in result.messages:
-        _say(output, message)
+    output.line()
+    for line in timeline(info, result):
+        output.line(line)
 
 
 @runs.command("watch")
@@ -122,12 +135,12 @@ def watch_run(choices: Choices, run_id: str, after: str) -> None:
     """Follow a run from its start, or from a cursor.  Ctrl-C leaves it running."""
     follower = Follower(choices, run_id, after)
     try:
-        client = choices.runs()
-        client.observe(run_id, after=after)
+        client, follower.run_id = choices.places.find(run_id)
+        client.observe(follower.run_id, after=after)
         info = follower.follow(client)
     except KeyboardInterrupt:
         follower.detach()
-    judge(choices.output, info)
+    judge(choices, info)
 
 
 @runs.command("abort")
@@ -136,9 +149,10 @@ def watch_run(choices: Choices, run_id: str, after: str) -> None:
 @shared
 def abort_run(choices: Choices, run_id: str, reason: str | None) -> None:
     """End a run; what it has said so far stays."""
-    is_asked = choices.runs().abort(run_id, reason=reason)
+    client, run_id = choices.places.find(run_id)
+    is_asked = client.abort(run_id, reason=reason)
     if choices.output.is_json:
-        choices.output.record({"runId": run_id, "isAborting": is_asked})
+        choices.output.record({"run_id": run_id, "is_aborting": is_asked})
     outcome = "is being aborted" if is_asked else "had ended before"
     choices.output.note(f"Run {run_id} {outcome}.")
 
@@ -156,24 +170,37 @@ def delete_run(choices: Choices, run_id: str | None, resource: str | None) -> No
         raise click.UsageError("Give either a RUN or --resource.")
     output = choices.output
     if run_id is not None:
-        choices.runs().delete(run_id)
-        record, note = {"runId": run_id, "isDeleted": True}, f"Run {run_id} is deleted."
+        client, run_id = choices.places.find(run_id)
+        client.delete(run_id)
+        record, note = {"run_id": run_id, "is_deleted": True}, f"Run {run_id} is deleted."
     else:
-        count = choices.runs().delete(resource_id=cast(str, resource))
-        record = {"resourceId": resource, "deletedRuns": count}
+        whose = cast(str, resource)
+        count = sum(place.delete(resource_id=whose) for place in choices.places.all)
+        record = {"resource_id": resource, "deleted_runs": count}
         note = f"{count} runs of {resource} are deleted, and its conversations."
     if output.is_json:
         output.record(record)
     output.note(note)
 
 
-def _row(info: RunInfo) -> tuple[str, ...]:
-    more = ""
+def _row(info: RunInfo, short_id: str) -> tuple[str, ...]:
+    more = on_one_line(info.asked)
+    more = more if len(more) <= _WORDS else f"{more[: _WORDS - 1]}…"
     if info.waiting_for:
         more = f"waits for {info.waiting_for.partition(';')[0]}"
     elif info.error:
         more = short(f"{info.error.name}: {info.error.message}")
-    return (info.run_id, info.agent, info.status, str(info.step), ago(info.created_at), more)
+    return (
+        short_id,
+        info.agent,
+        info.status,
+        str(info.step),
+        str(info.usage.total_tokens),
+        ago(info.created_at),
+        info.thread_id or "",
+        info.resource_id or "",
+        more,
+    )
 
 
 def _facts(info: RunInfo) -> list[tuple[str, object]]:
@@ -194,7 +221,6 @@ def _facts(info: RunInfo) -> list[tuple[str, object]]:
         ("tokens", f"{usage.input_tokens} in, {usage.output_tokens} out"),
         ("error", info.error and printable(f"{info.error.name}: {info.error.message}")),
         ("cursor", info.cursor),
-        *(("decided", decided_line(decision)) for decision in info.decisions),
         *(("pending", _pending(pending)) for pending in info.pending),
     ]
 
@@ -208,21 +234,3 @@ def _moment(moment: datetime | None) -> str | None:
     if moment is None:
         return None
     return f"{moment.astimezone().isoformat(sep=' ', timespec='seconds')} ({ago(moment)})"
-
-
-def _say(output: Printer, message: Message) -> None:
-    output.line()
-    if isinstance(message, ToolMessage):
-        sign = "!" if message.is_error else "<"
-        output.line(f"{sign} {message.name}: {short(message.result)}")
-        return
-    text = message.content if isinstance(message.content, str) else short(_parts(message.content))
-    if text:
-        output.line(f"{message.role}: {text}")
-    if isinstance(message, AssistantMessage):
-        for call in message.tool_calls:
-            output.line(call_line(call.name, call.arguments))
-
-
-def _parts(parts: list[Any]) -> list[Any]:
-    return [part.model_dump(mode="json") for part in parts]

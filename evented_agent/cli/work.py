@@ -4,12 +4,14 @@ import os
 import shlex
 import sys
 import uuid
+from typing import Any, cast
 
 import click
 
+from evented_agent.agents.run_options import StreamOptions
 from evented_agent.cli.choices import Choices, shared
 from evented_agent.cli.follow import Follower, judge
-from evented_agent.cli.output import to_json
+from evented_agent.cli.output import json_value, to_json
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery import create_evented_agent
 from evented_agent.errors import UnknownAgent
@@ -24,8 +26,20 @@ _SLOTS = 100
 @click.argument("message")
 @click.option("--detach", is_flag=True, help="Print the run's id and leave.")
 @click.option("--run-id", metavar="ID", help="The same id and message is the same run.")
+@click.option("--thread", metavar="ID", help="The conversation that it belongs to.")
+@click.option("--resource", metavar="ID", help="Whose run it is.")
+@click.option("--context", callback=json_value, metavar="JSON", help="For tools, as ctx.context.")
 @shared
-def run(choices: Choices, agent: str, message: str, detach: bool, run_id: str | None) -> None:
+def run(
+    choices: Choices,
+    agent: str,
+    message: str,
+    detach: bool,
+    run_id: str | None,
+    thread: str | None,
+    resource: str | None,
+    context: Any,
+) -> None:
     """Start a run of AGENT and follow it.
 
     MESSAGE may be - for stdin. Ctrl-C leaves the run running.
@@ -39,7 +53,10 @@ def run(choices: Choices, agent: str, message: str, detach: bool, run_id: str | 
     run_id = run_id or uuid.uuid4().hex
     follower = Follower(choices, run_id)
     try:
-        create_evented_agent(client.agents[agent], app=app).stream(text, run_id=run_id)
+        chosen = {"thread_id": thread, "resource_id": resource, "context": context}
+        given = {name: value for name, value in chosen.items() if value is not None}
+        options = cast(StreamOptions, {"run_id": run_id, **given})
+        create_evented_agent(client.agents[agent], app=app).stream(text, **options)
         if detach:
             _print_id(choices, run_id)
             return
@@ -47,7 +64,7 @@ def run(choices: Choices, agent: str, message: str, detach: bool, run_id: str | 
         info = follower.follow(client)
     except KeyboardInterrupt:
         follower.detach()
-    judge(choices.output, info)
+    judge(choices, info)
 
 
 @click.command("worker")
@@ -88,7 +105,7 @@ def worker(
 def workers(choices: Choices) -> None:
     """List the workers that were heard of in the last 10 s."""
     output = choices.output
-    found = choices.runs().workers()
+    found = choices.places.merged(Runs.workers, lambda worker: worker.node)
     if output.is_json:
         for live in found:
             output.record(to_json(live))
@@ -97,7 +114,7 @@ def workers(choices: Choices) -> None:
         rows = [(w.node, w.pool, _busy(w), " ".join(w.queues), " ".join(w.agents)) for w in found]
         output.table(headers, rows)
     else:
-        output.note("No live worker. Start one with: evented-agent worker -A MODULE")
+        output.note(f"No live worker. Start one with: {choices.start_worker}")
 
 
 @click.command("demo")
@@ -117,6 +134,6 @@ def _busy(worker: LiveWorker) -> str:
 
 def _print_id(choices: Choices, run_id: str) -> None:
     if choices.output.is_json:
-        choices.output.record({"runId": run_id})
+        choices.output.record({"run_id": run_id})
     else:
         choices.output.line(run_id)

@@ -10,6 +10,7 @@ import pydantic_core
 from evented_agent.agents.tools.approvals import CallDecision, Pending
 from evented_agent.chunks import ErrorInfo, Usage
 from evented_agent.ledger.records import ENDED, Record, Task
+from evented_agent.ledger.settings import Settings
 from evented_agent.ledger.workers import LiveWorker
 from evented_agent.state.views import decisions_of, pending_of, time_of
 
@@ -17,6 +18,10 @@ Status = Literal["queued", "running", "suspended", "finished", "failed", "aborte
 
 #: A task that waits for so long (ms) for a worker is worth a word.
 WAITING_MS = 3_000
+#: Stands for a user's module in commands that messages show.
+MODULE = "MODULE"
+#: Most characters of a run's input that its state has.
+_MOST_ASKED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class RunInfo:
         error: Why it failed.
         pending: The calls that wait for a person.
         decisions: What was decided about calls that waited, when and by whom, the oldest first.
+        asked: What the last message of its input says, up to 200 characters.
     """
 
     run_id: str
@@ -64,11 +70,18 @@ class RunInfo:
     error: ErrorInfo | None = None
     pending: Sequence[Pending] = ()
     decisions: Sequence[CallDecision] = ()
+    asked: str = ""
 
     @property
     def is_ended(self) -> bool:
         """Whether it finished, failed or was aborted."""
         return self.status in ENDED
+
+
+def worker_command(module: str = MODULE, queue: str | None = None) -> str:
+    """The command that starts a worker, as all messages spell it."""
+    on = "" if queue in (None, Settings().queue) else f" -Q {queue}"
+    return f"evented-agent worker -A {module}{on}"
 
 
 def info_of(record: Record, workers: Sequence[LiveWorker] = ()) -> RunInfo:
@@ -98,6 +111,7 @@ def info_of(record: Record, workers: Sequence[LiveWorker] = ()) -> RunInfo:
         error=_error(fields),
         pending=pending_of(record),
         decisions=decisions_of(record),
+        asked=_asked(fields.get("messages", "[]")),
     )
 
 
@@ -118,9 +132,9 @@ def _missing(record: Record, workers: Sequence[LiveWorker]) -> str | None:
     fields = record.fields
     agent, queue = fields["agent"], fields["queue"]
     here = [worker for worker in workers if queue in worker.queues]
-    start = f"start one with: evented-agent worker -A YOUR_APP -Q {queue}"
+    start = f"start one with: {worker_command(queue=queue)}"
     if not here:
-        return f"a worker for queue {queue!r}; {start}"
+        return f"a worker for queue {queue!r}{_elsewhere(workers)}; {start}"
     serving = [worker for worker in here if agent in worker.agents]
     if not serving:
         return (
@@ -134,6 +148,14 @@ def _missing(record: Record, workers: Sequence[LiveWorker]) -> str | None:
     return None
 
 
+def _elsewhere(workers: Sequence[LiveWorker]) -> str:
+    """What the workers that there are do instead."""
+    if not workers:
+        return ""
+    queues = sorted({queue for worker in workers for queue in worker.queues})
+    return f" (those that live consume {', '.join(map(repr, queues))})"
+
+
 def _waits(record: Record, task: Task) -> bool:
     """Whether nobody takes a queued task, or nobody notices that a running one's worker died."""
     if task.state == "running":
@@ -141,6 +163,19 @@ def _waits(record: Record, task: Task) -> bool:
     if task.state != "queued" or task.not_before is not None:
         return False
     return record.now - task.queued_at > WAITING_MS
+
+
+def _asked(stored: str) -> str:
+    """The first words of the input's last message."""
+    try:
+        content = pydantic_core.from_json(stored)[-1]["content"]
+    except (ValueError, LookupError, TypeError):
+        # Nothing was asked, or another version wrote it.
+        return ""
+    if isinstance(content, list):
+        texts = (part.get("text") for part in content if isinstance(part, dict))
+        content = " ".join(filter(None, texts))
+    return content[:_MOST_ASKED] if isinstance(content, str) else ""
 
 
 def _usage(fields: Mapping[str, str]) -> Usage:

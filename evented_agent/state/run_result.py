@@ -31,7 +31,7 @@ class BackgroundTask:
         agent: The id of the run's agent.
         tool_call_id: Names the call within its run.
         tool_name: The tool that is called.
-        arguments: What it is called with; ``args`` on the wire.
+        arguments: What it is called with.
         status: "pending" (for a place, or a worker), "running", "suspended" (it waits for a
             person), "completed", "failed" or "cancelled".
         step: The step in which the model asked for it: 1, 2, …
@@ -44,7 +44,7 @@ class BackgroundTask:
     agent: str
     tool_call_id: str
     tool_name: str
-    arguments: Mapping[str, Any] = field(metadata={"wire": "args"})
+    arguments: Mapping[str, Any]
     status: BackgroundStatus
     step: int
     result: Any = None

@@ -164,7 +164,7 @@ def test_a_run_is_listed_shown_aborted_and_deleted(env: Env, door: Runs) -> None
     wait_until(lambda: door.get(run_id).status == "running", "the run is taken up")
 
     [listed] = rows(here(door, "--json", "runs", "ls", "--agent", "speaker", "--limit", "1").stdout)
-    assert (listed["runId"], listed["status"]) == (run_id, "running")
+    assert (listed["run_id"], listed["status"]) == (run_id, "running")
     assert here(door, "runs", "abort", run_id, "--reason", "enough").exit_code == 0
     watched = here(door, "runs", "watch", run_id)
     assert (watched.exit_code, watched.stderr) == (1, f"Run {run_id} was aborted.\n")
@@ -191,9 +191,9 @@ def test_a_call_that_waits_is_listed_and_decided(env: Env, door: Runs) -> None:
             env, "run", *APP, "--run-id", run_id, "toolbox", f'erase {{"name": "{name}"}}'
         )
         assert done.returncode == 0
-        assert f"evented-agent runs approve {run_id}" in done.stderr
+        assert f"evented-agent -A tests.support.app runs approve {run_id}" in done.stderr
     listed = rows(here(door, "--json", "runs", "pending", "--agent", "toolbox").stdout)
-    assert [each["runId"] for each in listed] == ["approved", "declined"]
+    assert [each["run_id"] for each in listed] == ["approved", "declined"]
     assert "erase" in here(door, "runs", "pending").stdout
 
     edited = here(door, "runs", "approve", "approved", "--args", '{"name": "c"}', "--by", "ann")
@@ -240,7 +240,7 @@ def test_the_commands_are_celerys_too(env: Env, door: Runs) -> None:
     done = subprocess.run(celery, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 0, done.stderr
-    assert {row["runId"] for row in rows(done.stdout)} == {run.run_id for run in door.list()}
+    assert {row["run_id"] for row in rows(done.stdout)} == {run.run_id for run in door.list()}
 
 
 @with_worker
@@ -263,7 +263,7 @@ def test_a_run_without_a_worker_says_what_it_waits_for(env: Env, redis_server: R
     alone = {**env, "TEST_PREFIX": "lonely", "TEST_QUEUE": "nobody"}
     following = started(alone, "run", *APP, "hello", "Hi")
     assert following.stderr is not None
-    told = read_until(following.stderr, "evented-agent worker -A YOUR_APP")
+    told = read_until(following.stderr, "evented-agent worker -A tests.support.app -Q nobody")
     following.send_signal(signal.SIGINT)
     following.communicate(timeout=20)
 

@@ -69,7 +69,7 @@ def test_json_has_the_same_texts_without_a_sign_that_steers(desk: Desk) -> None:
     run_id = desk.waiting()
     listed = desk("--json", "runs", "pending").stdout
     assert not set(listed) & set("\u202e\u202c\x1b\x07\u200b\U000e0041")
-    assert json.loads(listed)["args"] == {"path": HOSTILE, "flags": [LONG, "--last"]}
+    assert json.loads(listed)["arguments"] == {"path": HOSTILE, "flags": [LONG, "--last"]}
     watched = desk("--json", "runs", "watch", run_id).stdout
     assert not set(watched) & set("\u202e\u202c\x1b\x07\u200b\U000e0041")
     assert HOSTILE in json.dumps(
@@ -88,7 +88,7 @@ def test_the_text_of_a_run_is_safe_to_print(desk: Desk) -> None:
 def test_who_decides_again_is_told_who_has_and_has_no_success(desk: Desk) -> None:
     run_id = desk.waiting()
     first = desk("--json", "runs", "approve", run_id, "--by", "ann")
-    assert (first.exit_code, json.loads(first.stdout)["isNew"]) == (0, True)
+    assert (first.exit_code, json.loads(first.stdout)["is_new"]) == (0, True)
     desk.durable.observe(run_id).result(20)
 
     again = desk("runs", "approve", run_id, "--by", "bob")
@@ -97,7 +97,7 @@ def test_who_decides_again_is_told_who_has_and_has_no_success(desk: Desk) -> Non
     told = desk("--json", "runs", "approve", run_id, "--by", "bob")
     assert (told.exit_code, json.loads(told.stdout)) == (
         1,
-        json.loads(told.stdout) | {"isNew": False, "decision": "approved", "by": "ann"},
+        json.loads(told.stdout) | {"is_new": False, "decision": "approved", "by": "ann"},
     )
     other = desk("runs", "decline", run_id, "--by", "bob")
     assert (other.exit_code, "was approved by 'ann' at " in other.stderr) == (1, True)
@@ -117,7 +117,7 @@ def test_all_of_a_person_is_deleted(desk: Desk) -> None:
     for _ in range(2):
         desk.waiting(resource_id="ann", thread_id="talk", when_busy="parallel")
     done = desk("--json", "runs", "delete", "--resource", "ann")
-    assert json.loads(done.stdout) == {"resourceId": "ann", "deletedRuns": 2}
+    assert json.loads(done.stdout) == {"resource_id": "ann", "deleted_runs": 2}
     assert [info.run_id for info in desk.durable.list()] == [kept]
     assert desk("runs", "delete").exit_code == 2
     assert desk("runs", "delete", kept, "--resource", "ann").exit_code == 2

@@ -248,7 +248,7 @@ def test_sentinels_of_our_own_setting_take_the_master_of_the_broker() -> None:
     app.conf.broker_transport_options = {"master_name": "main"}
     app.conf.evented_agent_redis_url = "sentinel://a:1;sentinel://b:2"
 
-    assert Ledger(redis_url_of(app))._address.master == "main"
+    assert Ledger(redis_url_of(app) or "")._address.master == "main"
 
 
 def test_a_user_that_may_not_ask_the_server_about_itself_runs_agents(places: Places) -> None:

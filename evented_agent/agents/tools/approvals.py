@@ -1,7 +1,7 @@
 """Tool calls that wait for a person: what is asked, and who decides that somebody is."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ class Pending:
         tool_call_id: Names the call within its run.
         tool_name: The tool that is called.
         arguments: What the model wants it called with; empty where they are very large, then the
-            chunk has them. ``args`` on the wire.
+            chunk has them.
         since: When it began to wait, in UTC.
         expires_at: When it counts as declined, or fails its run, in UTC.
         payload: What the tool asks, as JSON. None for an approval, unless it was approved before
@@ -38,7 +38,7 @@ class Pending:
     kind: PendingKind
     tool_call_id: str
     tool_name: str
-    arguments: Mapping[str, Any] = field(metadata={"wire": "args"})
+    arguments: Mapping[str, Any]
     since: datetime
     expires_at: datetime
     payload: Any = None

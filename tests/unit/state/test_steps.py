@@ -62,11 +62,11 @@ def test_arguments_are_args_on_the_wire() -> None:
     }
 
 
-def test_arguments_are_args_in_what_commands_print() -> None:
+def test_what_commands_print_has_the_names_of_python() -> None:
     now = datetime.now(UTC)
     pending = Pending("r", "a", 7, "approval", "c", "t", {"x": 1}, now, now)
     task = BackgroundTask("r:c", "r", "a", "c", "t", {"x": 1}, "running", 1)
 
     for printed in (to_json(pending), to_json(task)):
-        assert printed["args"] == {"x": 1}
-        assert "arguments" not in printed
+        assert printed["arguments"] == {"x": 1}
+        assert printed["tool_call_id"] == "c"
