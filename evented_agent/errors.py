@@ -7,6 +7,7 @@ EventedAgentError
 ├── UnknownAgent         this process does not serve that agent
 ├── TooLarge             an input, result or chunk is over its size limit
 ├── LedgerUnavailable    Redis could not be reached, nothing is known about the outcome
+├── InvalidCursor        what should say where to go on reading does not (also a ValueError)
 ├── ModelError           a model call failed; says whether trying again can help
 └── RunError             base of errors about one run; carries ``run_id``
     ├── RunNotFound      no run has that id
@@ -31,6 +32,7 @@ __all__ = [
     "ConfigurationError",
     "DeclarationError",
     "EventedAgentError",
+    "InvalidCursor",
     "InvalidDecision",
     "LedgerUnavailable",
     "ModelError",
@@ -125,6 +127,15 @@ class ModelError(EventedAgentError):
         self.retryable = retryable
         self.retry_after = retry_after
         super().__init__(message)
+
+
+class InvalidCursor(EventedAgentError, ValueError):
+    """Raised for what is no place in a run's chunks, such as a ``Last-Event-ID`` of elsewhere."""
+
+    def __init__(self, cursor: object) -> None:
+        super().__init__(
+            f"{cursor!r} is no cursor. Pass chunk.cursor, a Last-Event-ID, or the last seq seen."
+        )
 
 
 class RunError(EventedAgentError):

@@ -156,7 +156,7 @@ class Agent(Generic[Ctx, Out]):
                 id, "require_tool_approval", require_tool_approval
             ),
             policies=validation.policies(id, policies or {}),
-            **validation.more(id, more),
+            **validation.more(id, more, Agent.__init__.__kwdefaults__ or ()),
             _answering=answering,
         )
         offered = known if self.active_tools is None else self.active_tools

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Generic, TypedDict
@@ -24,6 +24,7 @@ from evented_agent.agents.tools.tool import Tool
 from evented_agent.chunks.json_values import as_json
 from evented_agent.durations import as_seconds, is_positive
 from evented_agent.errors import DeclarationError
+from evented_agent.given import check_names
 from evented_agent.models.protocol import Model, ToolChoice
 from evented_agent.models.resolve import resolve
 
@@ -187,11 +188,9 @@ def conditions(id_: str, given: Any) -> tuple[StopCondition, ...]:
     return conditions
 
 
-def more(id_: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What `AgentOptions` may hold, each checked, with its default."""
-    for name in given:
-        if name not in AgentOptions.__annotations__:
-            raise TypeError(f"Agent() got an unexpected keyword argument {name!r}")
+def more(id_: str, given: Mapping[str, Any], named: Collection[str]) -> dict[str, Any]:
+    """What `AgentOptions` may hold, each checked, with its default; *named* are the others."""
+    check_names("Agent()", given, {*AgentOptions.__annotations__, *named})
     hooks = {name: function(id_, name, given.get(name)) for name in HOOKS}
     steers = ("prepare_step", "on_iteration_complete")
     tool_error = function(id_, "tool_error", given.get("tool_error"))

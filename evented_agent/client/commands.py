@@ -13,6 +13,7 @@ from evented_agent.client.follow import Cursor
 from evented_agent.client.owner import read_owned
 from evented_agent.client.turns import leave_turn
 from evented_agent.errors import DeclarationError, EventedAgentError, InvalidDecision, TooLarge
+from evented_agent.given import check_names
 from evented_agent.ledger import runs
 from evented_agent.ledger.plan import Plan, notify, send
 from evented_agent.ledger.records import Record, Recorded, is_done
@@ -54,20 +55,9 @@ class TakenDecision:
     decision: CallDecision | None
 
 
-def decide_call(
-    at: Deployment,
-    run_id: str,
-    data: Any,
-    *,
-    tool_call_id: str | None = None,
-    number: int | None = None,
-    by: str | None = None,
-    resource_id: str | None = None,
-) -> Plan[Cursor]:
+def decide_call(at: Deployment, run_id: str, data: Any, which: DecisionOptions) -> Plan[Cursor]:
     """Answer a suspended call; the cursor after which to read what follows."""
-    which = DecisionOptions(
-        tool_call_id=tool_call_id, number=number, by=by, resource_id=resource_id
-    )
+    check_names("resume()", which, DecisionOptions.__annotations__)
     return (yield from take_decision(at, run_id, data, which)).cursor
 
 
@@ -129,7 +119,7 @@ def _checked_reason(at: Deployment, reason: Any) -> str:
 
 def cancel_call(at: Deployment, task_id: str, *, reason: str) -> Plan[bool]:
     reason = _checked_reason(at, reason)
-    run_id, _, call = task_id.partition(":")
+    run_id, _, call = str(task_id).partition(":")
     return (yield from send(runs.cancel(at.keys, run_id, call=call, reason=reason)))
 
 

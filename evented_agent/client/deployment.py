@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from evented_agent.agents.agent import Agent
 from evented_agent.durations import in_seconds
-from evented_agent.errors import BlockingCall, ConfigurationError
+from evented_agent.errors import BlockingCall, ConfigurationError, DeclarationError
 from evented_agent.ledger import workers
 from evented_agent.ledger.address import safe_url
 from evented_agent.ledger.connection import Ledger
@@ -43,6 +43,8 @@ class Deployment:
         settings: Settings | None = None,
         allow_blocking: bool = False,
     ) -> None:
+        if not isinstance(settings, Settings | None):
+            raise DeclarationError(f"settings={settings!r}: pass Settings(…).")
         self.settings = settings or Settings()
         self.keys = Keys(self.settings.prefix, self.settings.shards)
         self.agents: dict[str, Agent] = {}
@@ -93,6 +95,7 @@ class Deployment:
 
     def add(self, agent: Agent) -> None:
         """Serve *agent* here; raises `ConfigurationError` where its id is another agent's."""
+        check_agent(agent)
         known = self.agents.setdefault(agent.id, agent)
         if known is not agent:
             raise ConfigurationError(
@@ -152,6 +155,12 @@ class Deployment:
                 f"shards={found.shards} in every process."
             )
         self._is_agreed = True
+
+
+def check_agent(agent: object) -> None:
+    """Refuse what is no agent before its id is asked for."""
+    if not isinstance(agent, Agent):
+        raise DeclarationError(f"{agent!r} is no agent. Pass an Agent(id=…, model=…).")
 
 
 def refuse_on_loop(method: str, twin: str, *, allowed: bool) -> None:

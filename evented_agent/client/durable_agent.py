@@ -11,6 +11,7 @@ from evented_agent.client.run_stream import AsyncRunStream, RunStream, Starting
 from evented_agent.client.runs import Runs
 from evented_agent.client.start import start_run
 from evented_agent.errors import DeclarationError
+from evented_agent.given import wait_of
 from evented_agent.models.messages import Input
 from evented_agent.state.run_result import RunResult
 
@@ -66,7 +67,9 @@ class DurableAgent(RunMethods, Generic[Out]):
             close = options.get("close_on_suspend", True)
             return AsyncRunStream(at, run_id, close_on_suspend=close)
 
-        return Starting(start)
+        # What Python's warning about a forgotten await names.
+        start.__qualname__ = f"{type(self).__qualname__}.astream"
+        return Starting(start())
 
     def generate(
         self, input: Input, *, timeout: float | None = None, **options: Unpack[StreamOptions]
@@ -77,11 +80,13 @@ class DurableAgent(RunMethods, Generic[Out]):
         run running.
         """
         refuse_on_loop("generate", "agenerate", allowed=self._runs.allow_blocking)
+        timeout = wait_of("timeout", timeout)
         return self.stream(input, **options).result(timeout)
 
     async def agenerate(
         self, input: Input, *, timeout: float | None = None, **options: Unpack[StreamOptions]
     ) -> RunResult[Out]:
         """`generate` for the running event loop."""
+        timeout = wait_of("timeout", timeout)
         run = await self.astream(input, **options)
         return await run.result(timeout)

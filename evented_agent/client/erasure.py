@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from evented_agent.client.deployment import Deployment
-from evented_agent.client.owner import read_owned
+from evented_agent.client.owner import read_owned, thread_of
 from evented_agent.client.turns import leave_turn
 from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound
 from evented_agent.ledger import limits, runs, threads
@@ -43,7 +43,8 @@ def erase_resource(at: Deployment, resource_id: str | None) -> Plan[int]:
 
 
 def delete_conversation(at: Deployment, thread_id: str, resource_id: str | None) -> Plan[None]:
-    yield from send(threads.drop(at.keys, thread_name(thread_id, resource_id)))
+    name = thread_name(*thread_of(thread_id, resource_id))
+    yield from send(threads.drop(at.keys, name))
 
 
 def _erase(at: Deployment, record: Record, *, with_thread: bool = False) -> Plan[None]:

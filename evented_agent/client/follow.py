@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from evented_agent.chunks import AnyChunk, Chunk, TopicReset, TopicResetPayload
 from evented_agent.chunks.codec import decode
-from evented_agent.errors import RunExpired
+from evented_agent.errors import InvalidCursor, RunExpired
 from evented_agent.ledger.records import Record
 
 _START = "0-0"
@@ -53,14 +53,12 @@ Reply = Sequence[StoredChunk] | bool | Record | Disconnected | None
 def start_of(after: Cursor) -> str:
     """The entry id after which to read for a cursor, a number of chunks seen, or 0.
 
-    Raises `ValueError` for anything else.
+    Raises `InvalidCursor` for anything else.
     """
     text = str(after)
     seq, dash, incarnation = text.partition("-")
     if not _is_number(seq) or (dash and not _is_number(incarnation)):
-        raise ValueError(
-            f"{after!r} is no cursor. Pass chunk.cursor, a Last-Event-ID, or the last seq seen."
-        )
+        raise InvalidCursor(after)
     if dash:
         return text
     # Any incarnation of that number: larger than all of them, smaller than the next number.
@@ -70,7 +68,7 @@ def start_of(after: Cursor) -> str:
 def check_readable(record: Record, after: Cursor) -> None:
     """Refuse at once what `follow` would refuse after the first read.
 
-    Raises `ValueError` for what is no cursor, `RunExpired` where the chunks are gone.
+    Raises `InvalidCursor`, and `RunExpired` where the chunks are gone.
     """
     start_of(after)
     if record.fields["status"] in _ENDED and not record.last_cursor:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypedDict, cast
 
+from evented_agent.agents.callbacks import is_async
 from evented_agent.chunks import (
     Abort,
     Chunk,
@@ -14,6 +15,8 @@ from evented_agent.chunks import (
     ToolCallApproval,
     ToolCallSuspended,
 )
+from evented_agent.errors import DeclarationError
+from evented_agent.given import check_names
 
 logger = logging.getLogger(__name__)
 
@@ -52,11 +55,19 @@ _KINDS: dict[str, type[Chunk] | tuple[type[Chunk], ...]] = {
 }
 
 
-def check_callbacks(callbacks: Callbacks) -> dict[str, Callback]:
-    for name in callbacks:
-        if name not in _KINDS:
-            raise TypeError(f"listen() has no callback {name!r}; it calls {', '.join(_KINDS)}.")
-    return cast(dict[str, Callback], callbacks)
+def check_callbacks(callbacks: Callbacks, *, may_await: bool) -> dict[str, Callback]:
+    """The callbacks by name; refuses names that are none, and what nobody would await."""
+    check_names("listen()", callbacks, _KINDS)
+    chosen = cast(dict[str, Callback], callbacks)
+    for name, callback in chosen.items():
+        if not callable(callback):
+            raise DeclarationError(f"{name}={callback!r}: pass a function that takes a chunk.")
+        if is_async(callback) and not may_await:
+            raise DeclarationError(
+                f"{name}={callback!r} is async, and nobody awaits it here. Pass a def, or listen "
+                "to (await evented.aobserve(run_id))."
+            )
+    return chosen
 
 
 def callbacks_for(callbacks: dict[str, Callback], chunk: Chunk) -> list[Callback]:

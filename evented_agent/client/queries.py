@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from evented_agent.agents.output_types import OutputType
 from evented_agent.agents.run_options import RunOptions
 from evented_agent.client.deployment import Deployment
-from evented_agent.client.follow import Cursor, check_readable
+from evented_agent.client.follow import Cursor, check_readable, start_of
+from evented_agent.client.owner import run_of, thread_of
 from evented_agent.ledger import runs, threads, workers
 from evented_agent.ledger.keys import thread_name
 from evented_agent.ledger.plan import Plan, read_blobs, send
@@ -27,6 +28,7 @@ def read_info(at: Deployment, run_id: str) -> Plan[RunInfo]:
 
 def check_readable_run(at: Deployment, run_id: str, after: Cursor) -> Plan[None]:
     """Refuse at once what a reader would refuse after its first read."""
+    start_of(after)
     check_readable((yield from send(runs.read(at.keys, run_id))), after)
 
 
@@ -41,13 +43,12 @@ def read_background_tasks(at: Deployment, run_id: str) -> Plan[list[BackgroundTa
 
 
 def read_background_task(at: Deployment, task_id: str) -> Plan[BackgroundTask | None]:
-    run_id = task_id.partition(":")[0]
-    found = yield from read_background_tasks(at, run_id)
+    found = yield from read_background_tasks(at, run_of(task_id))
     return next((task for task in found if task.task_id == task_id), None)
 
 
 def read_thread(at: Deployment, thread_id: str, resource_id: str | None) -> Plan[list[Message]]:
-    name = thread_name(thread_id, resource_id)
+    name = thread_name(*thread_of(thread_id, resource_id))
     return load_thread((yield from send(threads.recall(at.keys, name, most=_MOST_TURNS))))
 
 

@@ -222,7 +222,7 @@ class RunMethods:
         *after* is `chunk.cursor`, a ``Last-Event-ID``, or the last seq seen. *timeout* is how many
         seconds without a chunk raise `TimeoutError`, which leaves the run running.
         With ``close_on_suspend=False`` the stream stays open while people decide.  Raises
-        `RunNotFound`, `RunDeleted`, `RunExpired`, and `ValueError` for what is no cursor.
+        `RunNotFound`, `RunDeleted`, `RunExpired`, `InvalidCursor`.
         """
         at = self._deployment
         plan = for_owner(at, run_id, resource_id, check_readable_run(at, run_id, after))
@@ -261,7 +261,7 @@ class RunMethods:
         `InvalidDecision` for data that does not fit, `RunNotFound`, `RunDeleted`.
         """
         at = self._started()
-        after = at.drive("resume", decide_call(at, run_id, data, **which))
+        after = at.drive("resume", decide_call(at, run_id, data, which))
         return RunStream(at, run_id, after=after)
 
     async def aresume(
@@ -269,7 +269,7 @@ class RunMethods:
     ) -> AsyncRunStream:
         """`resume` for the running event loop."""
         at = self._started()
-        after = await at.adrive(decide_call(at, run_id, data, **which))
+        after = await at.adrive(decide_call(at, run_id, data, which))
         return AsyncRunStream(at, run_id, after=after)
 
     def approve(

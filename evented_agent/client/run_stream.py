@@ -9,7 +9,7 @@ import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
-    Callable,
+    Coroutine,
     Generator,
     Iterator,
     Mapping,
@@ -17,6 +17,8 @@ from collections.abc import (
 )
 from types import TracebackType
 from typing import Any, Generic, Self, Unpack
+
+from typing_extensions import override
 
 from evented_agent.agents.generics import Out
 from evented_agent.agents.tools.approvals import Pending
@@ -29,6 +31,7 @@ from evented_agent.client.listen import Callbacks, call_back, callbacks_for, che
 from evented_agent.client.queries import read_info, read_result
 from evented_agent.client.reader import Reader
 from evented_agent.errors import RunAborted, RunFailed
+from evented_agent.given import wait_of
 from evented_agent.ledger.records import ENDED
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import RunResult
@@ -54,7 +57,7 @@ class _Stream(Generic[Out]):
         self.run_id = run_id
         self.cursor: Cursor = after
         self._deployment = deployment
-        self._timeout = timeout
+        self._timeout = wait_of("timeout", timeout)
         self._close_on_suspend = close_on_suspend
 
     def __repr__(self) -> str:
@@ -133,7 +136,7 @@ class RunStream(_Stream[Out]):
 
         Returns the result, whatever the run came to.
         """
-        chosen = check_callbacks(callbacks)
+        chosen = check_callbacks(callbacks, may_await=False)
         for chunk in self:
             for callback in callbacks_for(chosen, chunk):
                 call_back(callback, chunk)
@@ -146,6 +149,7 @@ class RunStream(_Stream[Out]):
         what is *pending*. Raises `RunFailed`, `RunAborted` (with the partial result), or
         `TimeoutError`, which leaves the run running.
         """
+        timeout = wait_of("timeout", timeout)
         ends = None if timeout is None else time.monotonic() + timeout
         while (info := self._info()).status not in SETTLED:
             left = None if ends is None else ends - time.monotonic()
@@ -161,7 +165,7 @@ class RunStream(_Stream[Out]):
 
     def resume(self, data: Any, **which: Unpack[DecisionOptions]) -> None:
         """Answer a suspended call, as `Runs.resume` does; iterate again for what follows."""
-        plan = decide_call(self._deployment, self.run_id, data, **which)
+        plan = decide_call(self._deployment, self.run_id, data, which)
         self._deployment.drive("resume", plan)
 
     def approve(
@@ -252,7 +256,7 @@ class AsyncRunStream(_Stream[Out]):
 
     async def listen(self, **callbacks: Unpack[Callbacks]) -> RunResult[Out]:
         """Read to the end and call the callbacks, plain or `async`."""
-        chosen = check_callbacks(callbacks)
+        chosen = check_callbacks(callbacks, may_await=True)
         async for chunk in self:
             for callback in callbacks_for(chosen, chunk):
                 answer = call_back(callback, chunk)
@@ -262,6 +266,7 @@ class AsyncRunStream(_Stream[Out]):
 
     async def result(self, timeout: float | None = None) -> RunResult[Out]:
         """Wait for the run's end, at most *timeout* seconds; does not move the cursor."""
+        timeout = wait_of("timeout", timeout)
         ends = None if timeout is None else time.monotonic() + timeout
         while (info := await self._info()).status not in SETTLED:
             left = None if ends is None else ends - time.monotonic()
@@ -279,7 +284,7 @@ class AsyncRunStream(_Stream[Out]):
 
     async def resume(self, data: Any, **which: Unpack[DecisionOptions]) -> None:
         """Answer a suspended call, as `Runs.resume` does; iterate again for what follows."""
-        await self._deployment.adrive(decide_call(self._deployment, self.run_id, data, **which))
+        await self._deployment.adrive(decide_call(self._deployment, self.run_id, data, which))
 
     async def approve(
         self,
@@ -326,15 +331,34 @@ class AsyncRunStream(_Stream[Out]):
             yield None if chunk is None else self._took(chunk)
 
 
-class Starting(Generic[Out]):
-    """A run being created: await it, or enter it, for its `AsyncRunStream`."""
+class Starting(Coroutine[Any, Any, AsyncRunStream[Out]]):
+    """A run being created: await it, or enter it, for its `AsyncRunStream`.
 
-    def __init__(self, start: Callable[[], Any]) -> None:
+    Nothing is started before that; Python warns of one that was forgotten, as of any coroutine.
+    """
+
+    def __init__(self, start: Coroutine[Any, Any, AsyncRunStream[Out]]) -> None:
         self._start = start
         self._run: AsyncRunStream[Out] | None = None
 
+    @override
     def __await__(self) -> Generator[Any, None, AsyncRunStream[Out]]:
-        return self._start().__await__()  # type: ignore[no-any-return]
+        return self._start.__await__()
+
+    @override
+    def send(self, value: Any, /) -> Any:
+        """Go on with *value*, as event loops do."""
+        return self._start.send(value)
+
+    @override
+    def throw(self, *error: Any) -> Any:
+        """Go on with an exception, as event loops do."""
+        return self._start.throw(*error)
+
+    @override
+    def close(self) -> None:
+        """Start nothing."""
+        self._start.close()
 
     async def __aenter__(self) -> AsyncRunStream[Out]:
         self._run = await self

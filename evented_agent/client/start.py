@@ -12,9 +12,10 @@ from evented_agent.agents.run_options import RunOptions, StreamOptions
 from evented_agent.chunks import Start, StartPayload, StepStart, StepStartPayload
 from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.codec import encode_chunk
-from evented_agent.chunks.json_values import without_surrogates
 from evented_agent.client.deployment import Deployment
+from evented_agent.client.owner import label_of
 from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound, ThreadBusy, TooLarge
+from evented_agent.given import check_names
 from evented_agent.ledger import runs, threads
 from evented_agent.ledger.indexes import indexes_of
 from evented_agent.ledger.keys import Keys, is_run_id, thread_name
@@ -24,8 +25,8 @@ from evented_agent.ledger.script import Command
 from evented_agent.ledger.settings import Settings, milliseconds
 from evented_agent.models.messages import Input, dump_messages, parse_messages
 
-#: Ids of the caller that runs are found by, and the most characters of one.
-LABELS, MOST_LABEL = ("thread_id", "resource_id"), 256
+#: Ids of the caller that runs are found by.
+LABELS = ("thread_id", "resource_id")
 
 #: Seconds that deferred calls may take between two turns with ``until_idle=True``.
 UNTIL_IDLE = 300.0
@@ -61,9 +62,10 @@ def _new_run(
     agent: Agent, keys: Keys, settings: Settings, given: Input, chosen: StreamOptions
 ) -> NewRun:
     """Check what `stream` was given, and say what starts the run."""
+    check_names("stream()", chosen, StreamOptions.__annotations__)
     rest = _plain(agent, chosen)
     run_id = _name(rest.pop("run_id", None) or uuid.uuid4().hex, "run_id")
-    thread, resource = (_label(rest.pop(name, None), name) for name in LABELS)
+    thread, resource = (label_of(rest.pop(name, None), name) for name in LABELS)
     queue = rest.pop("queue", None) or settings.queue
     options = RunOptions.parse(rest)
     _check_tools(agent, options)
@@ -207,19 +209,6 @@ def _name(value: object, what: str) -> str:
     if not isinstance(value, str) or not is_run_id(value):
         raise DeclarationError(f"{what}={value!r}: use 1 to 128 letters, digits, '.', '_' or '-'.")
     return value
-
-
-def _label(value: object, what: str) -> str | None:
-    """A user's own id, of whatever characters."""
-    if value is None:
-        return None
-    if isinstance(value, str) and 0 < len(value) <= MOST_LABEL and _is_text(value):
-        return value
-    raise DeclarationError(f"{what}={value!r}: use a text of 1 to {MOST_LABEL} characters.")
-
-
-def _is_text(value: str) -> bool:
-    return without_surrogates(value) == value
 
 
 def _size(text: str) -> int:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from evented_agent.agents.agent import Agent
 from evented_agent.agents.generics import Out
-from evented_agent.client.deployment import Deployment
+from evented_agent.client.deployment import Deployment, check_agent
 from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.runs import Runs
 from evented_agent.errors import EventedAgentError
@@ -54,6 +54,7 @@ def create_durable_agent(
     the first run; `start()` does it earlier, to take up what was left.  Keys begin with
     ``<prefix>.<agent id>``; ``evented-agent runs`` lists them all.
     """
+    check_agent(agent)
     settings = settings or Settings()
     # Only a process that serves the agent can answer its alarms, and there is no broker to find
     # one: each agent's runs are watched apart, by the processes that serve it.

@@ -7,6 +7,7 @@ from evented_agent.durations import Duration, as_seconds, in_seconds
 from evented_agent.errors import ConfigurationError
 
 MIB = 1024 * 1024
+_COUNTS = ("shards", "background_concurrency", "max_bytes")
 _SPANS = (
     *("lease", "shutdown_grace", "abort_grace", "topic_ttl", "record_ttl", "thread_ttl"),
     "retry_for",
@@ -56,8 +57,10 @@ class Settings:
     allow_eviction: bool = False
 
     def __post_init__(self) -> None:
-        if self.shards < 1:
-            raise ConfigurationError(f"shards={self.shards!r}: there is at least one shard.")
+        for name in _COUNTS:
+            count = getattr(self, name)
+            if type(count) is not int or count < 1:
+                raise ConfigurationError(f"{name}={count!r}: pass a whole number, 1 or more.")
         for name in _SPANS:
             span = as_seconds(given := getattr(self, name))
             if span is None:
@@ -72,7 +75,7 @@ class Settings:
             )
         for name in ("prefix", "queue"):
             value = getattr(self, name)
-            if not value or any(sign in value for sign in "{} \n"):
+            if not isinstance(value, str) or not value or any(sign in value for sign in "{} \n"):
                 raise ConfigurationError(f"{name}={value!r}: use letters, digits, '-', '_', ':'.")
 
     @property

@@ -146,7 +146,17 @@ def parse_messages(given: Input) -> list[Message]:
         raise DeclarationError(f"The messages are not valid: {_first_problem(error)}") from None
     if not messages:
         raise DeclarationError("The list of messages is empty. Pass at least one user message.")
+    if any(isinstance(message, UserMessage) and _is_blank(message) for message in messages):
+        raise DeclarationError(
+            "The messages are not valid: a user's message is empty. Pass what the person said."
+        )
     return messages
+
+
+def _is_blank(message: UserMessage) -> bool:
+    if isinstance(message.content, str):
+        return not message.content.strip()
+    return not any(isinstance(part, ImagePart) or part.text.strip() for part in message.content)
 
 
 def checked_messages(messages: Sequence[Message]) -> list[Message]:

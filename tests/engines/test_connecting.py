@@ -160,7 +160,7 @@ def test_runs_connect_as_celery_does(form: str, places: Places) -> None:
     if form not in ("what only Celery knows", "a virtual host"):
         with app.connection_for_write() as connection:
             connection.connect()
-    url = redis_url_of(app)
+    url = redis_url_of(app) or ""
     one = threads.enter(KEYS, "t", form.replace(" ", "-"), ttl_ms=60_000)
 
     async def on_a_loop() -> str:

@@ -35,6 +35,7 @@ ROOT_NAMES = [
     "EventedAgent",
     "EventedAgentError",
     "InProcessAgent",
+    "InvalidCursor",
     "InvalidDecision",
     "LedgerUnavailable",
     "LiveWorker",
@@ -79,6 +80,7 @@ ROOT_NAMES = [
     "Window",
     "create_durable_agent",
     "create_evented_agent",
+    "embedded_broker",
     "tool",
 ]
 

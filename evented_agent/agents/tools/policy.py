@@ -14,6 +14,7 @@ from evented_agent.agents.tools.approvals import ApprovalPolicy
 from evented_agent.agents.tools.background import Background, checked_background
 from evented_agent.agents.tools.schema import place_of, refusal
 from evented_agent.durations import Duration, as_seconds, in_seconds, is_positive
+from evented_agent.given import check_names
 
 OnCrash = Literal["rerun", "ask", "fail"]
 OnExpiry = Literal["decline", "fail"]
@@ -73,9 +74,7 @@ class ToolPolicy:
 
         Raises `DeclarationError` for what could not work, saying what to change.
         """
-        for name in options:
-            if name not in cls.__dataclass_fields__:
-                raise TypeError(f"tool() got an unexpected keyword argument {name!r}")
+        check_names("tool()", options, {"name", "description", *cls.__dataclass_fields__})
         given = typing.cast(dict[str, Any], options)
         background = checked_background(
             given.get("background", False), f"@tool on {place_of(function)}"

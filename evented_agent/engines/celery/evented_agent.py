@@ -7,7 +7,7 @@ from celery import Celery
 
 from evented_agent.agents.agent import Agent
 from evented_agent.agents.generics import Out
-from evented_agent.client.deployment import Deployment
+from evented_agent.client.deployment import Deployment, check_agent
 from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery.loop_bridge import Bridge
@@ -16,7 +16,7 @@ from evented_agent.engines.celery.redis_url import redis_url_of
 from evented_agent.engines.celery.tasks import add_tasks, forget_result, store_result
 from evented_agent.engines.celery.worker import AgentWorker, add_worker_steps
 from evented_agent.engines.in_process import LocalEngine
-from evented_agent.errors import ConfigurationError
+from evented_agent.errors import ConfigurationError, DeclarationError
 from evented_agent.ledger.settings import Settings
 
 _registering = threading.Lock()
@@ -39,6 +39,7 @@ def create_evented_agent(
 
     Raises `ConfigurationError` for another agent under the same id, or other settings.
     """
+    check_agent(agent)
     evented = EventedAgent(
         agent, redis_url=redis_url, settings=settings, allow_blocking=allow_blocking
     )
@@ -69,6 +70,8 @@ class EventedAgent(DurableAgent[Out]):
         An application factory may be called more than once: runs start on the app that was
         registered last.
         """
+        if not isinstance(app, Celery):
+            raise DeclarationError(f"app={app!r} is no Celery app. Pass the app itself.")
         with _registering:
             runs = _runs_of(app, *self._given)
             runs.add(self.agent)
