@@ -34,7 +34,7 @@ def check_count(name: str, given: object, *, least: int = 1) -> None:
         raise DeclarationError(f"{name}={given!r}: pass a whole number, {least} or more.")
 
 
-def check_text(name: str, given: object) -> None:
+def check_optional_text(name: str, given: object) -> None:
     """Refuse what is neither a text nor left out."""
     if given is not None and not isinstance(given, str):
         raise DeclarationError(f"{name}={given!r}: pass a text, or leave it out.")

@@ -9,7 +9,7 @@ from evented_agent.agents.tools.approvals import Pending
 from evented_agent.agents.tools.tool import InvalidArguments
 from evented_agent.client.deployment import Deployment
 from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound
-from evented_agent.given import check_count, check_text
+from evented_agent.given import check_count, check_optional_text
 from evented_agent.ledger.indexes import forget, list_index
 from evented_agent.ledger.keys import STATUSES, Keys
 from evented_agent.ledger.plan import Plan, send, send_all
@@ -57,7 +57,7 @@ class RunFilter:
         if self.status is not None and self.status not in STATUSES:
             raise DeclarationError(f"status={self.status!r}: use one of {', '.join(STATUSES)}.")
         for name in ("agent", "thread_id", "resource_id"):
-            check_text(name, getattr(self, name))
+            check_optional_text(name, getattr(self, name))
         if self.since is not None and not isinstance(self.since, datetime):
             raise DeclarationError(
                 f"since={self.since!r}: pass a datetime, such as datetime.now(UTC) - "
@@ -85,7 +85,7 @@ def page_of_runs(
     they ended.
     """
     check_count("limit", limit)
-    check_text("page", page)
+    check_optional_text("page", page)
     listing = _Listing(at.keys, wanted, limit, None if page is None else _place(page))
     found: list[tuple[_Place, Record]] = []
     for shard in range(at.keys.shards):
