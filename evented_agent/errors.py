@@ -3,7 +3,7 @@
 EventedAgentError
 ├── DeclarationError     an agent, tool or option is declared wrongly (also a TypeError)
 ├── ConfigurationError   a setting of Celery, Redis or this library would break a guarantee
-├── BlockingCall         a synchronous method was called on a running event loop's thread
+├── BlockingCall         a method would keep what it waits for from going on
 ├── UnknownAgent         this process does not serve that agent
 ├── TooLarge             an input, result or chunk is over its size limit
 ├── LedgerUnavailable    Redis could not be reached, nothing is known about the outcome
@@ -66,13 +66,18 @@ class ConfigurationError(EventedAgentError):
 
 
 class BlockingCall(EventedAgentError):
-    """Raised by a synchronous method called on the thread of a running event loop."""
+    """Raised by a method that would keep what it waits for from going on.
 
-    def __init__(self, method: str, twin: str) -> None:
+    So do synchronous methods on the thread of a running event loop, and those that wait for a run
+    in a Celery task on the slots that runs need.
+    """
+
+    def __init__(self, method: str, twin: str, message: str | None = None) -> None:
         self.method = method
         self.twin = twin
         super().__init__(
-            f"{method}() would block the running event loop. Await {twin}() instead, or pass "
+            message
+            or f"{method}() would block the running event loop. Await {twin}() instead, or pass "
             "allow_blocking=True to the agent's factory (in a notebook, for example)."
         )
 

@@ -1,6 +1,5 @@
 """Plans of what a caller changes: decisions of people, cancellations, aborts, retries."""
 
-import logging
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -18,10 +17,11 @@ from evented_agent.ledger import runs
 from evented_agent.ledger.plan import Plan, notify, send
 from evented_agent.ledger.records import Record, Recorded, is_done
 from evented_agent.ledger.script import Command
+from evented_agent.logs import logger_of
 from evented_agent.state.journal import edited_arguments
 from evented_agent.state.views import decision_in
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: What the model is told of a background call that was cancelled without a reason.
 CANCELLED = "Cancelled by a user."
@@ -131,6 +131,13 @@ def retry_from_failure(at: Deployment, run_id: str) -> Plan[None]:
 def request_abort(at: Deployment, run_id: str, *, reason: str | None) -> Plan[bool]:
     reason = None if reason is None else _checked_reason(at, reason)
     aborted = yield from send(runs.abort(at.keys, run_id, reason=reason))
+    if aborted:
+        logger.info(
+            "An abort of run %s was asked for: %s",
+            run_id,
+            for_log(reason or "no reason given"),
+            extra={"run_id": run_id},
+        )
     try:
         record = yield from send(runs.read(at.keys, run_id))
         # One that never began has nothing to keep; the others leave when they have.

@@ -1,7 +1,6 @@
 """One deployment as a process sees it: its Redis, its settings, the agents served here."""
 
 import asyncio
-import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -17,8 +16,9 @@ from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.plan import Notifier, Plan, send
 from evented_agent.ledger.records import Due
 from evented_agent.ledger.settings import Settings
+from evented_agent.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _T = TypeVar("_T")
 
@@ -51,6 +51,8 @@ class Deployment:
         self.notifier: Notifier = NullNotifier()
         #: Removes the copy of a run's result that the engine keeps elsewhere.
         self.forget_copy: Callable[[str], None] | None = None
+        #: Refuses to wait for a run where that could keep it from going on.
+        self.check_wait: Callable[[str], None] = lambda _verb: None
         self.allow_blocking = allow_blocking
         self._given_url = redis_url
         self._ledger: Ledger | None = None

@@ -80,6 +80,7 @@ class DurableAgent(RunMethods, Generic[Out]):
         run running.
         """
         refuse_on_loop("generate", "agenerate", allowed=self._runs.allow_blocking)
+        self._runs.check_wait("generate")
         timeout = wait_of("timeout", timeout)
         return self.stream(input, **options).result(timeout)
 
@@ -87,6 +88,7 @@ class DurableAgent(RunMethods, Generic[Out]):
         self, input: Input, *, timeout: float | None = None, **options: Unpack[StreamOptions]
     ) -> RunResult[Out]:
         """`generate` for the running event loop."""
+        self._runs.check_wait("agenerate")
         timeout = wait_of("timeout", timeout)
         run = await self.astream(input, **options)
         return await run.result(timeout)

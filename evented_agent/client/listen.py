@@ -1,7 +1,6 @@
 """What `listen` calls: one callback a kind of chunk, whose mistakes cannot end the reading."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any, TypedDict, cast
 
@@ -17,8 +16,9 @@ from evented_agent.chunks import (
 )
 from evented_agent.errors import DeclarationError
 from evented_agent.given import check_names
+from evented_agent.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: Takes a chunk; what it returns is ignored, or awaited by `AsyncRunStream` if it can be.
 Callback = Callable[[Any], Any]

@@ -149,6 +149,7 @@ class RunStream(_Stream[Out]):
         what is *pending*. Raises `RunFailed`, `RunAborted` (with the partial result), or
         `TimeoutError`, which leaves the run running.
         """
+        self._deployment.check_wait("result")
         timeout = wait_of("timeout", timeout)
         ends = None if timeout is None else time.monotonic() + timeout
         while (info := self._info()).status not in SETTLED:
@@ -200,6 +201,7 @@ class RunStream(_Stream[Out]):
         return self._deployment.drive("get", read_info(self._deployment, self.run_id))
 
     def _read(self, heartbeat: float | None = None) -> Iterator[AnyChunk | None]:
+        self._deployment.check_wait("reading")
         self.close()
         reader = self._reader()
         self._reading = reader.chunks(
@@ -266,6 +268,7 @@ class AsyncRunStream(_Stream[Out]):
 
     async def result(self, timeout: float | None = None) -> RunResult[Out]:
         """Wait for the run's end, at most *timeout* seconds; does not move the cursor."""
+        self._deployment.check_wait("result")
         timeout = wait_of("timeout", timeout)
         ends = None if timeout is None else time.monotonic() + timeout
         while (info := await self._info()).status not in SETTLED:
@@ -319,6 +322,7 @@ class AsyncRunStream(_Stream[Out]):
         return await self._deployment.adrive(read_info(self._deployment, self.run_id))
 
     async def _read(self, heartbeat: float | None = None) -> AsyncIterator[AnyChunk | None]:
+        self._deployment.check_wait("reading")
         await self.aclose()
         reader = self._reader()
         self._reading = reader.achunks(

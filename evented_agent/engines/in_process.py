@@ -6,8 +6,8 @@ left behind.
 
 import asyncio
 import atexit
+import contextvars
 import dataclasses
-import logging
 import os
 import secrets
 import socket
@@ -31,8 +31,9 @@ from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Due
 from evented_agent.ledger.settings import Settings
 from evented_agent.ledger.workers import LiveWorker, add_prefix
+from evented_agent.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _T = TypeVar("_T")
 
@@ -201,17 +202,27 @@ class LocalEngine:
             logger.warning("Run %s is left to its lease: %s", run_id, error)
 
     def _start(self, due: Due) -> None:
-        task = self._loop.create_task(self._execute(due))
+        # As in a worker: nothing of the caller's context, nor of the task before.
+        task = self._loop.create_task(self._execute(due), context=contextvars.Context())
         self._running[task] = due.run_id
         task.add_done_callback(lambda task: self._running.pop(task, None) and None)
 
     async def _execute(self, due: Due) -> None:
         outcome: Outcome = await self._executor.execute(due.run_id, due.key, self._in_thread)
         if outcome.failure is not None:
-            logger.info("Task %s of run %s failed: %r", due.key, due.run_id, outcome.failure)
+            self._log(due, outcome)
         if not self._is_stopping:
             for following in outcome.sends:
                 self._start(following)
+
+    def _log(self, due: Due, outcome: Outcome) -> None:
+        failure = outcome.failure
+        if outcome.is_handled:
+            logger.info("Task %s of run %s failed: %r", due.key, due.run_id, failure)
+            logger.debug("The model is told of this error", exc_info=failure)
+        elif not isinstance(failure, EventedAgentError):
+            # The line of the run's end has no traceback.
+            logger.error("Task %s of run %s failed", due.key, due.run_id, exc_info=failure)
 
     def _in_thread(self, function: Callable[[], _T]) -> Awaitable[_T]:
         return self._loop.run_in_executor(self._threads, function)

@@ -1,6 +1,5 @@
 """Calls of `def` tools that were given up and still run: Python cannot end a thread."""
 
-import logging
 import sys
 import threading
 import time
@@ -8,7 +7,9 @@ import traceback
 from types import TracebackType
 from typing import Self
 
-logger = logging.getLogger(__name__)
+from evented_agent.logs import logger_of
+
+logger = logger_of(__name__)
 
 
 class ThreadCalls:

@@ -15,6 +15,7 @@ from evented_agent.chunks.json_values import error_text, without_surrogates
 from evented_agent.execution.abandoned import ThreadCall, ThreadCalls
 from evented_agent.execution.chunk_writer import ChunkWriter
 from evented_agent.execution.lease import Lease, boottime
+from evented_agent.execution.own_context import OwnContext, in_own_context
 from evented_agent.execution.task_ledger import RETRY_FOR, TaskLedger
 from evented_agent.ledger.attempts import Worker
 from evented_agent.ledger.connection import Ledger
@@ -100,10 +101,14 @@ class Suspended:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The attempt completed; *failure* is an error to report to Celery, if there was one."""
+    """The attempt completed; *failure* is an error to report to Celery, if there was one.
+
+    With *is_handled* it is the model that deals with it: the run goes on.
+    """
 
     work: Work
     failure: BaseException | None = None
+    is_handled: bool = False
 
 
 class Attempt:
@@ -117,7 +122,7 @@ class Attempt:
         self.task: Task = claim.task
         self.ledger = TaskLedger(process.keys, process.ledger, process.worker, claim.task)
         self.agent = process.agents[claim.agent]
-        self.in_thread = in_thread
+        self._in_thread = in_thread
         #: Messages for tasks of other runs, to send when the attempt ends, whichever way.
         self.sends: list[Due] = []
         #: The call of a `def` tool that this attempt gave up while it ran.
@@ -167,8 +172,12 @@ class Attempt:
     async def call_user(self, function: Callable[..., Any], argument: Any) -> Any:
         """Call a user's function: an `async` one here, a plain one in the task's thread."""
         if is_async(function):
-            return await function(argument)
+            return await OwnContext(function(argument))
         return await self.in_thread(lambda: function(argument))
+
+    async def in_thread(self, function: Callable[[], _T]) -> _T:
+        """Call a plain function in the task's thread, in a context of its own."""
+        return await self._in_thread(in_own_context(function))
 
     async def tell_engine(self, ending: Ending) -> None:
         """Tell the engine how the run is about to end."""

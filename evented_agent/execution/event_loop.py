@@ -1,9 +1,10 @@
 """The event loop that all attempts of a process share; no exception of user code stops it."""
 
 import asyncio
-import logging
 
-logger = logging.getLogger(__name__)
+from evented_agent.logs import logger_of
+
+logger = logger_of(__name__)
 
 
 def run_loop(loop: asyncio.AbstractEventLoop) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -35,12 +34,14 @@ from evented_agent.ledger.records import (
     Fenced,
     JournalChanged,
     Refused,
+    RunEnd,
     Task,
     Work,
 )
+from evented_agent.logs import begin_work, logger_of
 from evented_agent.state.fold import State
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: How often a notification task is tried before it is skipped.
 MOST_TRIES = 8
@@ -69,6 +70,8 @@ class Outcome:
     handed_back: str | None = None
     retried: str | None = None
     failure: BaseException | None = None
+    #: Whether the failure is the model's to deal with: the run goes on.
+    is_handled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,7 @@ class Executor:
         """Run one claimed task; returns the claim of the end task if the commit made one."""
         claim = held.claim
         attempt = Attempt(self._process, claim, in_thread, held.since)
+        _log_begin(claim)
         self.heartbeats.add(attempt.lease, attempt.ledger.heartbeat_command())
         try:
             if claim.aborted:
@@ -203,8 +207,11 @@ class Executor:
         outcome.sends.extend(committed.sends)
         if _is_last(attempt.task, result):
             outcome.sends.extend(await leave_thread(self._process, attempt.claim))
-        if isinstance(result, Done) and result.failure is not None:
-            outcome.failure = result.failure
+        if committed.aborted:
+            await self._log_abort(attempt.claim)
+        elif isinstance(result, Done):
+            _log_end(attempt, result.work.finish)
+            outcome.failure, outcome.is_handled = result.failure, result.is_handled
         return None if committed.end is None else _Held(committed.end, since)
 
     async def _requeue(self, attempt: Attempt, again: Requeue, outcome: Outcome) -> None:
@@ -220,12 +227,19 @@ class Executor:
             return await _WORK[attempt.task.kind](attempt)
         except (Fenced, LedgerUnavailable):
             raise
-        except (Exception, SystemExit, KeyboardInterrupt) as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - the run ends
             if attempt.task.kind in ("after", "hook"):
                 return _retry_or_skip(attempt, error)
-            if not isinstance(error, EventedAgentError):
-                logger.exception("%s failed", _name(attempt.task))
             return await failed_run(attempt, State(), error)
+
+    async def _log_abort(self, claim: Claim) -> None:
+        """Log that a run has come to its end here, if this attempt was what it waited for."""
+        run_id = claim.task.run_id
+        with contextlib.suppress(EventedAgentError):
+            record = await self._process.send(runs.read(self._process.keys, run_id))
+            if record.fields["status"] == "aborted":
+                reason = record.fields.get("abort_reason") or "no reason given"
+                logger.info("Run %s of agent %s was aborted: %s", run_id, claim.agent, reason)
 
     async def _record(
         self, attempt: Attempt, result: Done | Suspended
@@ -250,6 +264,8 @@ class Executor:
             current.uncancel()
             return True
         await attempt.ledger.release(stopped or "interrupted")
+        if stopped == "aborted":
+            await self._log_abort(attempt.claim)
         if stopped is not None:
             current.uncancel()
         return stopped is not None
@@ -264,6 +280,25 @@ def _retry_or_skip(attempt: Attempt, error: BaseException) -> Done:
     logger.error("%s failed %d times and is skipped", _name(attempt.task), tries, exc_info=error)
     attempt.close()
     return Done(Work())
+
+
+def _log_begin(claim: Claim) -> None:
+    task = claim.task
+    begin_work(task.run_id, task.key, claim.agent, task.generation)
+    if task.kind == "model" and task.step == 1 and task.generation == 1:
+        logger.info("Run %s of agent %s started", task.run_id, claim.agent)
+
+
+def _log_end(attempt: Attempt, end: RunEnd | None) -> None:
+    if end is None:
+        return
+    run_id, agent = attempt.task.run_id, attempt.agent.id
+    if end.status == "finished":
+        logger.info("Run %s of agent %s finished (%s)", run_id, agent, end.reason)
+        return
+    error = end.error or {}
+    why = for_log(f"{error.get('name')}: {error.get('message')}")
+    logger.error("Run %s of agent %s failed: %s", run_id, agent, why)
 
 
 def _is_last(task: Task, result: Done | Suspended) -> bool:

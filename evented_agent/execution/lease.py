@@ -5,7 +5,6 @@ lose them.  It supervises the loop: whatever blocks it for a second is logged wi
 """
 
 import asyncio
-import logging
 import sys
 import threading
 import time
@@ -17,8 +16,9 @@ from evented_agent.errors import LedgerUnavailable
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.records import Fenced, Task
 from evented_agent.ledger.script import Command
+from evented_agent.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: Why an attempt is stopped from outside.
 Stop = Literal["fenced", "aborted", "released"]

@@ -4,13 +4,13 @@ A broker that accepts and never answers holds each call for its time limit; the 
 dead workers meanwhile.
 """
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 
 from evented_agent.ledger.records import Due
+from evented_agent.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: Sends messages; False if they could not be sent, which loses nothing.
 Notify = Callable[[Sequence[Due]], bool]

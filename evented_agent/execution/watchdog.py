@@ -5,7 +5,6 @@ loop.  A short lock per shard makes it one poll per tick for the whole fleet.
 """
 
 import dataclasses
-import logging
 import random
 import secrets
 import threading
@@ -33,8 +32,9 @@ from evented_agent.ledger.watch import (
     whose,
 )
 from evented_agent.ledger.workers import LiveWorker, announce, announce_leaving, live_workers
+from evented_agent.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: Seconds between two polls of the watchdog that holds the lock.
 TICK = 0.5
@@ -267,11 +267,12 @@ class Watchdog:
         self._room = {}
 
     def _found(self, run_id: str, found: Reconciled | BaseException) -> None:
+        about = {"run_id": run_id}
         if isinstance(found, LedgerUnavailable) and not is_script_error(found):
             # The same for many: logged once for all.
             return
         if isinstance(found, BaseException):
-            logger.error("Run %s could not be reconciled: %r", run_id, found)
+            logger.error("Run %s could not be reconciled: %r", run_id, found, extra=about)
             self._give_up(run_id, found)
             return
         self._erred.pop(run_id, None)
@@ -282,6 +283,7 @@ class Watchdog:
                 crash["key"],
                 crash.get("owner"),
                 crash["crashes"],
+                extra=about | {"task": crash["key"]},
             )
         for soon in found.expiring:
             logger.warning(
@@ -290,6 +292,7 @@ class Watchdog:
                 soon["key"],
                 datetime.fromtimestamp(soon["expires"] / 1000, UTC).strftime("%Y-%m-%d %H:%M"),
                 "fails" if soon["on_expiry"] == "fail" else "is declined",
+                extra=about | {"task": soon["key"]},
             )
         if found.sends:
             self._sender.send(found.sends)
@@ -303,4 +306,6 @@ class Watchdog:
             return
         del self._erred[run_id]
         if self._ledger.send(give_up_run(self._keys, run_id), retry_for=0):
-            logger.error("Run %s is failed: each look at it erred", run_id)
+            logger.error(
+                "Run %s is failed: each look at it erred", run_id, extra={"run_id": run_id}
+            )

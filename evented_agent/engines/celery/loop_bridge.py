@@ -1,7 +1,6 @@
 """From Celery's thread to the event loop and back: one loop per process, made at first use."""
 
 import asyncio
-import logging
 import mmap
 import os
 import threading
@@ -17,8 +16,9 @@ from evented_agent.execution.attempt import Ending, Process
 from evented_agent.execution.event_loop import run_loop
 from evented_agent.execution.executor import Executor, Outcome
 from evented_agent.ledger.attempts import Worker
+from evented_agent.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _T = TypeVar("_T")
 

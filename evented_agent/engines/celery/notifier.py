@@ -1,6 +1,5 @@
 """Sends a Celery message for each task that is due.  It may fail, and never blocks for long."""
 
-import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +12,9 @@ from kombu.pools import ProducerPool
 from evented_agent.agents.agent import Agent
 from evented_agent.chunks.json_values import error_text, for_log
 from evented_agent.ledger.records import Due
+from evented_agent.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: Seconds for connecting to the broker, and for each of its replies.
 TIMEOUT = 1.0

@@ -1,6 +1,5 @@
 """Revoking a task, from Flower or ``app.control``, aborts its run."""
 
-import logging
 from typing import Any
 
 from celery.worker.request import Request
@@ -8,8 +7,9 @@ from celery.worker.request import Request
 from evented_agent.client.runs import Runs
 from evented_agent.errors import EventedAgentError
 from evented_agent.ledger.runs import abort
+from evented_agent.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 REASON = "A task of the run was revoked."
 

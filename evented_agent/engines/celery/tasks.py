@@ -1,6 +1,6 @@
 """The five tasks on the user's app.  Their bodies decode, execute and report; nothing more."""
 
-import logging
+import contextlib
 from typing import NoReturn
 
 from celery import Celery, Task
@@ -10,12 +10,29 @@ from evented_agent.engines.celery.loop_bridge import Bridge
 from evented_agent.engines.celery.notifier import NAMES, CeleryNotifier
 from evented_agent.execution.attempt import Ending
 from evented_agent.execution.executor import Outcome
+from evented_agent.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: Seconds; a limit of its own per task, so that a global one does not apply. The engine has its
 #: own timeouts, which hand work on instead of killing it.
 NO_LIMIT = 365 * 24 * 3600
+
+
+#: An attribute of exceptions that a model was told of.
+_MARK = "_evented_agent_is_handled"
+
+
+class _HandledType(type):
+    def __instancecheck__(cls, error: object) -> bool:
+        return getattr(error, _MARK, False) is True
+
+
+class Handled(Exception, metaclass=_HandledType):
+    """Any exception that the model was told of: the run goes on, so it is no error of the worker.
+
+    Celery logs it in one line at INFO; the task still counts as failed, in Flower too.
+    """
 
 
 class AgentTask(Task):  # type: ignore[type-arg]
@@ -31,13 +48,28 @@ class AgentTask(Task):  # type: ignore[type-arg]
     ignore_result = True
     store_errors_even_if_ignored = False
     serializer = "json"
-    # No limit; None would mean: as configured.
-    rate_limit = "0/s"
+    throws = (Handled,)
     track_started = True
     time_limit = NO_LIMIT
     soft_time_limit = NO_LIMIT
     expires = None
     typing = False
+
+    @property
+    def rate_limit(self) -> str:
+        """No limit; None would mean: as configured."""
+        return "0/s"
+
+    @rate_limit.setter
+    def rate_limit(self, limit: object) -> None:
+        """`celery control rate_limit` would stall runs that have workers."""
+        if limit not in (None, "0/s"):
+            logger.warning(
+                "%s keeps no rate limit (%s): runs would stand still. Limit the model, or the "
+                "tools with Background(key_concurrency=…).",
+                self.name,
+                limit,
+            )
 
     @classmethod
     def annotate(cls) -> None:
@@ -61,6 +93,10 @@ def add_tasks(app: Celery, bridge: Bridge, notifier: CeleryNotifier) -> None:
 def _report(outcome: Outcome) -> None:
     """Report to Celery, and so to Flower and Sentry, how the attempt ended."""
     if outcome.failure is not None:
+        if outcome.is_handled:
+            logger.debug("The model is told of this error", exc_info=outcome.failure)
+            with contextlib.suppress(AttributeError, TypeError):
+                vars(outcome.failure)[_MARK] = True
         raise outcome.failure
     if outcome.retried is not None:
         _retried(outcome.retried)

@@ -3,6 +3,7 @@
 import atexit
 import logging
 import os
+import re
 import secrets
 import threading
 import time
@@ -23,8 +24,9 @@ from evented_agent.execution.watchdog import Watchdog
 from evented_agent.ledger.attempts import release
 from evented_agent.ledger.runs import read
 from evented_agent.ledger.workers import LiveWorker
+from evented_agent.logs import add_run_fields, logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: Seconds after which a stopping worker sends again what it handed back.
 NOTIFY_AGAIN = 0.3
@@ -32,6 +34,8 @@ NOTIFY_AGAIN = 0.3
 _EXIT_GRACE = 3.0
 #: Calls that a starting worker looks at, of each status.
 MOST_NAMED = 200
+#: What our tasks are called, as Flower shows them.
+_OURS = re.compile(rf"(?:{'|'.join(NAMES)})\[|evented_agent\.")
 #: Pools whose threads are greenlets: an event loop beside them would never run.
 GREEN_POOLS = ("gevent", "eventlet")
 
@@ -297,6 +301,27 @@ class AgentWorker:
         return bool(dues)
 
 
+class _NoReceipts(logging.Filter):
+    """Leaves out that a message of ours came: its task has a line when it ends."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        name = str((getattr(record, "data", None) or {}).get("name", ""))
+        return _OURS.match(name) is None
+
+
+def prepare_logs() -> None:
+    """Let the lines of a worker name their runs: ours, and those of tools and hooks."""
+    strategy = logging.getLogger("celery.worker.strategy")
+    if not any(isinstance(found, _NoReceipts) for found in strategy.filters):
+        strategy.addFilter(_NoReceipts())
+    for signal in (signals.after_setup_logger, signals.after_setup_task_logger):
+        signal.connect(_set_up_logger, weak=False, dispatch_uid="evented-agent-logs")
+
+
+def _set_up_logger(logger: logging.Logger, **_: object) -> None:
+    add_run_fields(logger)
+
+
 def add_worker_steps(app: Celery, agent_worker: AgentWorker) -> None:
     """Hook into the life of workers of *app*: before the pool forks, and after it is up."""
 
@@ -323,6 +348,7 @@ def add_worker_steps(app: Celery, agent_worker: AgentWorker) -> None:
         def terminate(self, parent: Any) -> None:  # noqa: ARG002 - Celery's
             agent_worker.stop(cold=True)
 
+    prepare_logs()
     app.steps["worker"].add(Prepare)
     app.steps["worker"].add(Watch)
 

@@ -1,17 +1,16 @@
 """Notification tasks: the hooks of failed, aborted and suspended runs, and their threads."""
 
-import logging
-
 from evented_agent.chunks import ErrorInfo
 from evented_agent.execution.attempt import Attempt, Done
 from evented_agent.execution.tasks.hooks import call_hook
 from evented_agent.execution.tasks.thread import save_thread
 from evented_agent.ledger import runs
 from evented_agent.ledger.records import Work
+from evented_agent.logs import logger_of
 from evented_agent.state.fold import fold
 from evented_agent.state.views import pending_call
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 async def run_after(attempt: Attempt) -> Done:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -16,12 +15,13 @@ from evented_agent.execution.attempt import Attempt, Process, Requeue
 from evented_agent.ledger import limits as slots
 from evented_agent.ledger import watch
 from evented_agent.ledger.records import Due
+from evented_agent.logs import logger_of
 from evented_agent.models.messages import ToolCall
 from evented_agent.models.protocol import ToolSpec
 from evented_agent.state.fold import State
 from evented_agent.state.journal import Result
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: Milliseconds that a slot is held without a renewal, and seconds between two renewals.
 SLOT_MS, RENEWAL = 5_000, 1.0

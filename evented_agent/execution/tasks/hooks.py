@@ -1,14 +1,14 @@
 """Calls of an agent's hooks: at least once per event, each time with the same key."""
 
-import logging
 from typing import Any
 
 from evented_agent.agents.callbacks import EventKind, RunEvent
 from evented_agent.chunks.json_values import error_text, for_log
 from evented_agent.execution.attempt import Attempt, Requeue, backoff
+from evented_agent.logs import logger_of
 from evented_agent.state.fold import State
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: How often a hook that fails is called before it is skipped.
 TRIES = 3

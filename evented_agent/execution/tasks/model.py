@@ -1,7 +1,6 @@
 """One model call: the request from the journal, the answer into the topic, the turn back."""
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from evented_agent.execution.tasks.hooks import call_hook
 from evented_agent.execution.tasks.next_tasks import Following, next_tasks
 from evented_agent.execution.tasks.thread import load_history, wait_for_turn
 from evented_agent.ledger.records import Work
+from evented_agent.logs import logger_of
 from evented_agent.models.messages import Message, load_messages
 from evented_agent.models.protocol import Model, ModelEvent, ModelRequest, ReasoningPiece, TextPiece
 from evented_agent.models.resolve import resolve
@@ -33,7 +33,7 @@ from evented_agent.state.fold import State, fold
 from evented_agent.state.journal import Entry, History, Turn, dump_entry
 from evented_agent.state.views import step_info
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: Seconds before the second try of a model call, doubling up to the most.
 _FIRST_WAIT, _MOST_WAIT = 0.5, 30.0

@@ -1,6 +1,5 @@
 """The tasks of a turn's tool calls, and which of them wait for approval."""
 
-import logging
 from dataclasses import dataclass, field
 
 import pydantic_core
@@ -20,10 +19,11 @@ from evented_agent.chunks.codec import encode_chunk
 from evented_agent.execution.attempt import Attempt
 from evented_agent.execution.tasks.background import emit_background_chunk, placeholder, plan
 from evented_agent.ledger.records import NewTask
+from evented_agent.logs import logger_of
 from evented_agent.models.messages import ToolCall
 from evented_agent.state.journal import Result, Turn
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: Calls of one turn; those beyond are errors that the model sees.
 MOST_CALLS = 128

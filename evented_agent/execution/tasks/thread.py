@@ -1,6 +1,5 @@
 """A run in its thread: waiting for its turn, loading the history, saving its messages."""
 
-import logging
 from collections.abc import Sequence
 
 import pydantic_core
@@ -8,10 +7,12 @@ import pydantic_core
 from evented_agent.agents.memory import Thread
 from evented_agent.errors import RunDeleted, RunNotFound
 from evented_agent.execution.attempt import Attempt, Process, Requeue
+from evented_agent.execution.own_context import OwnContext
 from evented_agent.ledger import runs, threads, watch
 from evented_agent.ledger.keys import thread_name
 from evented_agent.ledger.records import Claim, Due, Record, turn_ends_in
 from evented_agent.ledger.settings import milliseconds
+from evented_agent.logs import logger_of
 from evented_agent.models.messages import (
     Message,
     checked_messages,
@@ -21,7 +22,7 @@ from evented_agent.models.messages import (
 )
 from evented_agent.state.fold import State
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: Seconds between two polls for the turn, doubling; mostly the run is woken before that.
 _FIRST_POLL, _MOST_POLL = 1.0, 30.0
@@ -64,7 +65,7 @@ async def load_history(attempt: Attempt) -> Sequence[Message]:
     agent = attempt.agent
     if agent.memory is not None:
         thread = Thread(attempt.claim.thread, attempt.claim.resource)
-        loaded = await agent.memory.load(thread, agent.window)
+        loaded = await OwnContext(agent.memory.load(thread, agent.window))
         return agent.window.of(checked_messages(loaded))
     most = max(1, min(agent.window.messages, _MOST_RUNS))
     call = threads.recall(attempt.process.keys, _name(attempt.claim), most=most)
@@ -84,7 +85,7 @@ async def save_thread(attempt: Attempt, state: State) -> None:
         thread = Thread(attempt.claim.thread, attempt.claim.resource)
         # Only here can a run that was deleted be kept from saving its words.
         await attempt.ledger.heartbeat()
-        await attempt.agent.memory.save(thread, run_id, messages)
+        await OwnContext(attempt.agent.memory.save(thread, run_id, messages))
         return
     process = attempt.process
     call = threads.remember(

@@ -1,7 +1,6 @@
 """One tool call: arguments checked, the user's function called, its result recorded."""
 
 import asyncio
-import logging
 from typing import Any, Literal
 
 import pydantic_core
@@ -46,12 +45,14 @@ from evented_agent.execution.attempt import (
     reportable,
 )
 from evented_agent.execution.isolated_tool import run_isolated
+from evented_agent.execution.own_context import OwnContext
 from evented_agent.execution.tasks.background import emit_background_chunk, slot
 from evented_agent.ledger.records import Fenced, Work
+from evented_agent.logs import logger_of
 from evented_agent.models.messages import ToolCall
 from evented_agent.state.journal import Result, Turn, dump_entry, edited_arguments, load_entry
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: Seconds before a tool's second try, doubling up to the most.
 _FIRST_WAIT, _MOST_WAIT = 1.0, 60.0
@@ -268,7 +269,7 @@ async def _call(
     given = (context,) if tool.takes_context else ()
     if tool.is_async:
         try:
-            return await tool.function(*given, **arguments)
+            return await OwnContext(tool.function(*given, **arguments))
         except (SystemExit, KeyboardInterrupt) as error:
             raise ToolExit(f"{type(error).__name__}: {error}") from error
     if tool.policy.isolate:
@@ -384,4 +385,5 @@ async def _result(
     return Done(
         Work(chunks=await attempt.writer.drain(), entries=[stored]),
         failure=_shown(attempt, call, error),
+        is_handled=True,
     )
