@@ -18,6 +18,7 @@ from evented_agent.cli.people import DECISIONS
 from evented_agent.cli.runs import runs
 from evented_agent.cli.server import server
 from evented_agent.cli.work import demo, run, worker, workers
+from evented_agent.engines.celery.bystander import watch_for_bystanders
 from evented_agent.errors import EventedAgentError
 
 #: The exit code of a command whose reader has gone (SIGPIPE).
@@ -73,6 +74,11 @@ def _add(commands: Sequence[click.Command]) -> None:
 for command in DECISIONS:
     runs.add_command(command)
 _add([run, runs, worker, workers, doctor, demo, server])
+
+
+# Every `celery` command imports this module for `celery agents`: a worker whose app has imported no
+# agents has nothing else that could tell.
+watch_for_bystanders()
 
 
 def _stop_printing() -> None:

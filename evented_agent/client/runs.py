@@ -46,12 +46,17 @@ class Runs(Deployment, RunMethods):
     @classmethod
     def of(cls, app: Any) -> "Runs":
         """The runs of a Celery app; raises `ConfigurationError` before an agent is registered."""
-        found = cls._of_app.get(app)
+        found = cls.registered(app)
         if found is None:
             raise ConfigurationError(
                 f"{app!r} has no agents. Call create_evented_agent(agent, app=app) first."
             )
         return found
+
+    @classmethod
+    def registered(cls, app: Any) -> "Runs | None":
+        """The runs of a Celery app; None before an agent is registered."""
+        return cls._of_app.get(app)
 
     @property
     def _deployment(self) -> Deployment:

@@ -134,7 +134,7 @@ def _missing(record: Record, workers: Sequence[LiveWorker]) -> str | None:
     here = [worker for worker in workers if queue in worker.queues]
     start = f"start one with: {worker_command(queue=queue)}"
     if not here:
-        return f"a worker for queue {queue!r}{_elsewhere(workers)}; {start}"
+        return f"a worker for queue {queue!r}{_elsewhere(workers, agent, queue)}; {start}"
     serving = [worker for worker in here if agent in worker.agents]
     if not serving:
         return (
@@ -148,12 +148,17 @@ def _missing(record: Record, workers: Sequence[LiveWorker]) -> str | None:
     return None
 
 
-def _elsewhere(workers: Sequence[LiveWorker]) -> str:
+def _elsewhere(workers: Sequence[LiveWorker], agent: str, queue: str) -> str:
     """What the workers that there are do instead."""
     if not workers:
         return ""
-    queues = sorted({queue for worker in workers for queue in worker.queues})
-    return f" (those that live consume {', '.join(map(repr, queues))})"
+    able = [worker for worker in workers if agent in worker.agents]
+    queues = sorted({queue for worker in able or workers for queue in worker.queues})
+    consumed = ", ".join(map(repr, queues)) or "no queue"
+    if able:
+        names = ", ".join(worker.node for worker in able[:3])
+        return f" ({names} has agent {agent!r}, and consumes {consumed}: it lacks -Q {queue})"
+    return f" (those that live consume {consumed})"
 
 
 def _waits(record: Record, task: Task) -> bool:

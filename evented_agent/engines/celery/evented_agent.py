@@ -109,7 +109,7 @@ class EventedAgent(DurableAgent[Out]):
 def _runs_of(
     app: Celery, redis_url: str | None, settings: Settings | None, allow_blocking: bool
 ) -> Runs:
-    known = Runs._of_app.get(app)  # noqa: SLF001 - the registry of `Runs` itself
+    known = Runs.registered(app)
     if known is not None:
         if settings is not None and settings != known.settings:
             raise ConfigurationError(
@@ -134,5 +134,5 @@ def _runs_of(
     bridge = Bridge(runs, lambda ending: store_result(app, ending), runs.forget_copy)
     add_tasks(app, bridge, notifier)
     add_worker_steps(app, AgentWorker(app, runs, bridge, notifier))
-    Runs._of_app[app] = runs  # noqa: SLF001
+    Runs._of_app[app] = runs  # noqa: SLF001 - the registry of `Runs` itself
     return runs

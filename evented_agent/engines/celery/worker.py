@@ -2,9 +2,11 @@
 
 import atexit
 import logging
+import multiprocessing
 import os
 import re
 import secrets
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +18,7 @@ from celery.worker import state as worker_state
 from evented_agent.client.listing import unfit_calls
 from evented_agent.client.runs import Runs
 from evented_agent.durations import in_seconds
+from evented_agent.engines.celery.bystander import lacks_queue
 from evented_agent.engines.celery.loop_bridge import Bridge
 from evented_agent.engines.celery.notifier import NAMES, CeleryNotifier
 from evented_agent.engines.celery.reserved import ReservedMessages, choose_prefetch
@@ -66,6 +69,8 @@ class AgentWorker:
         """Check the worker before its pool forks; exits with a sentence for what would break."""
         self._queues = list(self._app.amqp.queues.consume_from)
         if not self._serves():
+            if self._runs.agents and _pool_name(worker) not in GREEN_POOLS:
+                lacks_queue(self._runs, worker, list(self._queues))
             return
         try:
             self._refuse(worker)
@@ -79,6 +84,7 @@ class AgentWorker:
             # channel that the main thread reads: with AMQP two readers tear each other's frames.
             self._app.conf.worker_enable_prefetch_count_reduction = False
         if _pool_name(worker) == "prefork":
+            _leave_no_folder()
             self._bridge.share_with_children(int(worker.concurrency or 1))
         # Known before the fork, so that the parent can hand back what its children run.
         self._bridge.node = worker.hostname
@@ -351,6 +357,17 @@ def add_worker_steps(app: Celery, agent_worker: AgentWorker) -> None:
     prepare_logs()
     app.steps["worker"].add(Prepare)
     app.steps["worker"].add(Watch)
+
+
+def _leave_no_folder() -> None:
+    """Let the pool keep its shared memory in the temporary folder, not in one made for it.
+
+    Its file has no name as soon as it is open; an empty ``pymp-…`` would stay after a SIGKILL.
+    """
+    # A private name of the standard library, which billiard asks: without it the folder is made.
+    config = getattr(multiprocessing.current_process(), "_config", None)
+    if isinstance(config, dict):
+        config.setdefault("tempdir", tempfile.gettempdir())
 
 
 def _active() -> list[Any]:
