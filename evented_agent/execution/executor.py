@@ -211,7 +211,9 @@ class Executor:
             await self._log_abort(attempt.claim)
         elif isinstance(result, Done):
             _log_end(attempt, result.work.finish)
-            outcome.failure, outcome.is_handled = result.failure, result.is_handled
+            # The end task that follows here must not hide how the call came out.
+            if result.failure is not None:
+                outcome.failure, outcome.is_handled = result.failure, result.is_handled
         return None if committed.end is None else _Held(committed.end, since)
 
     async def _requeue(self, attempt: Attempt, again: Requeue, outcome: Outcome) -> None:

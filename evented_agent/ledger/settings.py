@@ -7,7 +7,7 @@ from evented_agent.durations import Duration, as_seconds, in_seconds
 from evented_agent.errors import ConfigurationError
 
 MIB = 1024 * 1024
-_COUNTS = ("shards", "background_concurrency", "max_bytes")
+_LEAST = {"shards": 1, "background_concurrency": 0, "max_bytes": 1}
 _SPANS = (
     *("lease", "shutdown_grace", "abort_grace", "topic_ttl", "record_ttl", "thread_ttl"),
     "retry_for",
@@ -57,10 +57,10 @@ class Settings:
     allow_eviction: bool = False
 
     def __post_init__(self) -> None:
-        for name in _COUNTS:
+        for name, least in _LEAST.items():
             count = getattr(self, name)
-            if type(count) is not int or count < 1:
-                raise ConfigurationError(f"{name}={count!r}: pass a whole number, 1 or more.")
+            if type(count) is not int or count < least:
+                raise ConfigurationError(f"{name}={count!r}: pass a whole number, {least} or more.")
         for name in _SPANS:
             span = as_seconds(given := getattr(self, name))
             if span is None:

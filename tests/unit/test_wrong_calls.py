@@ -95,7 +95,7 @@ def test_a_wrong_call_is_refused_with_what_to_write(call: Callable[[], Any], say
         ({"shards": "2"}, "shards='2': pass a whole number"),
         ({"shards": True}, "shards=True: pass a whole number"),
         ({"max_bytes": "1 MB"}, "max_bytes='1 MB'"),
-        ({"background_concurrency": 0}, "background_concurrency=0"),
+        ({"background_concurrency": -1}, "background_concurrency=-1"),
         ({"prefix": 5}, "prefix=5: use letters"),
         ({"queue": None}, "queue=None: use letters"),
         ({"lease": "3s"}, "lease='3s': pass seconds"),
