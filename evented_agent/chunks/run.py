@@ -83,11 +83,14 @@ class StepFinishPayload(Payload):
         step: Its number: 1, 2, …
         step_result: How it ended.
         output: What it used.
+        last: True where the answer is complete with this step: all that is left are hooks and the
+            run's end, which then tells that they are done.
     """
 
     step: int
     step_result: StepResult
     output: Output = Output()
+    last: bool = False
 
 
 class StepFinish(Chunk):

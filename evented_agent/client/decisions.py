@@ -103,7 +103,12 @@ class _DecisionBuilder:
     ) -> None:
         self.data, self.text, self.by = data, text, by
         self.pending, self.digest, self.entry = pending, digest, entry
-        [task] = [task for task in record.tasks if task.call == pending.tool_call_id]
+        # The hook that tells of the suspension has the call's id as well.
+        [task] = [
+            task
+            for task in record.tasks
+            if task.kind == "tool" and task.call == pending.tool_call_id
+        ]
         self.key, self.step, self.run_id = task.key, task.step, record.run_id
         self.named: Any = {"tool_call_id": pending.tool_call_id, "tool_name": pending.tool_name}
 

@@ -50,6 +50,11 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
+class Tell:
+    """The run is over for its readers; what hooks and threads make of it comes before its end."""
+
+
+@dataclass(frozen=True, slots=True)
 class FinishRun:
     reason: str
 
@@ -78,10 +83,10 @@ def decide(state: State, *, max_steps: int, is_stopped: bool = False) -> NextAct
 
 
 #: What the journal calls each action.
-_Word = Literal["step", "follow-up", "tools", "repair", "idle", "drop", "finish"]
+_Word = Literal["step", "follow-up", "tools", "repair", "idle", "drop", "tell", "finish"]
 
 
-def decided(step: int, action: NextAction) -> Decided:
+def decided(step: int, action: NextAction | Tell) -> Decided:
     """The journal's entry for what follows *step*."""
     match action:
         case CallModel(feedback=feedback, is_last=is_last, notice=notice):
@@ -93,8 +98,10 @@ def decided(step: int, action: NextAction) -> Decided:
             return Decided(step, _word(action))
 
 
-def _word(action: CallTools | Idle | Drop | FinishRun) -> _Word:
+def _word(action: CallTools | Idle | Drop | Tell | FinishRun) -> _Word:
     match action:
+        case Tell():
+            return "tell"
         case CallTools():
             return "tools"
         case Idle():
@@ -113,6 +120,14 @@ def was_idle(state: State) -> bool:
 def has_dropped(state: State) -> bool:
     """Whether the run ends without waiting for its deferred calls any longer."""
     return _last_word(state) == "drop"
+
+
+def told(state: State) -> FinishRun | None:
+    """How the run ends, where that was decided before and only has to be told."""
+    if _last_word(state) != "tell":
+        return None
+    turn = state.steps[-1].turn
+    return FinishRun("tool-calls" if turn.calls else turn.reason)
 
 
 def was_repaired(state: State) -> bool:

@@ -25,11 +25,12 @@ from evented_agent.chunks import (
     StepStartPayload,
 )
 from evented_agent.durations import in_seconds
-from evented_agent.execution.attempt import Attempt, Done, Ending, failed_run
+from evented_agent.execution.attempt import Attempt, Done, Ending, Requeue, failed_run
 from evented_agent.execution.tasks.background import emit_background_chunk, notice_of, task_id
 from evented_agent.execution.tasks.hooks import call_hook
 from evented_agent.execution.tasks.next_tasks import next_tasks
 from evented_agent.execution.tasks.thread import save_thread
+from evented_agent.ledger import runs
 from evented_agent.ledger.records import NewTask, RunEnd, Work
 from evented_agent.models.messages import ToolCall
 from evented_agent.state.decide import (
@@ -40,9 +41,11 @@ from evented_agent.state.decide import (
     Idle,
     NextAction,
     Repair,
+    Tell,
     decide,
     decided,
     has_dropped,
+    told,
     was_idle,
     was_repaired,
 )
@@ -50,11 +53,20 @@ from evented_agent.state.fold import State, Step, fold
 from evented_agent.state.journal import Result, dump_entry
 from evented_agent.state.views import step_info
 
+#: Seconds before the run's end looks again whether hooks of suspensions have been called.
+_HOOKS_WAIT = 0.5
+
 
 async def run_end(attempt: Attempt) -> Done:
     """Fold the journal and decide; hooks and threads come before the commit that ends the run."""
     state = fold(await attempt.entries())
-    action = await _next_action(attempt, state)
+    if (ending := told(state)) is not None:
+        return await _finish(attempt, state, ending, is_told=True)
+    return await _follow(attempt, state, await _next_action(attempt, state))
+
+
+async def _follow(attempt: Attempt, state: State, action: NextAction) -> Done:
+    """Do what was decided."""
     if not was_idle(state):
         step = str(attempt.task.step)
         await call_hook(attempt, "step", state, of=step, info=step_info(state))
@@ -63,6 +75,8 @@ async def run_end(attempt: Attempt) -> Done:
             return Done(await _idle(attempt, state, action))
         case Drop():
             return Done(await _drop(attempt, state, action))
+        case FinishRun() if _tells(attempt) and not was_idle(state):
+            return await _tell(attempt, state, action)
         case FinishRun():
             return await _finish(attempt, state, action)
         case CallModel() | Repair():
@@ -211,31 +225,60 @@ async def _verdict(attempt: Attempt, state: State) -> Verdict:
 def _finish_step(
     attempt: Attempt, step: Step, *, is_continued: bool, reason: str | None = None
 ) -> None:
+    given = {} if is_continued else {"last": True}
     payload = StepFinishPayload(
         step=step.number,
         step_result=StepResult(reason=reason or step.turn.reason, is_continued=is_continued),
         output=Output(usage=step.turn.usage),
+        **given,
     )
     attempt.writer.put(StepFinish, payload)
 
 
-async def _finish(attempt: Attempt, state: State, action: FinishRun) -> Done:
+def _tells(attempt: Attempt) -> bool:
+    """Whether user code stands between the answer and the run's end, and may take its time."""
+    has_memory = attempt.agent.memory is not None and attempt.claim.thread is not None
+    return has_memory or "on_finish" in attempt.agent.hooks
+
+
+async def _tell(attempt: Attempt, state: State, action: FinishRun) -> Done:
+    """Tell readers that the answer is complete, in a commit before the one that ends the run."""
+    try:
+        answer = _output(attempt, state)
+    except InvalidOutput as error:
+        return await failed_run(attempt, state, error)
+    attempt.close()
+    _end_answer(attempt, state, answer, action.reason)
+    step = attempt.task.step
+    return Done(await _work(attempt, Tell(), [NewTask(f"{step}:end:told", "end", step)]))
+
+
+def _end_answer(attempt: Attempt, state: State, answer: Any, reason: str) -> None:
+    if answer is not None:
+        made = pydantic_core.to_jsonable_python(answer)
+        attempt.writer.put(Object, ObjectPayload(object=made))
+    if not was_idle(state):
+        _finish_step(attempt, state.steps[-1], is_continued=False, reason=reason)
+
+
+async def _finish(
+    attempt: Attempt, state: State, action: FinishRun, *, is_told: bool = False
+) -> Done:
     """Thread, hook, result backend: each idempotent, all before the commit that ends the run."""
     try:
         answer = _output(attempt, state)
     except InvalidOutput as error:
         return await failed_run(attempt, state, error)
+    await _wait_for_hooks(attempt)
     await save_thread(attempt, state)
     reason = action.reason
     await call_hook(attempt, "finish", state, finish_reason=reason, output=answer)
     attempt.close()
     output = Output(usage=state.usage)
     if answer is not None:
-        made = pydantic_core.to_jsonable_python(answer)
-        output = Output(usage=state.usage, object=made)
-        attempt.writer.put(Object, ObjectPayload(object=made))
-    if not was_idle(state):
-        _finish_step(attempt, state.steps[-1], is_continued=False, reason=reason)
+        output = Output(usage=state.usage, object=pydantic_core.to_jsonable_python(answer))
+    if not is_told:
+        _end_answer(attempt, state, answer, reason)
     ended = StepResult(reason=reason, is_continued=False)
     attempt.writer.put(Finish, FinishPayload(step_result=ended, output=output))
     ending = Ending(
@@ -250,8 +293,20 @@ async def _finish(attempt: Attempt, state: State, action: FinishRun) -> Done:
     return Done(await _work(attempt, action, [], RunEnd("finished", reason)))
 
 
+async def _wait_for_hooks(attempt: Attempt) -> None:
+    """A run that counts as finished has told its hooks of its suspensions as well."""
+    if "on_suspended" not in attempt.agent.hooks:
+        return
+    record = await attempt.process.send(runs.read(attempt.process.keys, attempt.task.run_id))
+    if any(task.kind == "hook" for task in record.tasks):
+        raise Requeue(_HOOKS_WAIT, "A hook of a suspension has not been called yet.", {})
+
+
 async def _work(
-    attempt: Attempt, action: NextAction, following: list[NewTask], finish: RunEnd | None = None
+    attempt: Attempt,
+    action: NextAction | Tell,
+    following: list[NewTask],
+    finish: RunEnd | None = None,
 ) -> Work:
     return Work(
         chunks=await attempt.writer.drain(),

@@ -125,7 +125,9 @@ local ends = nil
 if spec.idle then
   set('idle', now + spec.idle)
   set('idle_for', spec.idle)
-elseif awaited() == 0 and task.kind ~= 'end' and not ENDED[run.status] then
+elseif awaited() == 0 and task.kind ~= 'end' and not ENDED[run.status]
+  -- A hook's commit is the last of a step only where an older version has let the step wait for it.
+  and (task.kind ~= 'hook' or (run.idle or 0) == 0) then
   set('idle', 0)
   ends = end_key()
   local end_task = new_task(ends, {kind = 'end', step = run.step})

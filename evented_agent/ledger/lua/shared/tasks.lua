@@ -27,11 +27,13 @@ local function mend_live()
   set('live', live)
 end
 
--- What the step that is under way still waits for.
+-- What the step that is under way still waits for; hooks of suspensions hold back the run's end
+-- alone.
 local function awaited()
   local count = 0
   for _, key in ipairs(run.live) do
-    if not is_deferred(get_task(key)) then count = count + 1 end
+    local task = get_task(key)
+    if not is_deferred(task) and task.kind ~= 'hook' then count = count + 1 end
   end
   return count
 end
