@@ -40,6 +40,10 @@ from evented_agent.state.run_result import RunResult
 #: several clients would read it as an empty event.
 HEARTBEAT = ": hb\n"
 
+#: The last lines of a stream whose run waits for people: a browser comes back in half a minute, and
+#: not every 3 s for as long as that takes.
+WAITING = ": waits for people\nretry: 30000\n\n"
+
 #: Statuses in which nothing more comes by itself.
 SETTLED = (*ENDED, "suspended")
 
@@ -126,10 +130,21 @@ class RunStream(_Stream[Out]):
         """Yield Server-Sent Events, and a comment after *heartbeat* seconds of silence.
 
         Serve them as ``text/event-stream`` with ``cache-control: no-cache`` and
-        ``x-accel-buffering: no``.
+        ``x-accel-buffering: no``. Where the run waits for people alone they end with a ``retry`` of
+        30 s; `is_over` says when to answer with 204 instead.
         """
         for chunk in self._read(heartbeat=heartbeat):
             yield HEARTBEAT if chunk is None else chunk.sse()
+        if not self._info().is_ended:
+            yield WAITING
+
+    def is_over(self) -> bool:
+        """Whether the run has ended and nothing follows the cursor, read anew each time.
+
+        A web handler answers such a reader with the status 204, so that a browser's
+        ``EventSource``, which reconnects after each end, comes no more.
+        """
+        return _is_over(self._info(), self.cursor)
 
     def listen(self, **callbacks: Unpack[Callbacks]) -> RunResult[Out]:
         """Read to the end and call back with each chunk of a kind; see `Callbacks`.
@@ -255,6 +270,12 @@ class AsyncRunStream(_Stream[Out]):
         """Yield Server-Sent Events, and a comment after *heartbeat* seconds of silence."""
         async for chunk in self._read(heartbeat=heartbeat):
             yield HEARTBEAT if chunk is None else chunk.sse()
+        if not (await self._info()).is_ended:
+            yield WAITING
+
+    async def is_over(self) -> bool:
+        """Whether the run has ended and nothing follows the cursor: answer with the status 204."""
+        return _is_over(await self._info(), self.cursor)
 
     async def listen(self, **callbacks: Unpack[Callbacks]) -> RunResult[Out]:
         """Read to the end and call the callbacks, plain or `async`."""
@@ -376,6 +397,14 @@ class Starting(Coroutine[Any, Any, AsyncRunStream[Out]]):
     ) -> None:
         if self._run is not None:
             await self._run.aclose()
+
+
+def _is_over(info: RunInfo, cursor: Cursor) -> bool:
+    last, seen = info.cursor.partition("-"), str(cursor).partition("-")
+    if not info.is_ended or not last[0]:
+        return False
+    # Of another incarnation, the chunk of that number is not the one that was seen.
+    return int(seen[0]) >= int(last[0]) if not seen[1] else seen == last
 
 
 def _exhaust(chunks: Iterator[Any]) -> None:

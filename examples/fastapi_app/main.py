@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from evented_agent import (
     EventedAgentError,
+    InvalidCursor,
     LedgerUnavailable,
     RunDeleted,
     RunExpired,
@@ -64,13 +65,16 @@ async def events(
     visitor: Visitor,
     last_event_id: Annotated[str | None, Header()] = None,
     after: str = "0",
-) -> StreamingResponse:
+) -> Response:
     """Follow a run from its start or from a cursor, as often and from wherever one likes."""
     # The header wins: a browser that reconnects sends it with the URL it began with.
     try:
         run = await evented.aobserve(run_id, after=last_event_id or after, resource_id=visitor)
-    except ValueError as error:
+    except InvalidCursor as error:
         raise HTTPException(400, str(error)) from None
+    if await run.is_over():
+        # An EventSource comes back after each end; only this makes it stay away.
+        return Response(status_code=204)
     return StreamingResponse(
         run.sse(heartbeat=HEARTBEAT), media_type="text/event-stream", headers=SSE_HEADERS
     )

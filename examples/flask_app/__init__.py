@@ -9,7 +9,7 @@ from celery import Celery
 from flask import Flask, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from evented_agent import RunDeleted, RunError, RunExpired, RunNotFound
+from evented_agent import InvalidCursor, RunDeleted, RunError, RunExpired, RunNotFound
 from flask_app.agents import evented
 
 SSE_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
@@ -54,8 +54,11 @@ def events(run_id: str) -> ResponseReturnValue:
         # Another visitor's run looks as if it did not exist.
         visitor = request.cookies.get("visitor", "")
         run = evented.observe(run_id, after=after, resource_id=visitor)
-    except ValueError as error:
+    except InvalidCursor as error:
         return {"error": str(error)}, 400
+    if run.is_over():
+        # An EventSource comes back after each end; only this makes it stay away.
+        return Response(status=204)
     return Response(run.sse(), mimetype="text/event-stream", headers=SSE_HEADERS)
 
 

@@ -163,7 +163,7 @@ class Shop(Site):
 def parse(lines: Iterator[str]) -> Iterator[Event]:
     """Read Server-Sent Events as strictly as the simplest client: three lines and an empty one."""
     for line in lines:
-        if line.startswith(":"):
+        if line.startswith((":", "retry:")) or not line:
             continue
         id_, type_, data, end = line, next(lines), next(lines), next(lines)
         assert (id_[:4], type_[:7], data[:6], end) == ("id: ", "event: ", "data: ", "")

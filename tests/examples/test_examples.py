@@ -135,6 +135,19 @@ def test_another_visitor_changes_nothing(
     assert fastapi_site.client.get(f"/runs/{run_id}").json()["status"] == "finished"
 
 
+def test_a_reader_that_has_all_is_told_to_come_no_more(
+    site: Site, model: ModelServer, question: str
+) -> None:
+    model.answers(question, ["Yes."])
+    run_id = site.ask(question)
+    events = site.read(run_id)
+
+    for cursor in (events[-1].id, str(len(events))):
+        reply = site.client.get(f"/runs/{run_id}/events", headers={"Last-Event-ID": cursor})
+        assert (reply.status_code, reply.content) == (204, b"")
+    assert site.read(run_id, events[-2].id) == events[-1:]
+
+
 @pytest.mark.parametrize("cursor", ["yesterday", "-1", "1-x", "²", "9" * 30])
 def test_what_is_no_cursor_is_refused(
     site: Site, model: ModelServer, question: str, cursor: str

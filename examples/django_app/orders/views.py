@@ -6,16 +6,22 @@ from functools import partial
 
 from django.db import transaction
 from django.forms import modelform_factory
-from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    JsonResponse,
+    StreamingHttpResponse,
+)
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
-from evented_agent import RunDeleted, RunExpired, RunNotFound
+from evented_agent import InvalidCursor, RunDeleted, RunExpired, RunNotFound
 from orders.agents import evented
 from orders.models import Order
 
 SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-STATUS = {RunNotFound: 404, RunDeleted: 410, RunExpired: 410, ValueError: 400}
+STATUS = {RunNotFound: 404, RunDeleted: 410, RunExpired: 410, InvalidCursor: 400}
 OrderForm = modelform_factory(Order, fields=["item", "quantity"])
 
 
@@ -63,7 +69,10 @@ def run_events(request: HttpRequest, run_id: str) -> HttpResponseBase:
         # Another customer's run looks as if it did not exist.
         customer = request.COOKIES.get("customer", "")
         run = evented.observe(run_id, after=after, resource_id=customer)
-    except (RunNotFound, RunDeleted, RunExpired, ValueError) as error:
+        if run.is_over():
+            # An EventSource comes back after each end; only this makes it stay away.
+            return HttpResponse(status=204)
+    except (RunNotFound, RunDeleted, RunExpired, InvalidCursor) as error:
         return JsonResponse({"error": str(error)}, status=STATUS[type(error)])
     return StreamingHttpResponse(run.sse(), content_type="text/event-stream", headers=SSE_HEADERS)
 
