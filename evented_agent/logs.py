@@ -12,7 +12,7 @@ FIELDS = ("run_id", "task", "agent", "attempt")
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class CurrentWork:
     """What this context works on: an attempt of a task of a run."""
 
     run_id: str
@@ -21,7 +21,7 @@ class Work:
     attempt: int
 
 
-_work: ContextVar[Work | None] = ContextVar("evented_agent_work", default=None)
+_work: ContextVar[CurrentWork | None] = ContextVar("evented_agent_work", default=None)
 
 
 class RunFields(logging.Filter):
@@ -67,9 +67,9 @@ def add_run_fields(logger: logging.Logger) -> None:
 
 def begin_work(run_id: str, task: str, agent: str, attempt: int) -> None:
     """Say what the current context works on from now on."""
-    _work.set(Work(run_id, task, agent, attempt))
+    _work.set(CurrentWork(run_id, task, agent, attempt))
 
 
-def current_work() -> Work | None:
+def current_work() -> CurrentWork | None:
     """What the current context works on; None outside of attempts."""
     return _work.get()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from evented_agent.agents.agent import Agent
+from evented_agent.client.diversion import current_diversion
 from evented_agent.durations import in_seconds
 from evented_agent.errors import BlockingCall, ConfigurationError, DeclarationError
 from evented_agent.ledger import workers
@@ -65,6 +66,8 @@ class Deployment:
 
     @property
     def ledger(self) -> Ledger:
+        if (diversion := current_diversion()) is not None:
+            return diversion.ledger_of(self)
         if self._ledger is None:
             retry_for = in_seconds(self.settings.retry_for)
             self._ledger = Ledger(self.redis_url, retry_for=retry_for)
@@ -91,6 +94,8 @@ class Deployment:
     @property
     def named_url(self) -> str | None:
         """The Redis that code or environment name; None for the embedded server."""
+        if (diversion := current_diversion()) is not None:
+            return diversion.url
         given = self._given_url
         url = given() if callable(given) else given
         return url or os.environ.get(REDIS_URL_VARIABLE)
@@ -137,7 +142,7 @@ class Deployment:
 
         Raises `ConfigurationError`.
         """
-        if not self._is_agreed:
+        if not self._is_agreed and current_diversion() is None:
             self._compare((yield from send(workers.deployment(self.keys))))
 
     def drive(self, verb: str, plan: Plan[_T]) -> _T:

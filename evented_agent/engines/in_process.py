@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from evented_agent.agents.agent import Agent
 from evented_agent.agents.generics import Out
 from evented_agent.client.deployment import Deployment, check_agent
+from evented_agent.client.diversion import current_diversion
 from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.runs import Runs
 from evented_agent.errors import EventedAgentError
@@ -95,6 +96,9 @@ class InProcessAgent(DurableAgent[Out]):
             engine.close()
 
     def _started(self) -> Deployment:
+        if (diversion := current_diversion()) is not None:
+            diversion.serve(self._runs)
+            return self._runs
         with self._lock:
             if self._engine is None or self._engine.pid != os.getpid():
                 self._runs.provide()

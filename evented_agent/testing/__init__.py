@@ -1,4 +1,4 @@
-"""For tests of agents: models that follow a script, and a guard against real ones.
+"""For tests: models that follow a script, a guard against real ones, agents diverted to a server.
 
 Example:
     >>> model = ScriptedModel([[tool_call("search", query="tea")], "Tea is a plant."])
@@ -6,6 +6,7 @@ Example:
     ...     result = durable.generate("What is tea?")
 """
 
+from evented_agent.testing.divert import divert_agents
 from evented_agent.testing.scripted import Say, ScriptedModel, block_real_models, tool_call
 
-__all__ = ["Say", "ScriptedModel", "block_real_models", "tool_call"]
+__all__ = ["Say", "ScriptedModel", "block_real_models", "divert_agents", "tool_call"]

@@ -8,6 +8,7 @@ from celery import Celery
 from evented_agent.agents.agent import Agent
 from evented_agent.agents.generics import Out
 from evented_agent.client.deployment import Deployment, check_agent
+from evented_agent.client.diversion import current_diversion
 from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery.loop_bridge import Bridge
@@ -97,6 +98,9 @@ class EventedAgent(DurableAgent[Out]):
     def _started(self) -> Deployment:
         runs = self._runs
         assert self._app is not None
+        if (diversion := current_diversion()) is not None:
+            diversion.serve(runs)
+            return runs
         runs.provide()
         if self._app.conf.task_always_eager and self._eager is None:
             with _registering:
