@@ -60,8 +60,9 @@ def main(topic: str) -> None:
                 print(chunk.payload.text, end="", flush=True)
             elif chunk.type == "text-end":
                 print()
-    [task] = durable.background_tasks(run.run_id)
-    print(f"{task.status}: {task.result}")
+    # None, where the model has not asked for the report.
+    for task in durable.background_tasks(run.run_id):
+        print(f"{task.status}: {task.result}")
     durable.close()
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Call:
-    """A tool call without arguments, as part of an answer."""
+    """A tool call, as part of an answer; its arguments are JSON."""
 
     tool: str
+    arguments: str = "{}"
 
 
 #: Text to send, an event to wait for before going on, or a tool call.
@@ -90,10 +91,12 @@ def _events(pieces: Sequence[Piece]) -> Iterator[dict[str, Any]]:
                     "id": f"fc_{index}",
                     "call_id": f"call_{index}",
                     "name": piece.tool,
-                    "arguments": "{}",
+                    "arguments": piece.arguments,
                 }
                 yield _event("output_item.added", item={**item, "arguments": ""})
-                yield _event("function_call_arguments.delta", item_id=item["id"], delta="{}")
+                yield _event(
+                    "function_call_arguments.delta", item_id=item["id"], delta=piece.arguments
+                )
                 yield _event("output_item.done", item=item)
             case threading.Event():
                 piece.wait(30)

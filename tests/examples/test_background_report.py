@@ -11,24 +11,47 @@ from tests.support.servers import RedisServer
 from tests.support.workers import ROOT
 
 
+def test_a_model_that_asks_for_no_report_is_no_error(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    topic = f"coffee {uuid.uuid4().hex[:8]}"
+    model = ModelServer()
+    model.answers(topic, ["Coffee is a bean."])
+    try:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "examples/background_report.py"), topic],
+            env=environment(redis_server, model, tmp_path),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        model.close()
+
+    assert (done.stdout, done.returncode) == ("Coffee is a bean.\n", 0), done.stderr
+
+
+def environment(redis_server: RedisServer, model: ModelServer, folder: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "OPENAI_API_KEY": "none",
+        "OPENAI_BASE_URL": model.url,
+        "EVENTED_AGENT_REDIS_URL": redis_server.url,
+        "TMPDIR": str(folder),
+        "PYTHONPATH": str(ROOT),
+    }
+
+
 def test_the_chat_goes_on_while_the_report_is_built(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
     topic = f"tea {uuid.uuid4().hex[:8]}"
     model = ModelServer()
     model.answers(topic, [Call("compile_report")], ["Tea is a leaf."])
-    env = {
-        **os.environ,
-        "OPENAI_API_KEY": "none",
-        "OPENAI_BASE_URL": model.url,
-        "EVENTED_AGENT_REDIS_URL": redis_server.url,
-        "TMPDIR": str(tmp_path),
-        "PYTHONPATH": str(ROOT),
-    }
     try:
         done = subprocess.run(
             [sys.executable, str(ROOT / "examples/background_report.py"), topic],
-            env=env,
+            env=environment(redis_server, model, tmp_path),
             capture_output=True,
             text=True,
             timeout=60,
