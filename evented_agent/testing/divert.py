@@ -10,8 +10,8 @@ from typing import Any
 from evented_agent.client.diversion import Diversion, current_diversion, set_diversion
 from evented_agent.client.runs import Runs
 from evented_agent.engines.in_process import LocalEngine
+from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.embedded_server import ensure_server, stop_server
-from evented_agent.ledger.redis_clients import sync_client
 from evented_agent.testing.scripted import block_real_models
 
 
@@ -20,7 +20,8 @@ def divert_agents(redis_url: str | None = None) -> Iterator[str]:
     """Divert every evented agent of this process to *redis_url*, and block real models.
 
     Whatever their app, broker or settings are: runs are stored there, executed here, without a
-    worker, and forgotten at the end. Without a URL an embedded server is started for the block.
+    worker, and forgotten at the end: the URL is that of a database for tests alone, which is
+    emptied. Without one an embedded server is started for the block.
     Time goes on for the agents where `freezegun` stops it for the test. Yields the URL.
 
     Example:
@@ -77,8 +78,9 @@ def _server() -> Iterator[str]:
 
 
 def _empty(url: str) -> None:
-    with sync_client(url) as client:
-        client.flushdb()
+    ledger = Ledger(url)
+    ledger.client().flushdb()
+    ledger.close()
 
 
 def _let_time_go_on() -> None:
