@@ -45,6 +45,8 @@ logger = logger_of(__name__)
 
 #: How often a notification task is tried before it is skipped.
 MOST_TRIES = 8
+#: Failures of what follows a run's end from which on the thread is left to the next run.
+PATIENCE = 2
 #: Most seconds before a task runs again whose end could not be written.
 _MOST_WAIT = 60.0
 
@@ -198,6 +200,8 @@ class Executor:
                 result = await self._work(attempt)
             except Requeue as again:
                 await self._requeue(attempt, again, outcome)
+                if _holds_others(attempt.task, again):
+                    outcome.sends.extend(await leave_thread(self._process, attempt.claim))
                 return None
             since = boottime()
             committed = await self._record(attempt, result)
@@ -301,6 +305,11 @@ def _log_end(attempt: Attempt, end: RunEnd | None) -> None:
     error = end.error or {}
     why = for_log(f"{error.get('name')}: {error.get('message')}")
     logger.error("Run %s of agent %s failed: %s", run_id, agent, why)
+
+
+def _holds_others(task: Task, again: Requeue) -> bool:
+    """Whether what should follow a run's end fails again and again, while others wait for it."""
+    return task.kind == "after" and again.change.get("tries", 0) >= PATIENCE
 
 
 def _is_last(task: Task, result: Done | Suspended) -> bool:

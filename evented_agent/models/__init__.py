@@ -2,6 +2,7 @@
 
 from evented_agent.models.messages import (
     AssistantMessage,
+    ContentPart,
     ImagePart,
     Input,
     Message,
@@ -33,6 +34,7 @@ __all__ = [
     "AssistantMessage",
     "CallPiece",
     "CallStarted",
+    "ContentPart",
     "FinishReason",
     "ImagePart",
     "Input",

@@ -4,14 +4,37 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+)
 
 from evented_agent.chunks.json_values import NotJson, as_json
 from evented_agent.errors import DeclarationError
+from evented_agent.models.shapes import plain_messages
 
 
 class _Part(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+    @model_serializer(mode="wrap")
+    def _with_kind(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # What tells the classes apart is stored also where it is a default, which others leave out.
+        kind = {name: getattr(self, name) for name in ("role", "type") if hasattr(self, name)}
+        return {**kind, **dump(self)}
+
+
+def _part_kind(part: Any) -> str:
+    """Which class a part of a content has; older versions stored some without their type."""
+    given = part if isinstance(part, dict) else {"type": getattr(part, "type", "")}
+    return str(given.get("type") or ("image" if "url" in given else "text"))
 
 
 class TextPart(_Part):
@@ -32,10 +55,19 @@ class ImagePart(_Part):
     Attributes:
         type: "image".
         url: Where it is, ``https:``, or the image itself, ``data:``.
+        detail: How closely to look, in the provider's words: "low", "high", "auto".
     """
 
     type: Literal["image"] = "image"
     url: str
+    detail: str | None = None
+
+
+#: A piece of a user's message; its ``type`` tells its class.
+ContentPart = Annotated[
+    Annotated[TextPart, Tag("text")] | Annotated[ImagePart, Tag("image")],
+    Discriminator(_part_kind),
+]
 
 
 class SystemMessage(_Part):
@@ -59,7 +91,7 @@ class UserMessage(_Part):
     """
 
     role: Literal["user"] = "user"
-    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]]
+    content: str | list[ContentPart]
 
 
 class ToolCall(_Part):
@@ -133,13 +165,13 @@ Input = str | Sequence[Message | dict[str, Any]]
 def parse_messages(given: Input) -> list[Message]:
     """Turn what a caller passed to `stream` into messages.
 
-    A string is one user message; a list holds messages or their dicts.  Raises
-    `DeclarationError` that names the first wrong place.
+    A string is one user message; a list holds messages or their dicts, also in the shape of
+    OpenAI's Chat Completions.  Raises `DeclarationError` that names the first wrong place.
     """
     if isinstance(given, str):
         given = [UserMessage(content=given)]
     try:
-        messages = checked_messages(_MESSAGES.validate_python(list(given)))
+        messages = checked_messages(_MESSAGES.validate_python(plain_messages(given)))
     except NotJson as error:
         raise DeclarationError(f"The messages are not valid: {error}.") from None
     except (ValidationError, TypeError) as error:
@@ -161,18 +193,13 @@ def _is_blank(message: UserMessage) -> bool:
 
 def checked_messages(messages: Sequence[Message]) -> list[Message]:
     """*messages* with all values in them as they will be read back; raises `NotJson`."""
-    dumped = [
-        {"role": message.role, **message.model_dump(exclude_defaults=True)} for message in messages
-    ]
+    dumped = [message.model_dump(exclude_defaults=True) for message in messages]
     return _MESSAGES.validate_python(as_json(dumped, wrapped=_AROUND))
 
 
 def dump_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Return the JSON form of *messages*, without fields that hold their default."""
-    return [
-        {"role": message.role, **message.model_dump(mode="json", exclude_defaults=True)}
-        for message in messages
-    ]
+    return [message.model_dump(mode="json", exclude_defaults=True) for message in messages]
 
 
 def load_messages(stored: Sequence[dict[str, Any]]) -> list[Message]:

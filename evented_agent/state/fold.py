@@ -87,7 +87,7 @@ class State:
         """The conversation since the run's input: turns and results, in the model's order."""
         said: list[Message] = []
         for step in self.steps:
-            said.append(_assistant(step.turn))
+            said.append(assistant_message(step.turn))
             said.extend(step.tool_messages())
             if step.decided is not None and step.decided.feedback is not None:
                 said.append(UserMessage(content=step.decided.feedback))
@@ -182,7 +182,7 @@ def _all_results(step: Step) -> dict[str, Result]:
     return {**step.results, **never}
 
 
-def _assistant(turn: Turn) -> AssistantMessage:
+def assistant_message(turn: Turn) -> AssistantMessage:
     return AssistantMessage(
         content=turn.text,
         reasoning=turn.reasoning,
