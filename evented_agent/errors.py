@@ -9,6 +9,12 @@ EventedAgentError
 ├── LedgerUnavailable    Redis could not be reached, nothing is known about the outcome
 ├── InvalidCursor        what should say where to go on reading does not (also a ValueError)
 ├── ModelError           a model call failed; says whether trying again can help
+│   ├── AuthenticationFailed  the provider does not take the key, or not for this model
+│   ├── ContentFiltered       the provider's filter refused the request
+│   ├── ContextTooLong        the conversation is longer than the model takes
+│   ├── HistoryRefused        the provider refused a message of the conversation, also repaired
+│   ├── QuotaExceeded         the account is empty
+│   └── RateLimited           the provider asks for a wait, perhaps a longer one than is waited
 └── RunError             base of errors about one run; carries ``run_id``
     ├── RunNotFound      no run has that id
     ├── RunDeleted       the run existed and was deleted
@@ -28,16 +34,22 @@ from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
+    "AuthenticationFailed",
     "BlockingCall",
     "ConfigurationError",
+    "ContentFiltered",
+    "ContextTooLong",
     "DeclarationError",
     "EventedAgentError",
+    "HistoryRefused",
     "InvalidCursor",
     "InvalidDecision",
     "LedgerUnavailable",
     "ModelError",
     "NotFailed",
     "NotSuspended",
+    "QuotaExceeded",
+    "RateLimited",
     "RunAborted",
     "RunConflict",
     "RunDeleted",
@@ -123,14 +135,20 @@ class ModelError(EventedAgentError):
     """Raised when a model call failed.
 
     *retryable* says whether the same call may succeed later, *retry_after* how many seconds the
-    provider asked to wait.
+    provider asked to wait, *status* the HTTP status with which it refused, if it did.
     """
 
     def __init__(
-        self, message: str, *, retryable: bool = False, retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        retryable: bool = False,
+        retry_after: float | None = None,
+        status: int | None = None,
     ) -> None:
         self.retryable = retryable
         self.retry_after = retry_after
+        self.status = status
         super().__init__(message)
 
 
@@ -141,6 +159,37 @@ class InvalidCursor(EventedAgentError, ValueError):
         super().__init__(
             f"{cursor!r} is no cursor. Pass chunk.cursor, a Last-Event-ID, or the last seq seen."
         )
+
+
+class AuthenticationFailed(ModelError):
+    """Raised when a provider does not take the key, or not for this model."""
+
+
+class ContentFiltered(ModelError):
+    """Raised when a provider's filter refused the request, before anything was answered."""
+
+
+class ContextTooLong(ModelError):
+    """Raised when the conversation is longer than the model takes; a `Window` bounds it."""
+
+
+class HistoryRefused(ModelError):
+    """Raised when a provider refused the conversation as it is, and also in a stricter form.
+
+    *message_index* is the message that it named, counted from 0 in its own request; None for none.
+    """
+
+    def __init__(self, message: str, *, message_index: int | None = None, **more: Any) -> None:
+        self.message_index = message_index
+        super().__init__(message, **more)
+
+
+class QuotaExceeded(ModelError):
+    """Raised when the account at the provider is empty, or its budget used up."""
+
+
+class RateLimited(ModelError):
+    """Raised when a provider asks for a wait: *retry_after* seconds, where it says how long."""
 
 
 class RunError(EventedAgentError):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 
 dump_json: Callable[[Any], str] = json.JSONEncoder(
@@ -118,6 +118,8 @@ class Payload(BaseModel):
 
     #: Whether fields that were not given are stored as well.
     stores_defaults: ClassVar[bool] = False
+    #: Fields that came later: a form without them stays what it was.
+    stored_if_set: ClassVar[frozenset[str]] = frozenset()
 
 
 @cache
@@ -136,7 +138,8 @@ def stored_payload(payload: Payload) -> dict[str, Any]:
     stored = {
         stored_name: _stored_value(getattr(payload, name))
         for name, stored_name in stored_names(type(payload)).items()
-        if name in given or payload.stores_defaults
+        if (getattr(payload, name) if name in payload.stored_if_set else name in given)
+        or (payload.stores_defaults and name not in payload.stored_if_set)
     }
     return {**stored, **(payload.model_extra or {})}
 
@@ -161,6 +164,10 @@ def token_count(value: object) -> int:
     return int(min(value, MOST_TOKENS))
 
 
+def _is_none_counted(tokens: int) -> bool:
+    return tokens == 0
+
+
 class Usage(Payload):
     """Tokens, as the provider counted them; they add up over the steps of a run.
 
@@ -170,15 +177,24 @@ class Usage(Payload):
         total_tokens: Both together.
         reasoning_tokens: Those of the output that were reasoning.
         cached_input_tokens: Those of the input that the provider had cached.
+        cache_write_tokens: Those of the input that it wrote into its cache, where that is counted.
+        input_audio_tokens: Those of the input that were sound.
+        output_audio_tokens: Those of the output that were sound.
     """
 
     stores_defaults: ClassVar[bool] = True
+    stored_if_set: ClassVar[frozenset[str]] = frozenset(
+        {"cache_write_tokens", "input_audio_tokens", "output_audio_tokens"}
+    )
 
     input_tokens: int = 0
     output_tokens: int = 0
     total_tokens: int = 0
     reasoning_tokens: int = 0
     cached_input_tokens: int = 0
+    cache_write_tokens: int = Field(default=0, exclude_if=_is_none_counted)
+    input_audio_tokens: int = Field(default=0, exclude_if=_is_none_counted)
+    output_audio_tokens: int = Field(default=0, exclude_if=_is_none_counted)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -123,6 +123,64 @@ class Object(Chunk):
     payload: ObjectPayload
 
 
+class SourcePayload(Payload):
+    """Where something that the model says comes from.
+
+    Attributes:
+        url: Where it is; None for what is no page.
+        title: What it is called.
+        data: All that the provider says of it, as JSON.
+    """
+
+    url: str | None = None
+    title: str | None = None
+    data: Any = None
+
+
+class Source(Chunk):
+    """The model cites a source.
+
+    Attributes:
+        type: "source".
+        payload: Where it is, and what it is called.
+    """
+
+    type: Literal["source"] = "source"
+    payload: SourcePayload
+
+
+class ProviderItemPayload(Payload):
+    """What a provider did or made itself: a web search, a piece of code that it ran, an image.
+
+    Attributes:
+        kind: The provider's name for it, such as "web_search_call".
+        item: All that it says of it, as JSON; texts of more than 64 KB are cut.
+    """
+
+    kind: str
+    item: Any = None
+
+
+class ProviderItem(Chunk):
+    """A part of the answer that is neither text nor reasoning nor a call of one of our tools.
+
+    Attributes:
+        type: "provider-item".
+        payload: What it is.
+    """
+
+    type: Literal["provider-item"] = "provider-item"
+    payload: ProviderItemPayload
+
+
 TextChunk = (
-    TextStart | TextDelta | TextEnd | ReasoningStart | ReasoningDelta | ReasoningEnd | Object
+    TextStart
+    | TextDelta
+    | TextEnd
+    | ReasoningStart
+    | ReasoningDelta
+    | ReasoningEnd
+    | Object
+    | Source
+    | ProviderItem
 )

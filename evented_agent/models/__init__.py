@@ -13,16 +13,19 @@ from evented_agent.models.messages import (
     UserMessage,
 )
 from evented_agent.models.openai.chat import OpenAIChat
+from evented_agent.models.openai.profiles import Profile, profile_of
 from evented_agent.models.openai.responses import OpenAIResponses
 from evented_agent.models.protocol import (
     AnswerEnded,
     CallPiece,
     CallStarted,
     FinishReason,
+    ItemFound,
     Model,
     ModelEvent,
     ModelRequest,
     ReasoningPiece,
+    SourceFound,
     TextPiece,
     ToolChoice,
     ToolSpec,
@@ -38,13 +41,16 @@ __all__ = [
     "FinishReason",
     "ImagePart",
     "Input",
+    "ItemFound",
     "Message",
     "Model",
     "ModelEvent",
     "ModelRequest",
     "OpenAIChat",
     "OpenAIResponses",
+    "Profile",
     "ReasoningPiece",
+    "SourceFound",
     "SystemMessage",
     "TextPart",
     "TextPiece",
@@ -53,5 +59,6 @@ __all__ = [
     "ToolMessage",
     "ToolSpec",
     "UserMessage",
+    "profile_of",
     "resolve",
 ]

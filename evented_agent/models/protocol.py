@@ -103,6 +103,34 @@ class CallPiece:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceFound:
+    """The model cites a source.
+
+    Attributes:
+        url: Where it is; None for what is no page.
+        title: What it is called.
+        data: All that the provider says of it, as JSON.
+    """
+
+    url: str | None = None
+    title: str | None = None
+    data: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFound:
+    """A part of the answer that is neither text nor reasoning nor a call of one of our tools.
+
+    Attributes:
+        kind: The provider's name for it, such as "web_search_call".
+        item: All that it says of it, as JSON.
+    """
+
+    kind: str
+    item: Any = None
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerEnded:
     """The provider said that the answer is complete.  An answer without this one was cut off.
 
@@ -119,7 +147,9 @@ class AnswerEnded:
 
 
 #: What a model streams; its class tells what it is.
-ModelEvent = TextPiece | ReasoningPiece | CallStarted | CallPiece | AnswerEnded
+ModelEvent = (
+    TextPiece | ReasoningPiece | CallStarted | CallPiece | SourceFound | ItemFound | AnswerEnded
+)
 
 
 @runtime_checkable

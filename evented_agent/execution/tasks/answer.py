@@ -12,9 +12,13 @@ from evented_agent.chunks import (
     Chunk,
     PartPayload,
     Payload,
+    ProviderItem,
+    ProviderItemPayload,
     ReasoningDelta,
     ReasoningEnd,
     ReasoningStart,
+    Source,
+    SourcePayload,
     TextDelta,
     TextEnd,
     TextStart,
@@ -34,8 +38,10 @@ from evented_agent.models.protocol import (
     AnswerEnded,
     CallPiece,
     CallStarted,
+    ItemFound,
     ModelEvent,
     ReasoningPiece,
+    SourceFound,
     TextPiece,
 )
 from evented_agent.state.journal import Turn
@@ -120,6 +126,8 @@ class AnswerBuilder:
         self._part_id = ""
         self._parts = 0
         self._pieces: list[str] = []
+        # The first half of a character whose second half is in the next piece.
+        self._half = ""
         self._texts: list[str] = []
         self._reasoning: list[str] = []
         self._calls: dict[int, _Call] = {}
@@ -137,9 +145,12 @@ class AnswerBuilder:
                 yield from self._start_call(event)
             case CallPiece():
                 yield from self._add_to_call(event)
+            case SourceFound() | ItemFound():
+                yield _beside(event)
             case AnswerEnded():
                 yield from self._end_part()
                 for call in self._calls.values():
+                    yield from call.rest()
                     yield ToolCallInputEnd, ToolInputEndPayload(tool_call_id=call.id)
                 self.ended = replace(
                     event, usage=_counted(event.usage), provider=_provider(event.provider)
@@ -174,21 +185,27 @@ class AnswerBuilder:
     def _add_text(self, kind: _Kind, text: str, part: int) -> Iterator[NewChunk]:
         if not text:
             return
-        text = without_surrogates(text)
         if self._kind is not kind or self._part != part:
             yield from self._end_part()
+        text, self._half = _whole(self._half + text)
+        if self._kind is None:
             self._parts += 1
             suffix = f".{self._parts}" if self._parts > 1 else ""
             self._part_id = f"{kind.prefix}-{self._step}.{self._attempt}{suffix}"
             self._kind, self._part = kind, part
             yield kind.start, PartPayload(id=self._part_id)
-        self._pieces.append(text)
+        if text:
+            self._pieces.append(text)
         for piece in _slices(text):
             yield Delta(kind.delta, self._part_id, piece)
 
     def _end_part(self) -> Iterator[NewChunk]:
+        half, self._half = self._half, ""
         if self._kind is None:
             return
+        if half:
+            self._pieces.append(_LOST)
+            yield Delta(self._kind.delta, self._part_id, _LOST)
         text = "".join(self._pieces)
         (self._texts if self._kind is _TEXT else self._reasoning).append(text)
         kind, self._kind, self._pieces = self._kind, None, []
@@ -196,7 +213,8 @@ class AnswerBuilder:
 
     def _add_to_call(self, event: CallPiece) -> Iterator[NewChunk]:
         call = self._calls[event.index]
-        for piece in _slices(without_surrogates(event.text)):
+        text, call.half = _whole(call.half + event.text)
+        for piece in _slices(text):
             if call.takes(piece, self._most_bytes):
                 yield Delta(ToolCallDelta, call.id, piece)
 
@@ -224,7 +242,15 @@ class _Call:
         self.id = id_
         self.name = name
         self.pieces: list[str] = []
+        self.half = ""
         self._size = 0
+
+    def rest(self) -> Iterator[Delta]:
+        """What is left of a character whose second half never came."""
+        if self.half:
+            self.half = ""
+            self.pieces.append(_LOST)
+            yield Delta(ToolCallDelta, self.id, _LOST)
 
     def takes(self, piece: str, most_bytes: int) -> bool:
         """Add more of the arguments, unless there are too many already; whether it did."""
@@ -247,12 +273,80 @@ class _Call:
 def _arguments(text: str, most_bytes: int) -> dict[str, Any] | None:
     """The object that a model wrote; None where it is none, or none that can be kept."""
     try:
-        found = as_json(json.loads(text) if text.strip() else {})
+        found = as_json(_parsed(text))
     except (ValueError, RecursionError):
         return None
     # Written anew it may be longer than the model wrote it.
     is_kept = isinstance(found, dict) and len(dump_json(found).encode()) <= most_bytes
     return found if is_kept else None
+
+
+_decoder = json.JSONDecoder()
+
+
+def _parsed(text: str) -> Any:
+    """What a model meant as arguments, in the forms in which servers pass them on.
+
+    Nothing and null stand for none; "{}" may come first, and the real ones behind it; some say them
+    twice, or as the text of a text.
+    """
+    for _ in range(2):
+        values = list(_values(text))
+        real = [value for value in values if value not in ({}, None)]
+        if not real:
+            return {}
+        if any(value != real[0] for value in real):
+            raise ValueError("these are several values")
+        if not isinstance(real[0], str):
+            return real[0]
+        text = real[0]
+    return text
+
+
+def _values(text: str) -> Iterator[Any]:
+    """The JSON values that stand in *text*, one behind the other."""
+    rest = text.strip()
+    while rest:
+        value, end = _decoder.raw_decode(rest)
+        yield value
+        rest = rest[end:].lstrip()
+
+
+#: What stands for a character of which one half is missing.
+_LOST = "\ufffd"
+
+
+def _whole(text: str) -> tuple[str, str]:
+    """*text* as far as its characters are complete, and the half of one that it ends with."""
+    if text and "\ud800" <= text[-1] <= "\udbff":
+        return without_surrogates(text[:-1]), text[-1]
+    return without_surrogates(text), ""
+
+
+def _beside(event: SourceFound | ItemFound) -> NewChunk:
+    """The chunk of what is neither said nor called; texts that are too long are cut."""
+    try:
+        if isinstance(event, SourceFound):
+            url, title = (as_json(each) for each in (event.url, event.title))
+            data = _cut(as_json(event.data))
+            return Source, SourcePayload(url=url, title=title, data=data)
+        return ProviderItem, ProviderItemPayload(
+            kind=as_json(event.kind), item=_cut(as_json(event.item))
+        )
+    except NotJson as error:
+        raise ModelError(
+            f"A part of the model's answer is not JSON: {error}.", retryable=True
+        ) from None
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= _MOST_PIECE else f"{value[:_MOST_PIECE]}…"
+    if isinstance(value, list):
+        return [_cut(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _cut(each) for name, each in value.items()}
+    return value
 
 
 def _slices(text: str) -> Iterator[str]:

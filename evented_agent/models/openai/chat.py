@@ -1,49 +1,60 @@
 """Models behind the Chat Completions API, OpenAI's or any compatible server's."""
 
-import json
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from evented_agent.chunks import Usage
+from evented_agent.models.history import (
+    alternated,
+    images_after_results,
+    paired,
+    system_first,
+    without_empty,
+    without_images,
+)
 from evented_agent.models.messages import (
     AssistantMessage,
     ImagePart,
     Message,
     SystemMessage,
     TextPart,
+    ToolMessage,
     UserMessage,
 )
+from evented_agent.models.openai.chat_answer import ChatAnswer
 from evented_agent.models.openai.faults import Faults
-from evented_agent.models.openai.stream import OpenAIModel
+from evented_agent.models.openai.kept import (
+    is_foreign,
+    kept_for,
+    returned_calls,
+    returned_content,
+    returned_fields,
+)
+from evented_agent.models.openai.profiles import Profile, profile_of
+from evented_agent.models.openai.schemas import (
+    WantedOutput,
+    adapted_schema,
+    output_prompt,
+    output_tool,
+    wanted_output,
+)
+from evented_agent.models.openai.stream import Answer, OpenAIModel
 from evented_agent.models.openai.values import (
+    RequestIds,
     arguments_text,
+    hosted_tools,
     output_text,
-    usage_from,
+    plain_settings,
+    tool_choice_word,
     with_settings,
 )
-from evented_agent.models.protocol import (
-    AnswerEnded,
-    CallPiece,
-    CallStarted,
-    FinishReason,
-    ModelEvent,
-    ModelRequest,
-    ReasoningPiece,
-    TextPiece,
-    ToolChoice,
-    ToolSpec,
-)
+from evented_agent.models.protocol import ModelRequest, ToolSpec
 
-_REASONS: Mapping[str, FinishReason] = {
-    "stop": "stop",
-    "tool_calls": "tool-calls",
-    "function_call": "tool-calls",
-    "length": "length",
-    "content_filter": "content-filter",
-    "error": "error",
-}
+#: What Gemini takes in place of the signature of a call that another model made.
+_NO_SIGNATURE = {"google": {"thought_signature": "skip_thought_signature_validator"}}
 
 
+@dataclass(frozen=True)
 class OpenAIChat(OpenAIModel):
     """A model behind a Chat Completions API.
 
@@ -53,60 +64,98 @@ class OpenAIChat(OpenAIModel):
     provider: ClassVar[str] = "openai-chat"
     path: ClassVar[str] = "/chat/completions"
 
-    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Call the model once; see `Model.stream`."""
-        return self._call(
-            request,
-            lambda asked, host: chat_body(self.model, asked, host),
-            lambda faults, _: ChatAnswer(faults),
-        )
+    def _body(self, request: ModelRequest, profile: Profile, origin: str) -> dict[str, Any]:
+        return chat_body(self.model, request, profile, origin)
+
+    def _answer(
+        self, request: ModelRequest, profile: Profile, origin: str, faults: Faults
+    ) -> Answer:
+        wanted = wanted_output(request, profile)
+        name = wanted.name if wanted is not None and wanted.mode == "tool" else None
+        return ChatAnswer(faults, origin, name, profile.cached_tokens)
 
 
-def chat_body(model: str, request: ModelRequest, host: str) -> dict[str, Any]:
-    """Return the JSON of one call, all but ``stream``."""
+def chat_body(
+    model: str, request: ModelRequest, profile: Profile, origin: str = ""
+) -> dict[str, Any]:
+    """Return the JSON of one call, all but ``stream``.
+
+    What a server said goes back to it only where its *origin* is the same.
+    """
+    wanted = wanted_output(request, profile)
+    instructions = request.instructions
+    if wanted is not None and wanted.mode == "prompt":
+        instructions = "\n\n".join(filter(None, (instructions, output_prompt(wanted))))
+    messages = fitted(request.messages, profile)
     body: dict[str, Any] = {
         "model": model,
-        "messages": chat_messages(request.instructions, request.messages),
-        "stream_options": {"include_usage": True},
+        "messages": chat_messages(instructions, messages, profile, origin),
     }
-    settings = dict(request.settings)
-    if request.tools:
-        body["tools"] = [_tool(tool) for tool in request.tools]
-        body["tool_choice"] = _tool_choice(request.tool_choice)
-    else:
+    if profile.stream_usage:
+        body["stream_options"] = {"include_usage": True}
+    body |= _tools(request, profile, wanted)
+    settings = plain_settings(request.settings, profile)
+    if "tools" not in body or not profile.parallel_calls:
         # OpenAI refuses it in a call without tools.
         settings.pop("parallel_tool_calls", None)
     if "max_output_tokens" in settings:
-        settings[_limit_name(host)] = settings.pop("max_output_tokens")
+        settings[profile.limit] = settings.pop("max_output_tokens")
+    if wanted is not None:
+        settings["response_format"] = _response_format(wanted, profile, "tools" in body)
     return with_settings(body, settings)
 
 
-def chat_messages(instructions: str, messages: Sequence[Message]) -> list[dict[str, Any]]:
+def fitted(messages: Sequence[Message], profile: Profile) -> list[Message]:
+    """The conversation as the model takes it; see `evented_agent.models.history`."""
+    made = without_empty(paired(messages))
+    if not profile.images:
+        made = list(without_images(made))
+    made = images_after_results(made)
+    if profile.system_first:
+        made = system_first(made)
+    return alternated(made) if profile.alternates else made
+
+
+_ANY = profile_of("", "api.openai.com")
+
+
+def chat_messages(
+    instructions: str,
+    messages: Sequence[Message],
+    profile: Profile = _ANY,
+    origin: str = "",
+) -> list[dict[str, Any]]:
     """Return the conversation as the API wants it."""
-    system = [{"role": "system", "content": instructions}] if instructions else []
-    return system + [_message(message) for message in messages]
+    system = [SystemMessage(content=instructions)] if instructions else []
+    ids = RequestIds(profile.call_ids)
+    written = [_message(each, profile, origin, ids) for each in (*system, *messages)]
+    return _one_system(written, profile) if profile.system_first else written
 
 
-def _limit_name(host: str) -> str:
-    # OpenAI's newer models refuse max_tokens; many other servers ignore the newer name, and an
-    # ignored limit is worse than a refused one.
-    is_openai = host.endswith((".openai.com", ".azure.com"))
-    return "max_completion_tokens" if is_openai else "max_tokens"
+def _one_system(written: list[dict[str, Any]], profile: Profile) -> list[dict[str, Any]]:
+    """System messages at the beginning as one: templates look at the first alone."""
+    role = profile.system_role
+    first = next((at for at, each in enumerate(written) if each["role"] != role), len(written))
+    if first < 2 or role == "user":
+        return written
+    text = "\n\n".join(each["content"] for each in written[:first])
+    return [{"role": role, "content": text}, *written[first:]]
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _message(message: Message, profile: Profile, origin: str, ids: RequestIds) -> dict[str, Any]:
     match message:
         case SystemMessage():
-            return {"role": "system", "content": message.content}
+            return {"role": profile.system_role, "content": message.content}
         case UserMessage():
             return {"role": "user", "content": _user_content(message)}
         case AssistantMessage():
-            return _assistant(message)
-    return {
-        "role": "tool",
-        "tool_call_id": message.tool_call_id,
-        "content": output_text(message),
-    }
+            return _assistant(message, profile, origin, ids)
+        case ToolMessage():
+            return {
+                "role": "tool",
+                "tool_call_id": ids.of_result(message),
+                "content": output_text(message),
+            }
 
 
 def _user_content(message: UserMessage) -> str | list[dict[str, Any]]:
@@ -118,121 +167,90 @@ def _user_content(message: UserMessage) -> str | list[dict[str, Any]]:
 def _part(part: TextPart | ImagePart) -> dict[str, Any]:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
-    return {"type": "image_url", "image_url": {"url": part.url}}
+    image = {"url": part.url} if part.detail is None else {"url": part.url, "detail": part.detail}
+    return {"type": "image_url", "image_url": image}
 
 
-def _assistant(message: AssistantMessage) -> dict[str, Any]:
-    if not message.tool_calls:
-        return {"role": "assistant", "content": message.content}
-    return {
+def _assistant(
+    message: AssistantMessage, profile: Profile, origin: str, ids: RequestIds
+) -> dict[str, Any]:
+    kept = kept_for(message, origin) if profile.returns_reasoning else {}
+    written: dict[str, Any] = {
         "role": "assistant",
-        "content": message.content or None,
-        "tool_calls": [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": arguments_text(call)},
-            }
-            for call in message.tool_calls
-        ],
+        "content": returned_content(message, kept) or message.content,
+        **returned_fields(message, kept),
     }
+    if not message.tool_calls:
+        return written
+    if not written["content"] and profile.null_content:
+        written["content"] = None
+    if profile.needs_reasoning is not None:
+        # Refused where it is missing, and it is another model's to know.
+        written.setdefault(profile.needs_reasoning, " ")
+    written["tool_calls"] = _calls(message, profile, origin, ids, kept)
+    return written
 
 
-def _tool(tool: ToolSpec) -> dict[str, Any]:
-    return {
-        "type": "function",
-        "function": {
-            "name": tool.name,
-            "description": tool.description,
-            "parameters": dict(tool.parameters),
-            "strict": False,
-        },
+def _calls(
+    message: AssistantMessage,
+    profile: Profile,
+    origin: str,
+    ids: RequestIds,
+    kept: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    said = returned_calls(message, kept)
+    own = None if is_foreign(message, origin) else [each.get("id") for each in said]
+    written = []
+    for call, id_, more in zip(message.tool_calls, ids.of_calls(message, own), said, strict=True):
+        function = {"name": call.name, "arguments": arguments_text(call)}
+        beside = {name: value for name, value in more.items() if name not in ("id", "function")}
+        function |= more.get("function", {})
+        written.append({"id": id_, "type": "function", "function": function, **beside})
+    if profile.needs_signature and not any("extra_content" in call for call in written):
+        written[0]["extra_content"] = _NO_SIGNATURE
+    return written
+
+
+def _tools(request: ModelRequest, profile: Profile, wanted: WantedOutput | None) -> dict[str, Any]:
+    word = tool_choice_word(request.tool_choice, profile)
+    specs = list(request.tools)
+    if wanted is not None and wanted.mode == "tool":
+        specs.append(output_tool(wanted))
+        # Any call will do, an answer is one too.
+        word = tool_choice_word("required", profile)
+    tools = [*hosted_tools(request.settings), *(_tool(tool, profile) for tool in specs)]
+    if not tools:
+        return {}
+    made: dict[str, Any] = {"tools": tools}
+    if not specs and word != "none":
+        return made
+    if word == "tool" and not isinstance(request.tool_choice, str):
+        named = {"name": request.tool_choice["tool"]}
+        made["tool_choice"] = {"type": "function", "function": named}
+    elif word is not None:
+        made["tool_choice"] = profile.required if word == "required" else word
+    return made
+
+
+def _tool(tool: ToolSpec, profile: Profile) -> dict[str, Any]:
+    function: dict[str, Any] = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": adapted_schema(tool.parameters, profile),
     }
+    if profile.strict == "always":
+        function["strict"] = False
+    return {"type": "function", "function": function}
 
 
-def _tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
-    if isinstance(choice, str):
-        return choice
-    return {"type": "function", "function": {"name": choice["tool"]}}
-
-
-class ChatAnswer:
-    """Reads the chunks of one answer."""
-
-    def __init__(self, faults: Faults) -> None:
-        self.is_complete = False
-        self._faults = faults
-        self._reason = ""
-        self._usage = Usage()
-        self._call_ids: list[str] = []
-        # The server's index of a call and ours; some servers use one index for all calls.
-        self._latest: dict[object, int] = {}
-
-    def read(self, event: Any) -> Iterable[ModelEvent]:
-        """Translate one chunk."""
-        if usage := event.get("usage"):
-            self._usage = _usage(usage)
-        choices = event.get("choices")
-        if not choices:
-            if event.get("object") == "error":
-                raise self._faults.reported(event)
-            return ()
-        choice = choices[0]
-        delta = choice.get("delta")
-        pieces = self._pieces(delta) if delta else ()
-        if reason := choice.get("finish_reason"):
-            self._reason = reason
-            self.is_complete = True
-        return pieces
-
-    def end(self) -> AnswerEnded:
-        """Return the end of the answer as the provider reported it."""
-        reason = _REASONS.get(self._reason, "other")
-        # A forced call and several compatible servers end with "stop" all the same.
-        if reason == "stop" and self._call_ids:
-            reason = "tool-calls"
-        return AnswerEnded(reason, self._usage)
-
-    def _pieces(self, delta: Mapping[str, Any]) -> Sequence[ModelEvent]:
-        pieces: list[ModelEvent] = []
-        if thought := delta.get("reasoning_content") or delta.get("reasoning"):
-            pieces.append(ReasoningPiece(_checked(thought)))
-        if text := delta.get("content"):
-            pieces.append(TextPiece(_checked(text)))
-        if refusal := delta.get("refusal"):
-            pieces.append(TextPiece(_checked(refusal)))
-        for entry in delta.get("tool_calls") or ():
-            self._call(entry, pieces)
-        return pieces
-
-    def _call(self, entry: Mapping[str, Any], pieces: list[ModelEvent]) -> None:
-        function = entry.get("function") or {}
-        place = entry.get("index")
-        if self._begins(place, entry.get("id") or "", function.get("name") or ""):
-            self._latest[place] = len(self._call_ids)
-            self._call_ids.append(entry.get("id") or "")
-            pieces.append(CallStarted(self._latest[place], self._call_ids[-1], function["name"]))
-        if arguments := function.get("arguments"):
-            text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-            pieces.append(CallPiece(self._latest[place], text))
-
-    def _begins(self, place: object, call_id: str, name: str) -> bool:
-        if not name:
-            return False
-        known = self._latest.get(place)
-        return known is None or bool(call_id and call_id != self._call_ids[known])
-
-
-def _checked(text: object) -> str:
-    if not isinstance(text, str):
-        raise TypeError(f"text is {type(text).__name__}")
-    return text
-
-
-def _usage(usage: Mapping[str, Any]) -> Usage:
-    return usage_from(
-        usage,
-        "prompt_tokens",
-        "completion_tokens",
-        ("prompt_tokens_details", "completion_tokens_details"),
-    )
+def _response_format(
+    wanted: WantedOutput, profile: Profile, has_tools: bool
+) -> dict[str, Any] | None:
+    if wanted.mode == "schema":
+        schema = adapted_schema(wanted.schema, profile)
+        described: dict[str, Any] = {"name": wanted.name, "schema": schema}
+        if profile.strict != "never":
+            described["strict"] = wanted.strict
+        return {"type": "json_schema", "json_schema": described}
+    is_helpful = wanted.mode == "prompt" and profile.json_object and not has_tools
+    return {"type": "json_object"} if is_helpful else None

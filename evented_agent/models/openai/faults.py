@@ -14,7 +14,16 @@ from urllib.parse import quote, quote_plus
 
 import openai
 
-from evented_agent.errors import ModelError
+from evented_agent.errors import (
+    AuthenticationFailed,
+    ContentFiltered,
+    ContextTooLong,
+    HistoryRefused,
+    ModelError,
+    QuotaExceeded,
+    RateLimited,
+)
+from evented_agent.models.openai.profiles import place_in_history
 
 
 def _transport_error() -> type[Exception]:
@@ -45,6 +54,25 @@ _RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
 _OUT_OF_MONEY = frozenset(
     {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "quota_exceeded"}
 )
+_TOO_FAST = frozenset({"rate_limit_exceeded", "rate_limit_error", "too_many_requests", "slow_down"})
+_FILTERED = frozenset(
+    {"content_filter", "content_policy_violation", "responsibleaipolicyviolation"}
+)
+_NO_ACCESS = frozenset({"invalid_api_key", "authentication_error", "permission_error"})
+_NO_MONEY = re.compile(
+    r"(?i)exceeded your current quota|insufficient (?:balance|credits|funds|quota)"
+    r"|requires more credits|out of credits|billing (?:hard )?limit"
+)
+_TOO_LONG = re.compile(
+    r"(?i)context (?:length|window|size)|maximum context|max context|prompt (?:is )?too long"
+    r"|too many (?:input |prompt )?tokens|reduce the length|input (?:is |token count )?too long"
+    r"|input token count .*exceeds"
+)
+_FILTER = re.compile(
+    r"(?i)content (?:management|usage) polic|content[ _-]filter|violates (?:our |the )?usage"
+    r"|safety (?:system|check|filter)|flagged (?:by|as)"
+)
+_NO_KEY = re.compile(r"(?i)(?:incorrect|invalid|wrong) api key|no api key provided")
 # Codes and types that providers report inside a stream for trouble of their own.
 _PASSING = frozenset(
     {
@@ -56,6 +84,10 @@ _PASSING = frozenset(
         "internal_server_error",
         "internalservererror",
         "api_error",
+        "error",
+        "insufficient_system_resource",
+        "malformed_function_call",
+        "network_error",
         "overloaded",
         "overloaded_error",
         "server_is_overloaded",
@@ -108,21 +140,48 @@ class Faults:
             return self.reported(error.body)
         return self._error(self._lost(error), retryable=True)
 
-    def reported(self, problem: object) -> ModelError:
-        """Return the error for a failure that the provider reported inside the stream."""
+    def reported(self, problem: object, around: object = None) -> ModelError:
+        """Return the error for a failure that the provider reported inside the stream.
+
+        *around* is what the problem stood in, which may have the code or the words.
+        """
         code, kind, text = _told(problem)
+        if around is not None:
+            more = _told(around)
+            code, kind, text = code or more[0], kind or more[1], text or more[2]
+            kind = "" if kind == "error" else kind
         label = code or kind or "an error"
         wait = _WAIT.search(text)
         seconds = float(wait[1]) / (1000 if wait[2] == "ms" else 1) if wait else None
-        retryable = _may_pass(code, kind)
-        return self._error(f"reported {label}", text, retryable=retryable, retry_after=seconds)
+        fault = fault_of(None, code, kind, text)
+        retryable = _may_pass(code, kind) and fault in (ModelError, RateLimited)
+        return self._error(
+            f"reported {label}", text, retryable=retryable, retry_after=seconds, fault=fault
+        )
+
+    def of_history(self, error: ModelError) -> ModelError:
+        """Return the error for a conversation that was refused as it is, and repaired as well."""
+        place = place_in_history(str(error))
+        index = None if place is None else place[1]
+        named = "" if place is None else f" It names {place[0]}[{index}] of the request."
+        return HistoryRefused(
+            f"{error}{named} The conversation was sent as it is, and once more repaired.",
+            message_index=index,
+            status=error.status,
+        )
 
     def cut_off(self) -> ModelError:
         """Return the error for a stream that ended before the answer was complete."""
         return self._error("ended its stream before the answer was complete", retryable=True)
 
-    def not_a_stream(self, content_type: str) -> ModelError:
-        """Return the error for a successful reply that is no event stream."""
+    def not_a_stream(self, content_type: str, text: str = "") -> ModelError:
+        """Return the error for a successful reply that is no event stream, but says *text*."""
+        try:
+            said = json.loads(text) if text else None
+        except ValueError:
+            said = None
+        if isinstance(said, Mapping) and said.get("error"):
+            return self.reported(said["error"], said)
         return self._error(
             f"answered with {content_type or 'no content type'} instead of an event stream",
             "Check the base URL; it usually ends in /v1.",
@@ -143,22 +202,38 @@ class Faults:
 
     def _refused(self, error: openai.APIStatusError) -> ModelError:
         code, kind, text = _told(error.body)
-        label = code or kind
-        said = f"answered {error.status_code}" + (f" {label}" if label else "")
+        status, label = error.status_code, code or kind
+        said = f"answered {status}" + (f" {label}" if label else "")
         headers: Mapping[str, str] = error.response.headers
-        retryable = _status_may_pass(error.status_code, headers, {code, kind})
-        return self._error(said, text, retryable=retryable, retry_after=retry_after(headers))
+        fault = fault_of(status, code, kind, text)
+        retryable = _status_may_pass(status, headers, {code, kind}) and fault is not QuotaExceeded
+        return self._error(
+            said,
+            text,
+            retryable=retryable,
+            retry_after=retry_after(headers),
+            fault=fault,
+            status=status,
+        )
 
     def _error(
-        self, said: str, text: str = "", *, retryable: bool, retry_after: float | None = None
+        self,
+        said: str,
+        text: str = "",
+        *,
+        retryable: bool,
+        retry_after: float | None = None,
+        fault: type[ModelError] = ModelError,
+        status: int | None = None,
     ) -> ModelError:
         message = self.redact(f"{said}: {text}" if text else f"{said}.")
         if len(message) > _LONGEST:
             message = message[: _LONGEST - 1] + "…"
-        return ModelError(
+        return fault(
             f"{self.source} {message}",
             retryable=retryable,
             retry_after=retry_after if retryable else None,
+            status=status,
         )
 
     def redact(self, text: str) -> str:
@@ -234,13 +309,36 @@ def _may_pass(code: str, kind: str) -> bool:
     return not labels or bool(labels & _PASSING)
 
 
+def fault_of(status: int | None, code: str, kind: str, text: str) -> type[ModelError]:
+    """Which kind of error a provider's words are; `ModelError` where it is none of the known."""
+    labels = {code.lower(), kind.lower()}
+    if labels & _OUT_OF_MONEY or status == 402 or _NO_MONEY.search(text):
+        return QuotaExceeded
+    if status == 429 or labels & _TOO_FAST:
+        return RateLimited
+    if status is None or 400 <= status < 500:
+        if "context_length_exceeded" in labels or _TOO_LONG.search(text):
+            return ContextTooLong
+        if labels & _FILTERED or _FILTER.search(text):
+            return ContentFiltered
+    if status in (401, 403) or labels & _NO_ACCESS or _NO_KEY.search(text):
+        return AuthenticationFailed
+    return ModelError
+
+
 def _told(problem: object) -> tuple[str, str, str]:
     """Return code, type and text of a provider's error, in the shapes that servers use."""
     if isinstance(problem, str):
         return "", "", "" if problem.lstrip().startswith("<") else problem
+    if isinstance(problem, list):
+        # Gemini's: a list of what stands alone elsewhere.
+        return _told(problem[0]) if problem and isinstance(problem[0], Mapping) else ("", "", "")
     if not isinstance(problem, Mapping):
         return "", "", ""
-    code, kind = problem.get("code"), problem.get("type")
+    inner = problem.get("error")
+    if isinstance(inner, Mapping):
+        return _told(inner)
+    code, kind = problem.get("code"), problem.get("type") or problem.get("status")
     return (
         "" if code is None else str(code),
         kind if isinstance(kind, str) else "",
@@ -249,15 +347,41 @@ def _told(problem: object) -> tuple[str, str, str]:
 
 
 def _text(problem: Mapping[str, Any]) -> str:
-    for name in ("message", "detail"):
+    text = _said(problem)
+    upstream = problem.get("metadata")
+    raw = upstream.get("raw") if isinstance(upstream, Mapping) else None
+    if not raw:
+        return text
+    # OpenRouter's own sentence says nothing; what the provider behind it said stands here.
+    words = _words(raw)
+    return f"{text}: {words}" if text and words else words or text
+
+
+def _said(problem: Mapping[str, Any]) -> str:
+    for name in ("message", "detail", "error", "msg", "error_description", "title"):
         text = problem.get(name)
         if isinstance(text, str):
             return text
     # FastAPI servers answer 422 with a list; its "input" would repeat the request.
     detail = problem.get("detail")
+    if not isinstance(detail, list):
+        # Mistral's has the list in the message.
+        message = problem.get("message")
+        detail = message.get("detail") if isinstance(message, Mapping) else None
     if isinstance(detail, list) and detail and isinstance(detail[0], Mapping):
         return f"{detail[0].get('loc', '')} {detail[0].get('msg', '')}".strip()
     return ""
+
+
+def _words(raw: object) -> str:
+    """The sentence in an error that was passed on as it came: an object, its JSON, or text."""
+    if isinstance(raw, str):
+        try:
+            read = json.loads(raw)
+        except ValueError:
+            return _told(raw)[2]
+        return _words(read) if not isinstance(read, str) else read
+    return _told(raw)[2]
 
 
 def _cause(error: Exception) -> str:

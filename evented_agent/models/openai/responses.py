@@ -1,46 +1,50 @@
 """Models behind OpenAI's Responses API, called without storing anything there."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from evented_agent.chunks import Usage
+from evented_agent.models.history import (
+    alternated,
+    paired,
+    result_images,
+    system_first,
+    without_empty,
+    without_images,
+)
 from evented_agent.models.messages import (
     AssistantMessage,
     ImagePart,
     Message,
     SystemMessage,
     TextPart,
+    ToolMessage,
     UserMessage,
 )
 from evented_agent.models.openai.faults import Faults
-from evented_agent.models.openai.stream import OpenAIModel
+from evented_agent.models.openai.kept_items import items_for, restored_items
+from evented_agent.models.openai.profiles import Profile, profile_of
+from evented_agent.models.openai.responses_answer import ResponsesAnswer
+from evented_agent.models.openai.schemas import (
+    WantedOutput,
+    adapted_schema,
+    output_prompt,
+    output_tool,
+    wanted_output,
+)
+from evented_agent.models.openai.stream import Answer, OpenAIModel
 from evented_agent.models.openai.values import (
+    RequestIds,
     arguments_text,
+    hosted_tools,
     output_text,
-    usage_from,
+    plain_settings,
+    tool_choice_word,
     with_settings,
 )
-from evented_agent.models.protocol import (
-    AnswerEnded,
-    CallPiece,
-    CallStarted,
-    FinishReason,
-    ModelEvent,
-    ModelRequest,
-    ReasoningPiece,
-    TextPiece,
-    ToolChoice,
-    ToolSpec,
-)
+from evented_agent.models.protocol import ModelRequest, ToolSpec
 
 _ENCRYPTED = "reasoning.encrypted_content"
-# These answer 400 to a request for encrypted reasoning, having none.
-_UNREASONING = ("gpt-3", "gpt-4", "gpt-5-chat", "chatgpt")
-_REASONING_FIELDS = ("type", "id", "summary", "encrypted_content")
-_INCOMPLETE: Mapping[str, FinishReason] = {
-    "max_output_tokens": "length",
-    "content_filter": "content-filter",
-}
 # Settings that the Responses API keeps inside an object: which, and under what name.
 _NESTED = {
     "reasoning_effort": ("reasoning", "effort"),
@@ -50,47 +54,71 @@ _NESTED = {
 }
 
 
+@dataclass(frozen=True)
 class OpenAIResponses(OpenAIModel):
     """A model behind the Responses API; reasoning items travel with the conversation, encrypted."""
 
     provider: ClassVar[str] = "openai"
     path: ClassVar[str] = "/responses"
 
-    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Call the model once; see `Model.stream`."""
-        return self._call(
-            request,
-            lambda asked, host: responses_body(self.model, asked, self._origin(host)),
-            lambda faults, host: ResponsesAnswer(faults, self._origin(host)),
-        )
+    def _body(self, request: ModelRequest, profile: Profile, origin: str) -> dict[str, Any]:
+        return responses_body(self.model, request, profile, origin)
 
-    def _origin(self, host: str) -> str:
-        return f"{self.model} at {host}"
+    def _answer(
+        self, request: ModelRequest, profile: Profile, origin: str, faults: Faults
+    ) -> Answer:
+        wanted = wanted_output(request, profile)
+        name = wanted.name if wanted is not None and wanted.mode == "tool" else None
+        return ResponsesAnswer(faults, origin, name)
 
 
-def responses_body(model: str, request: ModelRequest, origin: str) -> dict[str, Any]:
+def responses_body(
+    model: str, request: ModelRequest, profile: Profile, origin: str
+) -> dict[str, Any]:
     """Return the JSON of one call, all but ``stream``.
 
     Reasoning items that came from another *origin* are left out: only their maker can read them.
     """
+    wanted = wanted_output(request, profile)
+    messages = _fitted(request.messages, profile)
     body: dict[str, Any] = {
         "model": model,
-        "input": responses_input(request.messages, origin),
+        "input": responses_input(messages, origin, profile),
         "store": False,
     }
-    if not model.removeprefix("ft:").startswith(_UNREASONING):
+    if profile.encrypted_reasoning:
         body["include"] = [_ENCRYPTED]
-    if request.instructions:
-        body["instructions"] = request.instructions
-    if request.tools:
-        body["tools"] = [_tool(tool) for tool in request.tools]
-        body["tool_choice"] = _tool_choice(request.tool_choice)
-    return with_settings(body, _settings(request.settings, body.get("include", [])))
+    instructions = request.instructions
+    if wanted is not None and wanted.mode == "prompt":
+        instructions = "\n\n".join(filter(None, (instructions, output_prompt(wanted))))
+    if instructions:
+        body["instructions"] = instructions
+    body |= _tools(request, profile, wanted)
+    settings = plain_settings(request.settings, profile)
+    if wanted is not None:
+        settings["response_format"] = _response_format(wanted, profile)
+    return with_settings(body, _settings(settings, body.get("include", [])))
 
 
-def responses_input(messages: Sequence[Message], origin: str) -> list[dict[str, Any]]:
+def _fitted(messages: Sequence[Message], profile: Profile) -> list[Message]:
+    made = without_empty(paired(messages), lambda message: bool(message.provider))
+    if not profile.images:
+        made = list(without_images(made))
+    if profile.system_first:
+        made = system_first(made)
+    return alternated(made) if profile.alternates else made
+
+
+_ANY = profile_of("", "api.openai.com")
+
+
+def responses_input(
+    messages: Sequence[Message], origin: str, profile: Profile = _ANY
+) -> list[dict[str, Any]]:
     """Return the conversation as the API's input items."""
-    return [item for message in messages for item in _items(message, origin)]
+    # The API takes any name, also those of other models.
+    ids = RequestIds("any" if profile.call_ids == "own" else profile.call_ids)
+    return [item for message in messages for item in _items(message, origin, profile, ids)]
 
 
 def _settings(given: Mapping[str, Any], include: list[str]) -> dict[str, Any]:
@@ -104,6 +132,16 @@ def _settings(given: Mapping[str, Any], include: list[str]) -> dict[str, Any]:
     return settings
 
 
+def _response_format(wanted: WantedOutput, profile: Profile) -> dict[str, Any] | None:
+    if wanted.mode != "schema":
+        return {"type": "json_object"} if wanted.mode == "prompt" and profile.json_object else None
+    adapted = adapted_schema(wanted.schema, profile)
+    schema: dict[str, Any] = {"name": wanted.name, "schema": adapted}
+    if profile.strict != "never":
+        schema["strict"] = wanted.strict
+    return {"type": "json_schema", "json_schema": schema}
+
+
 def _flat_format(response_format: Mapping[str, Any]) -> dict[str, Any]:
     schema = response_format.get("json_schema")
     if not isinstance(schema, Mapping):
@@ -111,21 +149,28 @@ def _flat_format(response_format: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", **schema}
 
 
-def _items(message: Message, origin: str) -> list[dict[str, Any]]:
+def _items(
+    message: Message, origin: str, profile: Profile, ids: RequestIds
+) -> list[dict[str, Any]]:
     match message:
         case SystemMessage():
-            return [{"role": "system", "content": message.content}]
+            return [{"role": profile.system_role, "content": message.content}]
         case UserMessage():
             return [{"role": "user", "content": _user_content(message)}]
         case AssistantMessage():
-            return _assistant_items(message, origin)
-    return [
-        {
-            "type": "function_call_output",
-            "call_id": message.tool_call_id,
-            "output": output_text(message),
-        }
-    ]
+            return _assistant_items(message, origin, profile, ids)
+        case ToolMessage():
+            output = {"call_id": ids.of_result(message), "output": _output(message)}
+            return [{"type": "function_call_output", **output}]
+
+
+def _output(message: ToolMessage) -> str | list[dict[str, Any]]:
+    """What a tool returned: text, or parts where there are images among it."""
+    text, images = ("", []) if message.is_error else result_images(message.result)
+    if not images:
+        return output_text(message)
+    told = output_text(message.model_copy(update={"result": text}))
+    return [_part(TextPart(text=told)), *map(_part, images)]
 
 
 def _user_content(message: UserMessage) -> str | list[dict[str, Any]]:
@@ -137,179 +182,57 @@ def _user_content(message: UserMessage) -> str | list[dict[str, Any]]:
 def _part(part: TextPart | ImagePart) -> dict[str, Any]:
     if isinstance(part, TextPart):
         return {"type": "input_text", "text": part.text}
-    return {"type": "input_image", "image_url": part.url, "detail": "auto"}
+    return {"type": "input_image", "image_url": part.url, "detail": part.detail or "auto"}
 
 
-def _assistant_items(message: AssistantMessage, origin: str) -> list[dict[str, Any]]:
-    texts = [{"role": "assistant", "content": message.content}] if message.content else []
+def _assistant_items(
+    message: AssistantMessage, origin: str, profile: Profile, ids: RequestIds
+) -> list[dict[str, Any]]:
+    items = items_for(message, origin) if profile.returns_reasoning else ()
+    said = [item for item in items if item["type"] == "function_call"]
+    own = [item.get("call_id") for item in said] if len(said) == len(message.tool_calls) else None
     calls = [
         {
             "type": "function_call",
-            "call_id": call.id,
+            "call_id": id_,
             "name": call.name,
             "arguments": arguments_text(call),
         }
-        for call in message.tool_calls
+        for call, id_ in zip(message.tool_calls, ids.of_calls(message, own), strict=True)
     ]
-    kept = _kept_items(message, origin)
-    kinds = [item["type"] for item in kept]
-    # The API wants each reasoning item before the item it led to, so where the order no longer
-    # fits the message they all stay away.
-    if (kinds.count("message"), kinds.count("function_call")) != (len(texts), len(calls)):
-        return [*texts, *calls]
-    own = {"message": iter(texts), "function_call": iter(calls)}
-    return [_restored(item, own) for item in kept]
+    restored = restored_items(message, items, calls) if items else None
+    if restored is not None:
+        return restored
+    texts = [{"role": "assistant", "content": message.content}] if message.content else []
+    return [*texts, *calls]
 
 
-def _kept_items(message: AssistantMessage, origin: str) -> list[dict[str, Any]]:
-    kept = message.provider.get("openai") or {}
-    items: list[dict[str, Any]] = kept["items"] if kept.get("origin") == origin else []
-    return items
+def _tools(request: ModelRequest, profile: Profile, wanted: WantedOutput | None) -> dict[str, Any]:
+    word = tool_choice_word(request.tool_choice, profile)
+    specs = list(request.tools)
+    if wanted is not None and wanted.mode == "tool":
+        specs.append(output_tool(wanted))
+        # Any call will do, an answer is one too.
+        word = tool_choice_word("required", profile)
+    tools = [*hosted_tools(request.settings), *(_tool(tool, profile) for tool in specs)]
+    if not tools:
+        return {}
+    made: dict[str, Any] = {"tools": tools}
+    if not specs and word != "none":
+        return made
+    if word == "tool" and not isinstance(request.tool_choice, str):
+        made["tool_choice"] = {"type": "function", "name": request.tool_choice["tool"]}
+    elif word is not None:
+        made["tool_choice"] = profile.required if word == "required" else word
+    return made
 
 
-def _restored(item: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    if item["type"] == "reasoning":
-        return item
-    restored = {**next(own[item["type"]])}
-    return {**restored, "phase": item["phase"]} if "phase" in item else restored
-
-
-def _tool(tool: ToolSpec) -> dict[str, Any]:
-    return {
+def _tool(tool: ToolSpec, profile: Profile) -> dict[str, Any]:
+    written = {
         "type": "function",
         "name": tool.name,
         "description": tool.description,
-        "parameters": dict(tool.parameters),
-        "strict": False,
+        "parameters": adapted_schema(tool.parameters, profile),
     }
-
-
-def _tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
-    return choice if isinstance(choice, str) else {"type": "function", "name": choice["tool"]}
-
-
-class ResponsesAnswer:
-    """Reads the events of one answer."""
-
-    def __init__(self, faults: Faults, origin: str) -> None:
-        self.is_complete = False
-        self._faults = faults
-        self._origin = origin
-        self._reason: FinishReason = "other"
-        self._usage = Usage()
-        # The API counts parts per item; ours count through the answer, in order of appearance.
-        self._texts: dict[tuple[object, object], int] = {}
-        self._thoughts: dict[tuple[object, object], int] = {}
-        self._calls: dict[object, int] = {}
-        self._silent: set[object] = set()
-        self._kept: list[dict[str, Any]] = []
-
-    def read(self, event: Any) -> Iterable[ModelEvent]:
-        """Translate one event; events without news for us translate to nothing."""
-        reader = self._READERS.get(event["type"])
-        return reader(self, event) if reader else ()
-
-    def end(self) -> AnswerEnded:
-        """Return the end of the answer, with the reasoning to hand back."""
-        return AnswerEnded(self._reason, self._usage, self._provider())
-
-    def _text(self, event: Mapping[str, Any]) -> Iterable[ModelEvent]:
-        place = (event["output_index"], event["content_index"])
-        return (TextPiece(event["delta"], self._texts.setdefault(place, len(self._texts))),)
-
-    def _summary(self, event: Mapping[str, Any]) -> Iterable[ModelEvent]:
-        return self._thought(event, event["summary_index"])
-
-    def _reasoning(self, event: Mapping[str, Any]) -> Iterable[ModelEvent]:
-        return self._thought(event, event["content_index"])
-
-    def _thought(self, event: Mapping[str, Any], index: object) -> Iterable[ModelEvent]:
-        part = self._thoughts.setdefault((event["output_index"], index), len(self._thoughts))
-        return (ReasoningPiece(event["delta"], part),)
-
-    def _item_added(self, event: Mapping[str, Any]) -> Iterable[ModelEvent]:
-        item = event["item"]
-        if item["type"] != "function_call":
-            return ()
-        index = self._calls[event["output_index"]] = len(self._calls)
-        self._silent.add(event["output_index"])
-        return (CallStarted(index, item.get("call_id") or item.get("id") or "", item["name"]),)
-
-    def _arguments(self, event: Mapping[str, Any]) -> Iterable[ModelEvent]:
-        place = event["output_index"]
-        self._silent.discard(place)
-        return (CallPiece(self._calls[place], event["delta"]),)
-
-    def _item_done(self, event: Mapping[str, Any]) -> Iterable[ModelEvent]:
-        item = event["item"]
-        self._keep(item)
-        if item["type"] != "function_call":
-            return ()
-        place = event["output_index"]
-        started = () if place in self._calls else tuple(self._item_added(event))
-        # Some compatible servers send the arguments only here.
-        if place in self._silent and item.get("arguments"):
-            return (*started, CallPiece(self._calls[place], item["arguments"]))
-        return started
-
-    def _ended(self, event: Mapping[str, Any]) -> Iterable[ModelEvent]:
-        response = event["response"]
-        self._usage = _usage(response.get("usage") or {})
-        if event["type"] == "response.incomplete":
-            details = response.get("incomplete_details") or {}
-            self._reason = _INCOMPLETE.get(str(details.get("reason")), "other")
-        else:
-            self._reason = "tool-calls" if self._calls else "stop"
-        self.is_complete = True
-        return ()
-
-    def _failed(self, event: Mapping[str, Any]) -> Iterable[ModelEvent]:
-        raise self._faults.reported(event["response"].get("error"))
-
-    def _error(self, event: Mapping[str, Any]) -> Iterable[ModelEvent]:
-        raise self._faults.reported({name: event.get(name) for name in ("code", "message")})
-
-    def _keep(self, item: Mapping[str, Any]) -> None:
-        match item["type"]:
-            case "reasoning" if item.get("encrypted_content"):
-                fields = {name: item[name] for name in _REASONING_FIELDS if name in item}
-                self._kept.append({"summary": [], **fields})
-            case "function_call":
-                self._kept.append({"type": "function_call"})
-            case "message" if any(p.get("text") or p.get("refusal") for p in item["content"]):
-                # A message of the conversation holds all text of an answer, so one marker stands.
-                self._kept = [kept for kept in self._kept if kept["type"] != "message"]
-                phase = {"phase": item["phase"]} if item.get("phase") else {}
-                self._kept.append({"type": "message", **phase})
-
-    def _provider(self) -> dict[str, Any]:
-        kept = list(self._kept)
-        # The API refuses a reasoning item that nothing follows.
-        while kept and kept[-1]["type"] == "reasoning":
-            kept.pop()
-        if all(item.keys() == {"type"} for item in kept):
-            return {}
-        return {"openai": {"origin": self._origin, "items": kept}}
-
-    _READERS: ClassVar[Mapping[str, Callable[..., Iterable[ModelEvent]]]] = {
-        "response.output_text.delta": _text,
-        "response.refusal.delta": _text,
-        "response.reasoning_summary_text.delta": _summary,
-        "response.reasoning_text.delta": _reasoning,
-        "response.function_call_arguments.delta": _arguments,
-        "response.output_item.added": _item_added,
-        "response.output_item.done": _item_done,
-        "response.completed": _ended,
-        "response.incomplete": _ended,
-        "response.failed": _failed,
-        "error": _error,
-    }
-
-
-def _usage(usage: Mapping[str, Any]) -> Usage:
-    return usage_from(
-        usage,
-        "input_tokens",
-        "output_tokens",
-        ("input_tokens_details", "output_tokens_details"),
-    )
+    # The API takes a tool for strict where nothing is said.
+    return written if profile.strict == "never" else {**written, "strict": False}

@@ -1,9 +1,11 @@
 """One streamed call to an OpenAI-compatible server, whichever of the two APIs it speaks."""
 
 import asyncio
+import contextlib
+import hashlib
 import os
 import re
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 from urllib.parse import urlsplit
@@ -12,27 +14,29 @@ import openai
 
 from evented_agent.errors import DeclarationError, ModelError
 from evented_agent.models.guard import check_allowed
-from evented_agent.models.openai.clients import client_for, without_credentials
+from evented_agent.models.openai.clients import (
+    HttpClient,
+    Token,
+    client_for,
+    host_of,
+    key_for,
+    secrets_in,
+)
 from evented_agent.models.openai.faults import FAILURES, Faults
+from evented_agent.models.openai.profiles import Profile, profile_after_refusal, profile_of
 from evented_agent.models.protocol import AnswerEnded, ModelEvent, ModelRequest
 
 _DEFAULT_URL = "https://api.openai.com/v1"
 _CONNECT_SECONDS = 10.0
 # A complete answer is not held up for long by a server that does not end its stream.
 _TAIL_SECONDS = 1.0
+# Most characters of a reply that is no stream, and says what is wrong.
+_MOST_REPLY = 64 * 1024
 _OWN_SETTINGS = frozenset(
-    {
-        "background",
-        "input",
-        "instructions",
-        "messages",
-        "model",
-        "n",
-        "stream",
-        "tool_choice",
-        "tools",
-    }
+    {"background", "input", "instructions", "messages", "model", "n", "stream", "tool_choice"}
 )
+#: Headers that hold credentials: settings travel through Redis, so they belong elsewhere.
+_CREDENTIALS = frozenset({"authorization", "api-key", "x-api-key", "cookie", "x-goog-api-key"})
 _END: Any = object()
 
 
@@ -46,6 +50,10 @@ class Answer(Protocol):
         """Translate one event; any exception but `ModelError` means that it is malformed."""
         ...
 
+    def finished(self, *, said_done: bool) -> bool:
+        """Whether the answer is complete, now that the stream has ended."""
+        ...
+
     def end(self) -> AnswerEnded:
         """Return the last event of a complete answer."""
         ...
@@ -55,8 +63,15 @@ class Answer(Protocol):
 class OpenAIModel:
     """A model behind an OpenAI-compatible server.
 
-    *base_url* defaults to ``OPENAI_BASE_URL``, then to OpenAI's own; that variable and the one
-    that *api_key_env* names are read at each call.  *timeout* limits a whole call, in seconds.
+    *base_url* defaults to the variable that *base_url_env* names, then to *default_url*; the
+    variables are read at each call, and so is *api_key_env*.  *timeout* limits a whole call, in
+    seconds.
+
+    *profile* says what the model takes and wants; it is looked up by model and host, unless given.
+    *headers*, *query* and *body* are sent with each call; a value of None removes what the library
+    sends under that name.  *token* is a function, plain or ``async``, that returns the key for a
+    call, instead of *api_key_env*.  *http_client* is a client of the kind that the installed
+    openai takes, or a function that makes one, called once in each process and event loop.
     """
 
     provider: ClassVar[str]
@@ -66,29 +81,50 @@ class OpenAIModel:
     base_url: str | None = field(default=None, repr=False)
     api_key_env: str = "OPENAI_API_KEY"
     timeout: float = 600.0
+    profile: Profile | None = field(default=None, repr=False, kw_only=True)
+    headers: Mapping[str, str | None] | None = field(default=None, repr=False, kw_only=True)
+    query: Mapping[str, Any] | None = field(default=None, repr=False, kw_only=True)
+    body: Mapping[str, Any] | None = field(default=None, repr=False, kw_only=True)
+    token: Token | None = field(default=None, repr=False, kw_only=True)
+    http_client: HttpClient = field(default=None, repr=False, kw_only=True)
+    base_url_env: str = field(default="OPENAI_BASE_URL", repr=False, kw_only=True)
+    default_url: str = field(default=_DEFAULT_URL, repr=False, kw_only=True)
+    needs_key: bool = field(default=True, repr=False, kw_only=True)
+    label: str | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.model:
             raise DeclarationError('The model has no name. Write one, as in "openai/gpt-5.5".')
         if not self.timeout > 0:
             raise DeclarationError(f"timeout={self.timeout!r} is not a positive number of seconds.")
-        if self.base_url is not None and not _host(self.base_url):
+        if self.base_url is not None and not host_of(self.base_url):
             shown = re.sub("//[^/@]*@", "//", self.base_url)
             raise DeclarationError(f"base_url={shown!r} is not an http or https URL.")
+        if self.profile is not None and not isinstance(self.profile, Profile):
+            raise DeclarationError(f"profile={self.profile!r}. Pass a Profile(…).")
 
     @property
     def name(self) -> str:
         """Provider and model, as people write them."""
-        return f"{self.provider}/{self.model}"
+        return f"{self.label or self.provider}/{self.model}"
 
-    async def _call(
-        self,
-        request: ModelRequest,
-        write: Callable[[ModelRequest, str], dict[str, Any]],
-        answer: Callable[[Faults, str], Answer],
-    ) -> AsyncGenerator[ModelEvent, None]:
-        """Make one call: *write* its body and read its *answer*; both are given the host."""
-        reader = await self._ask(request, write, answer)
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        """Call the model once; see `Model.stream`.
+
+        A call that is refused because of its conversation is made once more, in a stricter form.
+        """
+        return self._events(request)
+
+    def _body(self, request: ModelRequest, profile: Profile, origin: str) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _answer(
+        self, request: ModelRequest, profile: Profile, origin: str, faults: Faults
+    ) -> Answer:
+        raise NotImplementedError
+
+    async def _events(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        reader = await self._ask(request)
         try:
             while (pieces := await reader.read()) is not None:
                 for piece in pieces:
@@ -96,45 +132,28 @@ class OpenAIModel:
         finally:
             await reader.close()
 
-    async def _ask(
-        self,
-        request: ModelRequest,
-        write: Callable[[ModelRequest, str], dict[str, Any]],
-        answer: Callable[[Faults, str], Answer],
-    ) -> "_Reader":
+    async def _ask(self, request: ModelRequest) -> "_Reader":
         check_allowed(self.name)
-        deadline = asyncio.get_running_loop().time() + self.timeout
-        base_url, key = self._server_url(), self._key()
-        host = _host(base_url)
-        faults = Faults(f"{self.name} at {host}", self.timeout, key, _secrets_in(base_url))
+        seconds = _seconds(request, self.timeout)
+        deadline = asyncio.get_running_loop().time() + seconds
+        base_url = self._server_url()
         self._check(request)
+        key = await self._key()
+        host = host_of(base_url)
+        faults = Faults(f"{self.name} at {host}", seconds, key, secrets_in(base_url))
+        profile = self.profile or profile_of(self.model, host)
+        call = _Call(self, request, faults, base_url, key, deadline)
         try:
-            async with asyncio.timeout_at(deadline):
-                body = {**write(request, host), "stream": True}
-                events = await self._post(await client_for(base_url, key), body)
-        except FAILURES as error:
-            # Not chained: the SDK's errors hold headers and bodies, which tracebacks would show.
-            raise faults.unsent(error) from None
-        return _Reader(events, answer(faults, host), faults, deadline)
-
-    async def _post(
-        self, client: openai.AsyncOpenAI, body: dict[str, Any]
-    ) -> openai.AsyncStream[Any]:
-        # cast_to=object yields the JSON as it is; building the SDK's typed chunks costs several
-        # times more than everything else done for a token.
-        return await client.post(
-            self.path,
-            cast_to=object,
-            body=body,
-            options={
-                "timeout": openai.Timeout(
-                    self.timeout, connect=min(_CONNECT_SECONDS, self.timeout)
-                ),
-                "security": {"bearer_auth": True},
-            },
-            stream=True,
-            stream_cls=openai.AsyncStream[Any],
-        )
+            return await call.ask(profile)
+        except ModelError as error:
+            refused = error
+        second = call.second_try(profile, refused)
+        if second is None:
+            raise refused
+        try:
+            return await call.ask(second)
+        except ModelError:
+            raise faults.of_history(refused) from None
 
     def _check(self, request: ModelRequest) -> None:
         own = _OWN_SETTINGS & request.settings.keys()
@@ -143,34 +162,147 @@ class OpenAIModel:
                 f"{self.name}: the library itself sets {', '.join(sorted(own))}. "
                 "Remove it from the model settings."
             )
+        secret = [
+            name
+            for name in request.settings.get("extra_headers") or {}
+            if str(name).lower() in _CREDENTIALS
+        ]
+        if secret:
+            raise ModelError(
+                f"{self.name}: extra_headers may not hold {', '.join(secret)}: settings are "
+                "stored. Pass headers= or token= where the model is declared."
+            )
 
     def _server_url(self) -> str:
-        base_url = self.base_url or os.environ.get("OPENAI_BASE_URL") or _DEFAULT_URL
-        if not _host(base_url):
-            raise ModelError(f"{self.name}: OPENAI_BASE_URL is not an http or https URL.")
+        base_url = self.base_url or os.environ.get(self.base_url_env) or self.default_url
+        if not base_url:
+            raise ModelError(
+                f"{self.name} needs a server: set the environment variable {self.base_url_env}, "
+                "or pass base_url."
+            )
+        if not host_of(base_url):
+            raise ModelError(f"{self.name}: {self.base_url_env} is not an http or https URL.")
         return base_url
 
-    def _key(self) -> str:
-        key = os.environ.get(self.api_key_env, "").strip()
-        if not key:
-            raise ModelError(
-                f"{self.name} needs an API key: set the environment variable {self.api_key_env}. "
-                "A local server that checks none needs a dummy, such as 'local'."
-            )
-        if not (key.isascii() and key.isprintable()):
-            raise ModelError(
-                f"{self.name}: {self.api_key_env} holds characters that no API key has. "
-                "Copy the key again."
-            )
-        return key
+    async def _key(self) -> str:
+        return await key_for(self.name, self.api_key_env, self.token, needs_key=self.needs_key)
+
+    def _origin(self, base_url: str) -> str:
+        """Names who answers: what it says is returned to it alone.  Holds no part of the path."""
+        path = urlsplit(base_url).path.rstrip("/")
+        digest = hashlib.sha256(path.encode()).hexdigest()[:8]
+        # As older versions wrote it, wherever the path says nothing.
+        place = "" if path in ("", "/v1") else f"#{digest}"
+        return f"{self.model} at {host_of(base_url)}{place}"
+
+
+class _Call:
+    """One call, which may be made twice."""
+
+    def __init__(
+        self,
+        model: OpenAIModel,
+        request: ModelRequest,
+        faults: Faults,
+        base_url: str,
+        key: str,
+        deadline: float,
+    ) -> None:
+        self._model = model
+        self._request = request
+        self._faults = faults
+        self._deadline = deadline
+        self._base_url = base_url
+        self._key = key
+        self._origin = model._origin(base_url)  # noqa: SLF001 - its own call
+
+    async def ask(self, profile: Profile) -> "_Reader":
+        model, request = self._model, self._request
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                body = {**model._body(request, profile, self._origin), **(model.body or {})}  # noqa: SLF001
+                body |= dict(request.settings.get("extra_body") or {})
+                body = {name: value for name, value in body.items() if value is not None}
+                events = await self._post({**body, "stream": True}, profile)
+        except FAILURES as error:
+            # Not chained: the SDK's errors hold headers and bodies, which tracebacks would show.
+            raise self._faults.unsent(error) from None
+        answer = model._answer(request, profile, self._origin, self._faults)  # noqa: SLF001
+        return _Reader(events, answer, self._faults, self._deadline)
+
+    def second_try(self, profile: Profile, refused: ModelError) -> Profile | None:
+        """How to ask once more; None where the conversation is not to blame, or stays the same."""
+        if refused.status not in (400, 422) or type(refused) is not ModelError:
+            return None
+        second = profile_after_refusal(profile, str(refused))
+        if second is None:
+            return None
+        model, request = self._model, self._request
+        before, after = (model._body(request, each, self._origin) for each in (profile, second))  # noqa: SLF001
+        return second if before != after else None
+
+    async def _post(self, body: dict[str, Any], profile: Profile) -> "_Events":
+        # A token changes, and comes with each request.
+        key = "token" if self._model.token is not None else self._key
+        client = await client_for(self._base_url, key, self._model.http_client)
+        settings, seconds = self._request.settings, self._faults.timeout
+        query = {**(self._model.query or {}), **(settings.get("extra_query") or {})}
+        # cast_to=object yields the JSON as it is; building the SDK's typed chunks costs several
+        # times more than everything else done for a token.
+        return await client.post(
+            self._model.path,
+            cast_to=object,
+            body=body,
+            options={
+                "timeout": openai.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds)),
+                "security": {"bearer_auth": True},
+                "headers": self._headers(profile),
+                "params": query,
+            },
+            stream=True,
+            stream_cls=_Events,
+        )
+
+    def _headers(self, profile: Profile) -> dict[str, Any]:
+        model, made = self._model, dict[str, Any]()
+        if model.token is not None:
+            made["Authorization"] = f"Bearer {self._key}"
+        elif profile.key_header is not None:
+            made[profile.key_header] = self._key
+        given = {**(model.headers or {}), **(self._request.settings.get("extra_headers") or {})}
+        return made | {
+            name: openai.Omit() if value is None else value for name, value in given.items()
+        }
+
+
+class _Events(openai.AsyncStream[Any]):
+    """The events of a stream as JSON: empty ones are passed over, and its last word is heard."""
+
+    said_done = False
+
+    async def __stream__(self) -> AsyncIterator[Any]:
+        events = self._iter_events()
+        try:
+            async for event in events:
+                if event.data.startswith("[DONE]"):
+                    self.said_done = True
+                    # To its end, so that the connection can be used again.
+                    with contextlib.suppress(TimeoutError, openai.APIError):
+                        async with asyncio.timeout(_TAIL_SECONDS):
+                            async for _ in events:
+                                pass
+                    break
+                if not event.data.strip():
+                    continue
+                yield event.json()
+        finally:
+            await self.response.aclose()
 
 
 class _Reader:
     """Reads one answer's events until the stream ends, the time is over or something fails."""
 
-    def __init__(
-        self, events: openai.AsyncStream[Any], answer: Answer, faults: Faults, deadline: float
-    ) -> None:
+    def __init__(self, events: _Events, answer: Answer, faults: Faults, deadline: float) -> None:
         self._events = events
         self._answer = answer
         self._faults = faults
@@ -183,11 +315,13 @@ class _Reader:
         if self._ended:
             return None
         try:
+            if not self._began and not self._is_stream():
+                raise await self._no_stream()
             async with asyncio.timeout_at(self._until()):
                 event = await anext(self._events, _END)
             if event is not _END:
                 self._began = True
-                return self._answer.read(event)
+                return self._heard(event)
         except FAILURES as error:
             # What is lost after the provider's word that the answer is complete is usage at most.
             if not self._answer.is_complete:
@@ -197,37 +331,43 @@ class _Reader:
     async def close(self) -> None:
         await self._events.close()
 
+    def _heard(self, event: Any) -> Iterable[ModelEvent]:
+        # Some send errors beside everything else.
+        if error := event.get("error"):
+            if self._answer.is_complete:
+                return self._end()
+            raise self._faults.reported(error, event)
+        return self._answer.read(event)
+
     def _until(self) -> float:
         if not self._answer.is_complete:
             return self._deadline
         return min(self._deadline, asyncio.get_running_loop().time() + _TAIL_SECONDS)
 
+    def _is_stream(self) -> bool:
+        # Some servers forget the header; a page or a plain object never is one.
+        return not self._content_type().startswith(("application/json", "text/html"))
+
+    def _content_type(self) -> str:
+        headers: Mapping[str, str] = self._events.response.headers
+        return headers.get("content-type", "")
+
+    async def _no_stream(self) -> ModelError:
+        """The error for a reply that is no stream: what it says, where it says what is wrong."""
+        async with asyncio.timeout_at(self._deadline):
+            text = (await self._events.response.aread()).decode(errors="replace")
+        return self._faults.not_a_stream(self._content_type(), text[:_MOST_REPLY])
+
     def _end(self) -> Iterable[ModelEvent]:
         self._ended = True
-        if self._answer.is_complete:
+        if self._answer.finished(said_done=self._events.said_done):
             return (self._answer.end(),)
-        headers: Mapping[str, str] = self._events.response.headers
-        content_type = headers.get("content-type", "")
-        if self._began or content_type.startswith("text/event-stream"):
+        if self._began or self._content_type().startswith("text/event-stream"):
             raise self._faults.cut_off()
-        raise self._faults.not_a_stream(content_type)
+        raise self._faults.not_a_stream(self._content_type())
 
 
-def _secrets_in(base_url: str) -> tuple[str, ...]:
-    """The password of a URL, or the token that stands alone in its place."""
-    _, credentials = without_credentials(base_url)
-    if credentials is None:
-        return ()
-    user, password = credentials
-    return (password, f"{user}:{password}") if password else (user,)
-
-
-def _host(base_url: str) -> str:
-    """Return host and port of an http(s) URL, without credentials; empty for anything else."""
-    try:
-        parts = urlsplit(base_url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return ""
-    is_http = parts.scheme in {"http", "https"}
-    return f"{parts.hostname}{port}" if is_http and parts.hostname else ""
+def _seconds(request: ModelRequest, most: float) -> float:
+    given = request.settings.get("timeout")
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    return min(most, float(given)) if is_number and given is not None and given > 0 else most

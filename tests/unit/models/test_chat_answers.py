@@ -81,11 +81,11 @@ def test_text_is_followed_by_the_end_with_all_tokens_counted(peer: Peer) -> None
 def test_reasoning_is_told_apart_from_text(peer: Peer, field: str) -> None:
     thought = delta(**{field: "Hm."})
 
-    assert said(peer, thought, delta("stop", content="Yes")) == [
-        ReasoningPiece("Hm."),
-        TextPiece("Yes"),
-        AnswerEnded("stop"),
-    ]
+    *pieces, end = said(peer, thought, delta("stop", content="Yes"))
+
+    assert pieces == [ReasoningPiece("Hm."), TextPiece("Yes")]
+    assert isinstance(end, AnswerEnded)
+    assert end.provider["openai-chat"]["reasoning"] == [field]
 
 
 def test_a_refusal_is_text(peer: Peer) -> None:
@@ -146,7 +146,11 @@ def test_a_call_whose_name_is_repeated_is_one_call(peer: Peer) -> None:
         ("stop", "stop"),
         ("length", "length"),
         ("content_filter", "content-filter"),
-        ("error", "error"),
+        ("eos", "stop"),
+        ("end_turn", "stop"),
+        ("tool_use", "tool-calls"),
+        ("max_tokens", "length"),
+        ("SAFETY", "content-filter"),
         ("abort", "other"),
     ],
 )

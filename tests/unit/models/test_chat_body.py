@@ -14,6 +14,7 @@ from evented_agent.models.messages import (
     UserMessage,
 )
 from evented_agent.models.openai.chat import chat_body, chat_messages
+from evented_agent.models.openai.profiles import profile_of
 
 OPENAI = "api.openai.com"
 LOCAL = "127.0.0.1:8000"
@@ -22,7 +23,9 @@ WEATHER = ToolSpec("weather", "Tell the weather.", SCHEMA)
 
 
 def body(host: str = OPENAI, **request: Any) -> dict[str, Any]:
-    return chat_body("m", ModelRequest([UserMessage(content="Hi")], **request), host)
+    return chat_body(
+        "m", ModelRequest([UserMessage(content="Hi")], **request), profile_of("m", host)
+    )
 
 
 def test_a_plain_call_asks_for_a_stream_with_usage() -> None:

@@ -15,6 +15,7 @@ from evented_agent.models.messages import (
     ToolMessage,
     UserMessage,
 )
+from evented_agent.models.openai.profiles import profile_of
 from evented_agent.models.openai.responses import responses_body, responses_input
 
 ORIGIN = "gpt-5.5 at api.openai.com"
@@ -23,7 +24,8 @@ REASONING = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_conten
 
 
 def body(model: str = "gpt-5.5", **request: Any) -> dict[str, Any]:
-    return responses_body(model, ModelRequest([UserMessage(content="Hi")], **request), ORIGIN)
+    asked = ModelRequest([UserMessage(content="Hi")], **request)
+    return responses_body(model, asked, profile_of(model, "api.openai.com"), ORIGIN)
 
 
 def items(*messages: Message) -> list[dict[str, Any]]:
