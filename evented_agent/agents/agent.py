@@ -61,6 +61,7 @@ class Agent(Generic[Ctx, Out]):
         background: How calls of tools run in the background, by the tool's name, instead of what
             the tools declare.
         background_concurrency: How many background calls run at a time, in all of its runs.
+        max_model_wait: Seconds that a run waits at most for a model that asks it to.
         version: What records say answered.
     """
 
@@ -87,6 +88,7 @@ class Agent(Generic[Ctx, Out]):
     output_types: Mapping[str, OutputType]
     background: Mapping[str, Background | None]
     background_concurrency: int
+    max_model_wait: float
     version: str
     _answering: validation.Answering
 

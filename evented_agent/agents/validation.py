@@ -22,7 +22,7 @@ from evented_agent.agents.tools.approvals import ApprovalPolicy
 from evented_agent.agents.tools.background import Background, checked_background
 from evented_agent.agents.tools.tool import Tool
 from evented_agent.chunks.json_values import as_json
-from evented_agent.durations import as_seconds, is_positive
+from evented_agent.durations import Duration, as_seconds, is_positive
 from evented_agent.errors import DeclarationError
 from evented_agent.given import check_names
 from evented_agent.models.protocol import Model, ToolChoice
@@ -64,6 +64,8 @@ class AgentOptions(TypedDict, Generic[Out], total=False):
             shown in place of the exception's: to the model, to readers, in logs and in Celery.
         background_concurrency: How many background calls of this agent run at a time, in all of
             its runs; 5, unless given.
+        max_model_wait: Seconds, or a timedelta, that a run waits at most for a model that asks it
+            to, as with 429; a longer wait means the next model, or a failure. 60, unless given.
     """
 
     tool_error: ToolErrorText
@@ -81,6 +83,7 @@ class AgentOptions(TypedDict, Generic[Out], total=False):
     output_types: Sequence[Any]
     background: Mapping[str, bool | Background]
     background_concurrency: int
+    max_model_wait: Duration
 
 
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -214,6 +217,7 @@ def more(id_: str, given: Mapping[str, Any], named: Collection[str]) -> dict[str
         "background_concurrency": whole(
             id_, "background_concurrency", given.get("background_concurrency", 5), least=1
         ),
+        "max_model_wait": seconds(id_, "max_model_wait", given.get("max_model_wait", 60.0)),
     }
 
 

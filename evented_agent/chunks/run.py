@@ -1,5 +1,6 @@
 """Chunks of a run and its steps: start, finish, error, abort, and what is withdrawn."""
 
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -180,16 +181,18 @@ class RunWaitingPayload(Payload):
     """What a run waits for.
 
     Attributes:
-        waits_for: "people"; ``for`` on the wire.
-        calls: The ids of the tool calls that they are asked about.
+        waits_for: "people", or "model": a call that failed is tried again; ``for`` on the wire.
+        calls: The ids of the tool calls that people are asked about.
+        until: When it goes on at the latest, by the clock of Redis; None where nobody knows.
     """
 
     waits_for: Annotated[str, Field(alias="for")]
-    calls: list[str]
+    calls: list[str] = Field(default_factory=list)
+    until: datetime | None = None
 
 
 class RunWaiting(Chunk):
-    """The run waits for people alone: nothing follows before one of them decides.
+    """The run waits, for people alone or for a model; nothing follows before that is over.
 
     Attributes:
         type: "run-waiting".

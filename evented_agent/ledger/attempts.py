@@ -189,7 +189,8 @@ def requeue(
 ) -> Command[Committed]:
     """End a failed attempt and queue the task again after *delay_ms*; its output is withdrawn.
 
-    *change* has fields of the task's record to change.  Raises `Fenced`.
+    *change* has fields of the task's record to change, and may have ``announces``: what readers are
+    told that the run waits for.  Raises `Fenced`.
     """
     return command(
         "attempt/requeue",

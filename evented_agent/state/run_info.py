@@ -43,8 +43,8 @@ class RunInfo:
         thread_id: The conversation that it belongs to, if that was given.
         resource_id: Whose run it is, if that was given.
         worker: Who works on it: ``<nodename>/<pid>``; None for nobody.
-        waiting_for: What a queued run lacks, and how to provide it, for people; None where a worker
-            should take it.
+        waiting_for: What a queued run lacks, and how to provide it, for people, or which model is
+            asked again later, and why; None where a worker should take it.
         finish_reason: Why it ended: "stop", "length", "tool-calls" at ``max_steps``, "deadline" …
         error: Why it failed.
         pending: The calls that wait for a person.

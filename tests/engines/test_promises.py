@@ -82,7 +82,7 @@ async def yielding() -> str:
 
 
 def test_a_run_that_waits_for_its_model_is_aborted_at_once(serve: Serve) -> None:
-    away = ModelError("busy", retryable=True, retry_after=600)
+    away = ModelError("busy", retryable=True, retry_after=50)
     durable = serve(Agent(id="away", model=ScriptedModel([away])))
     run = durable.stream("Go.")
     wait_until(lambda: [t.retries for t in tasks(durable, run.run_id)] == [1], "it waits")

@@ -10,7 +10,7 @@ from evented_agent.agents.callbacks import NextStep, StepChoice
 from evented_agent.agents.output_types import partial, strict_schema
 from evented_agent.chunks import Object, ObjectPayload, ToolCallRequested, Usage
 from evented_agent.chunks.json_values import error_text, for_log
-from evented_agent.errors import ModelError
+from evented_agent.errors import ModelError, RateLimited
 from evented_agent.execution.attempt import (
     MARGIN,
     Attempt,
@@ -234,14 +234,29 @@ async def _failed(
 ) -> Done:
     """Retry later, or with the next model, or fail the run."""
     tries, why = attempt.task.tries, for_log(error_text(error), 1000)
-    if error.retryable and tries < attempt.agent.model_retries:
-        delay = backoff(tries, first=_FIRST_WAIT, most=_MOST_WAIT)
-        if error.retry_after is not None:
-            delay = max(delay, error.retry_after)
+    most = attempt.agent.max_model_wait
+    is_bearable = error.retry_after is None or error.retry_after <= most
+    if error.retryable and is_bearable and tries < attempt.agent.model_retries:
+        delay = min(backoff(tries, first=_FIRST_WAIT, most=_MOST_WAIT), most)
+        delay = max(delay, error.retry_after or 0)
         logger.warning("%s failed, retry in %.1f s: %s", model.name, delay, why)
-        raise Requeue(delay, why, {"tries": tries + 1}) from error
+        waits_for = f"model {model.name}, which is asked again after {delay:.1f} s: {why}"
+        change = {"tries": tries + 1, "waits_for": waits_for, "announces": "model"}
+        raise Requeue(delay, why, change) from error
     if index + 1 < len(attempt.agent.models):
         following = attempt.agent.models[index + 1].name
         logger.warning("%s failed, falling back to %s: %s", model.name, following, why)
         raise Requeue(0, why, {"tries": 0, "model": index + 1}) from error
+    if not is_bearable:
+        error = _too_long(error, most)
     return await failed_run(attempt, state, error)
+
+
+def _too_long(error: ModelError, most: float) -> RateLimited:
+    """The error of a provider that asks for a wait which is longer than anybody waits."""
+    return RateLimited(
+        f"{error} It asks to wait {error.retry_after:,.0f} s, and max_model_wait is {most:g} s: "
+        "declare another model to fall back on, or wait longer.",
+        retry_after=error.retry_after,
+        status=error.status,
+    )

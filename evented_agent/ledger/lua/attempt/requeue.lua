@@ -1,6 +1,6 @@
 -- requeue: an attempt failed and the task is to run again later.
 -- What it said is withdrawn; the alarm holds the wait, no worker does. change (JSON) has fields of
--- the task to change.
+-- the task to change, and may have announces: what readers are told that the run waits for.
 -- INCLUDE record chunks tasks status ending
 -- KEYS run statuses
 -- ARGV run_id key token delay_ms reason change
@@ -24,13 +24,19 @@ retract(key, task, reason)
 task.retries = task.retries + 1
 task.retried = token
 local changes = cjson.decode(change)
+local announced = changes.announces
+changes.announces = nil
 for name, value in pairs(changes) do task[name] = value end
--- A run that waits for its turn has not begun.
-if task.waits_for then set_status('queued') end
 -- What it waits for came while it asked.
 local is_there = task.woken and changes.waited
-task.woken = nil
+task.woken, task.asks_again = nil, announced and true or nil
 local delay = is_there and 0 or tonumber(delay_ms)
+if announced then
+  emit_new('run-waiting', nil, {['for'] = announced, ['until'] = now + delay})
+elseif task.waits_for then
+  -- A run that waits for its turn has not begun.
+  set_status('queued')
+end
 if delay > 0 then
   task.not_before = now + delay
   queue_task(key, task, task.not_before)

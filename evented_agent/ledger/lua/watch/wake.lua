@@ -15,7 +15,7 @@ for _, each in ipairs(key == '' and run.live or {key}) do
     task.woken = true
     put_task(each, task)
   elseif task and task.state == 'queued' and task.not_before
-    and (key ~= '' or task.waits_for) then
+    and (key ~= '' or task.waits_for and not task.asks_again) then
     task.not_before = nil
     task.send_at = now + SEND_AGAIN
     put_task(each, task)
