@@ -1,6 +1,7 @@
 """Structured output: the type that an answer must have, its schema, and what a text makes of it."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,7 +40,7 @@ class OutputType:
     def parse(self, text: str) -> Any:
         """The answer as the declared type.  Raises `InvalidOutput`, for the model to read."""
         try:
-            answer = self._adapter.validate_json(text)
+            answer = self._adapter.validate_json(json_in(text))
             as_json(pydantic_core.to_jsonable_python(answer))
             return answer
         except pydantic.ValidationError as error:
@@ -53,10 +54,57 @@ class OutputType:
         raise InvalidOutput("\n".join([f"The answer is no valid {self.name}:", *lines]))
 
 
+_THOUGHTS = re.compile(r"<(think|thinking|thought|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL)
+_FENCE = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_LINE = re.compile(r"(?:\A|\n)(\{)")
+_decoder = json.JSONDecoder(strict=False)
+
+
+def json_in(text: str) -> str:
+    """The JSON object that *text* holds, without thoughts, a fence or words around it.
+
+    The text itself where it is one already, or holds none; of several the last counts.
+    """
+    if _object_at(text.strip(), 0) == len(text.strip()):
+        return text
+    plain = _THOUGHTS.sub("", text).strip()
+    fenced = [found[1].strip() for found in _FENCE.finditer(plain)]
+    for each in (*reversed(fenced), plain):
+        if (found := _last_object(each)) is not None:
+            return found
+    return text
+
+
+def _last_object(text: str) -> str | None:
+    """The last whole object that begins at the first brace, or at one that begins a line.
+
+    What begins elsewhere may be a part of an object that was cut off.
+    """
+    starts = {text.find("{"), *(found.start(1) for found in _LINE.finditer(text))} - {-1}
+    for at in sorted(starts, reverse=True):
+        if (end := _object_at(text, at)) is not None:
+            return text[at:end]
+    return None
+
+
+def _object_at(text: str, at: int) -> int | None:
+    """Where the JSON object that begins at *at* ends; None where there is none."""
+    if not text.startswith("{", at):
+        return None
+    try:
+        return _decoder.raw_decode(text, at)[1]
+    except (ValueError, RecursionError):
+        return None
+
+
 def partial(text: str) -> Any:
     """What a text that is not complete says so far as JSON; None where that is nothing."""
+    plain = _THOUGHTS.sub("", text).lstrip()
+    start = plain.find("{")
+    if not plain.startswith(("{", "[", '"')) and start >= 0:
+        plain = plain[start:]
     try:
-        return as_json(pydantic_core.from_json(text, allow_partial="trailing-strings"))
+        return as_json(pydantic_core.from_json(plain, allow_partial="trailing-strings"))
     except ValueError:
         return None
 

@@ -24,9 +24,9 @@ from evented_agent.models.openai.clients import (
 )
 from evented_agent.models.openai.faults import FAILURES, Faults
 from evented_agent.models.openai.profiles import Profile, profile_after_refusal, profile_of
+from evented_agent.models.openai.servers import Server
 from evented_agent.models.protocol import AnswerEnded, ModelEvent, ModelRequest
 
-_DEFAULT_URL = "https://api.openai.com/v1"
 _CONNECT_SECONDS = 10.0
 # A complete answer is not held up for long by a server that does not end its stream.
 _TAIL_SECONDS = 1.0
@@ -63,15 +63,15 @@ class Answer(Protocol):
 class OpenAIModel:
     """A model behind an OpenAI-compatible server.
 
-    *base_url* defaults to the variable that *base_url_env* names, then to *default_url*; the
-    variables are read at each call, and so is *api_key_env*.  *timeout* limits a whole call, in
-    seconds.
+    *base_url* defaults to ``OPENAI_BASE_URL``, then to OpenAI's own; that variable and the one
+    that *api_key_env* names are read at each call.  *timeout* limits a whole call, in seconds.
 
     *profile* says what the model takes and wants; it is looked up by model and host, unless given.
     *headers*, *query* and *body* are sent with each call; a value of None removes what the library
     sends under that name.  *token* is a function, plain or ``async``, that returns the key for a
     call, instead of *api_key_env*.  *http_client* is a client of the kind that the installed
     openai takes, or a function that makes one, called once in each process and event loop.
+    *server* is what a name such as ``mistral/…`` stands for.
     """
 
     provider: ClassVar[str]
@@ -87,10 +87,7 @@ class OpenAIModel:
     body: Mapping[str, Any] | None = field(default=None, repr=False, kw_only=True)
     token: Token | None = field(default=None, repr=False, kw_only=True)
     http_client: HttpClient = field(default=None, repr=False, kw_only=True)
-    base_url_env: str = field(default="OPENAI_BASE_URL", repr=False, kw_only=True)
-    default_url: str = field(default=_DEFAULT_URL, repr=False, kw_only=True)
-    needs_key: bool = field(default=True, repr=False, kw_only=True)
-    label: str | None = field(default=None, repr=False, kw_only=True)
+    server: Server = field(default_factory=Server, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -106,7 +103,7 @@ class OpenAIModel:
     @property
     def name(self) -> str:
         """Provider and model, as people write them."""
-        return f"{self.label or self.provider}/{self.model}"
+        return f"{self.server.name or self.provider}/{self.model}"
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Call the model once; see `Model.stream`.
@@ -174,18 +171,22 @@ class OpenAIModel:
             )
 
     def _server_url(self) -> str:
-        base_url = self.base_url or os.environ.get(self.base_url_env) or self.default_url
+        server = self.server
+        base_url = self.base_url or os.environ.get(server.url_env) or server.url
         if not base_url:
             raise ModelError(
-                f"{self.name} needs a server: set the environment variable {self.base_url_env}, "
+                f"{self.name} needs a server: set the environment variable {server.url_env}, "
                 "or pass base_url."
             )
         if not host_of(base_url):
-            raise ModelError(f"{self.name}: {self.base_url_env} is not an http or https URL.")
-        return base_url
+            raise ModelError(f"{self.name}: {server.url_env} is not an http or https URL.")
+        parts = urlsplit(base_url)
+        has_path = parts.path.strip("/") or not server.path
+        return base_url if has_path else parts._replace(path=server.path).geturl()
 
     async def _key(self) -> str:
-        return await key_for(self.name, self.api_key_env, self.token, needs_key=self.needs_key)
+        needs_key = self.server.needs_key
+        return await key_for(self.name, self.api_key_env, self.token, needs_key=needs_key)
 
     def _origin(self, base_url: str) -> str:
         """Names who answers: what it says is returned to it alone.  Holds no part of the path."""

@@ -7,7 +7,13 @@ import pytest
 from pydantic import BaseModel, Field, field_validator
 
 from evented_agent import Agent, DeclarationError
-from evented_agent.agents.output_types import InvalidOutput, OutputType, partial, strict_schema
+from evented_agent.agents.output_types import (
+    InvalidOutput,
+    OutputType,
+    json_in,
+    partial,
+    strict_schema,
+)
 
 
 class Line(BaseModel):
@@ -80,3 +86,44 @@ def test_a_strict_schema_requires_every_property_and_allows_no_other() -> None:
 )
 def test_free_names_have_no_strict_schema(free: dict[str, Any]) -> None:
     assert strict_schema({"type": "object", "properties": {"any": free}}) is None
+
+
+JSON = '{"lines": [{"title": "tea", "price": 2}]}'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        JSON,
+        f"  {JSON}\n",
+        f"```json\n{JSON}\n```",
+        f"Here it is:\n\n```\n{JSON}\n```\nAnything else?",
+        f"<think>Perhaps {{}}? Or ```json\n{{}}\n```?</think>\n{JSON}",
+        f"<think>First {{ then</think>\n\n```JSON\n{JSON}\n```",
+        f"The invoice is {JSON}.",
+        f"I look at the bill.\n\n{JSON}",
+        f'{{"lines": []}}\n{JSON}',
+        f"```json\n{JSON}",
+    ],
+)
+def test_an_answer_is_found_amid_thoughts_fences_and_words(said: str) -> None:
+    assert OutputType(Invoice).parse(said) == Invoice([Line(title="tea", price=2)])
+
+
+def test_a_part_of_an_answer_that_was_cut_off_is_no_answer() -> None:
+    cut_off = '{"lines": [\n  {"lines": []},'
+    assert json_in(cut_off) == cut_off
+    with pytest.raises(InvalidOutput):
+        OutputType(Invoice).parse(cut_off)
+
+
+@pytest.mark.parametrize(
+    ("said", "made"),
+    [
+        ('<think>Hm.</think>```json\n{"a": "b', {"a": "b"}),
+        ("<think>Hm {", None),
+        ("Here it is: {", {}),
+    ],
+)
+def test_a_partial_object_is_found_behind_thoughts_and_words(said: str, made: Any) -> None:
+    assert partial(said) == made
