@@ -8,6 +8,7 @@ from typing import Any
 import pydantic
 import pydantic_core
 
+from evented_agent.agents.typed_dicts import readable
 from evented_agent.chunks.json_values import as_json
 from evented_agent.errors import DeclarationError
 
@@ -27,7 +28,7 @@ class OutputType:
         self.declared = declared
         self.name: str = str(getattr(declared, "__name__", ""))
         try:
-            self._adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(declared)
+            self._adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(readable(declared))
             self.schema: Mapping[str, Any] = self._adapter.json_schema()
         except (pydantic.errors.PydanticUserError, TypeError) as error:
             raise DeclarationError(f"{declared!r} cannot be an output type: {error}") from None

@@ -4,6 +4,7 @@ A value that `as_json` returned is read back equal by whoever reads it: Python, 
 scripts in Redis and browsers.  Imports no other module of the library.
 """
 
+import base64
 import dataclasses
 import enum
 import math
@@ -37,9 +38,10 @@ def as_json(value: object, *, wrapped: int = 0) -> Any:
     `MOST_DEPTH` deep (*wrapped* levels more, where the value is inside a form of ours).
 
     Enums become their values, dataclasses and named tuples what they hold, pydantic models and
-    types their JSON form, dates and times ISO 8601, decimals and UUIDs text, bytes the text that
-    they are in UTF-8 or else URL-safe base64, numpy's scalars and arrays numbers and lists. Sets,
-    keys that are no text, NaN and infinity are refused: no reader would get them back.
+    types their JSON form, dates and times ISO 8601, decimals and UUIDs text, bytes of an image
+    ``{"type": "image", "url": "data:…"}``, which models see as one, other bytes the text that they
+    are in UTF-8 or else URL-safe base64, numpy's scalars and arrays numbers and lists. Sets, keys
+    that are no text, NaN and infinity are refused: no reader would get them back.
 
     Raises `NotJson`, which says where.
     """
@@ -210,14 +212,44 @@ def _foreign(value: Any) -> Any:
         return str(value)
     if isinstance(value, complex):
         raise _Problem("a complex number is no number of JSON")
-    if isinstance(value, bytearray | memoryview):
-        value = bytes(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _of_bytes(bytes(value))
     if callable(getattr(value, "tolist", None)) and not _is_of_pydantic(value):
         return _of_array(value)
     try:
-        return pydantic_core.to_jsonable_python(value, bytes_mode="utf8")
+        return pydantic_core.to_jsonable_python(value, bytes_mode="utf8", fallback=_inside)
     except UnicodeDecodeError:
-        return pydantic_core.to_jsonable_python(value, bytes_mode="base64")
+        return pydantic_core.to_jsonable_python(value, bytes_mode="base64", fallback=_inside)
+
+
+def _inside(value: Any) -> Any:
+    """What pydantic does not know, inside of a model."""
+    if callable(getattr(value, "tolist", None)):
+        return _of_array(value)
+    raise _Problem(f"a {type(value).__name__} has no JSON form")
+
+
+#: How files of images begin, and what they are called.
+_IMAGES = (
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+)
+
+
+def _of_bytes(value: bytes) -> Any:
+    """An image as the part of a message that shows it; else text, or URL-safe base64."""
+    kind = next((kind for start, kind in _IMAGES if value.startswith(start)), None)
+    if value[:4] == b"RIFF" and value[8:12] == b"WEBP":
+        kind = "webp"
+    if kind is not None:
+        encoded = base64.b64encode(value).decode()
+        return {"type": "image", "url": f"data:image/{kind};base64,{encoded}"}
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return base64.urlsafe_b64encode(value).decode()
 
 
 def _of_array(value: Any) -> Any:

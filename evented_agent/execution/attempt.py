@@ -1,6 +1,7 @@
 """What every attempt can use, and the ways in which it can end."""
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -170,10 +171,14 @@ class Attempt:
         return [policy for policy in found if policy is not None]
 
     async def call_user(self, function: Callable[..., Any], argument: Any) -> Any:
-        """Call a user's function: an `async` one here, a plain one in the task's thread."""
+        """Call a user's function: an `async` one here, a plain one in the task's thread.
+
+        What it gives is awaited where it is to be: a plain function may wrap an `async` one.
+        """
         if is_async(function):
             return await OwnContext(function(argument))
-        return await self.in_thread(lambda: function(argument))
+        answer = await self.in_thread(lambda: function(argument))
+        return await OwnContext(answer) if inspect.isawaitable(answer) else answer
 
     async def in_thread(self, function: Callable[[], _T]) -> _T:
         """Call a plain function in the task's thread, in a context of its own."""

@@ -13,6 +13,7 @@ code, so it can act however the tool ends and whatever the tool holds, the GIL i
 import asyncio
 import contextlib
 import importlib
+import inspect
 import operator
 import os
 import select
@@ -21,7 +22,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Any, BinaryIO
 
 import pydantic_core
@@ -333,4 +334,9 @@ def _call(request: Mapping[str, Any], context: ToolContext) -> Any:
     # The name stands for the function where the tool was made by tool(…)(function).
     tool = found if isinstance(found, Tool) else declared.tool(description="isolated")(found)
     arguments = tool.validate(request["arguments"])
-    return tool.function(*((context,) if tool.takes_context else ()), **arguments)
+    returned = tool.function(*((context,) if tool.takes_context else ()), **arguments)
+    return asyncio.run(_awaited(returned)) if inspect.isawaitable(returned) else returned
+
+
+async def _awaited(returned: Awaitable[Any]) -> Any:
+    return await returned

@@ -1,5 +1,6 @@
 """What a function's signature and docstring say to a model.  Pure."""
 
+import functools
 import inspect
 import operator
 import re
@@ -9,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter
 from typing import Annotated, Any, cast, get_args
 
+import docstring_parser
 import pydantic
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
+from evented_agent.agents.typed_dicts import readable
 from evented_agent.errors import DeclarationError
 
 #: Most characters of one problem that a model is told.
@@ -24,19 +27,41 @@ _NAMED_SCHEMAS = {"properties", "patternProperties", "$defs"}
 _DATA = {"default", "const", "enum", "examples", "required", "discriminator"}
 
 
+def underlying(function: Any) -> Any:
+    """The plain function behind a method, a partial or an object that can be called."""
+    while not inspect.isfunction(function):
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif inspect.ismethod(function):
+            function = function.__func__
+        elif not inspect.isclass(function) and inspect.isfunction(
+            call := getattr(type(function), "__call__", None)  # noqa: B004 - the function itself
+        ):
+            function = call
+        else:
+            break
+    return function
+
+
 def place_of(function: Callable[..., Any]) -> str:
-    return f"{function.__module__}.{function.__qualname__}"
+    plain = underlying(function)
+    return f"{plain.__module__}.{plain.__qualname__}"
 
 
 def refusal(function: Any, problem: str) -> DeclarationError:
-    place = place_of(function) if inspect.isfunction(function) else repr(function)
+    is_plain = inspect.isfunction(underlying(function))
+    place = place_of(function) if is_plain else repr(function)
     return DeclarationError(f"@tool on {place}: {problem}")
 
 
 def read_signature(function: Callable[..., Any], context: type) -> tuple[bool, list[Parameter]]:
     """Whether the first parameter takes the *context*, and the parameters that the model fills."""
     takes_context, parameters = False, []
-    for index, given in enumerate(inspect.signature(function).parameters.values()):
+    # What a partial has filled in is not for the model.
+    filled = function.keywords if isinstance(function, functools.partial) else {}
+    given_parameters = inspect.signature(function).parameters
+    free = [each for name, each in given_parameters.items() if name not in filled]
+    for index, given in enumerate(free):
         if given.kind not in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY):
             problem = f"{given.name!r} is {given.kind.description}, but arguments come by name"
             raise refusal(function, f"parameter {problem}. Remove *, ** and /.")
@@ -61,9 +86,10 @@ def _annotation(function: Callable[..., Any], parameter: Parameter) -> Any:
     def stand_in() -> None: ...
 
     stand_in.__annotations__ = {"it": parameter.annotation}
-    names = inspect.unwrap(function).__globals__
+    names = inspect.unwrap(underlying(function)).__globals__
     try:
-        return typing.get_type_hints(stand_in, globalns=names, include_extras=True)["it"]
+        hints = typing.get_type_hints(stand_in, globalns=names, include_extras=True)
+        return readable(hints["it"])
     except (NameError, AttributeError, SyntaxError, TypeError) as error:
         problem = f"parameter {parameter.name!r}: {parameter.annotation!r} cannot be read ({error})"
         advice = "Define or import its names at the top of the module, also at runtime"
@@ -124,9 +150,14 @@ def without_titles(schema: Any) -> Any:
 
 
 def read_docstring(docstring: str) -> tuple[str, dict[str, str]]:
-    """The description without its ``Args:`` section, and what that says of each parameter."""
+    """The description without its section of parameters, and what that says of each.
+
+    In Google's style other sections stay; in NumPy's, Sphinx's and Epydoc's the description alone.
+    """
     lines = inspect.cleandoc(docstring).splitlines()
     start = next((i for i, line in enumerate(lines) if _ARGS_SECTION.fullmatch(line)), len(lines))
+    if start == len(lines) and (other := _other_style(docstring)) is not None:
+        return other
     end = start + 1
     while end < len(lines) and not lines[end][:1].strip():
         end += 1
@@ -137,6 +168,19 @@ def read_docstring(docstring: str) -> tuple[str, dict[str, str]]:
         current, text = (item[1], item[2] or "") if item else (current, line.strip())
         notes[current] = f"{notes.get(current, '')} {text}".strip()
     return "\n".join(lines[:start] + lines[end:]).strip(), notes
+
+
+def _other_style(docstring: str) -> tuple[str, dict[str, str]] | None:
+    try:
+        parsed = docstring_parser.parse(docstring)
+    except docstring_parser.ParseError:
+        return None
+    notes = {
+        each.arg_name: " ".join((each.description or "").split())
+        for each in parsed.params
+        if each.args[0] in ("param", "parameter", "arg", "argument", "key", "keyword")
+    }
+    return ((parsed.description or "").strip(), notes) if notes else None
 
 
 def one_line(text: str, most: int = _MOST_TEXT) -> str:

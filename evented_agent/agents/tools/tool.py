@@ -21,6 +21,7 @@ from evented_agent.agents.tools.schema import (
     read_docstring,
     read_signature,
     refusal,
+    underlying,
     without_titles,
 )
 from evented_agent.chunks.json_values import NotJson, as_json
@@ -57,7 +58,8 @@ class Tool(Generic[P, R]):
         name: What the model calls it: 1 to 64 ASCII letters, digits, ``_`` and ``-``.
         description: What the model is told of it.
         parameters: The JSON schema (of type object) of its arguments, as the model sees it.
-        function: What was declared: a ``def`` or an ``async def``.
+        function: What was declared: a ``def`` or an ``async def``, a method of an object, a
+            `functools.partial`, or an object that can be called.
         is_async: Whether *function* is an ``async def``.
         takes_context: Whether its first parameter is a `ToolContext`, which the model never sees.
         policy: The options that were given to `tool`, checked.
@@ -137,11 +139,14 @@ def tool(
 ) -> Any:
     """Declare that a model may call this function, ``def`` or ``async def``.
 
-    The parameters and their annotations become the JSON schema that the model sees, a Google-style
-    ``Args:`` section their descriptions. What the function returns becomes JSON: models,
-    dataclasses, enums, numpy's arrays and scalars as what they hold, dates as ISO 8601, decimals
-    and UUIDs as text, bytes as the text that they are in UTF-8 or else as URL-safe base64. The
-    model is told where that cannot be done, as with NaN, sets or more than 64 levels.
+    The parameters and their annotations become the JSON schema that the model sees, what the
+    docstring says of them (in the style of Google, NumPy or Sphinx) their descriptions.
+
+    What the function returns becomes JSON: models, dataclasses, enums, numpy's arrays and scalars
+    as what they hold, dates as ISO 8601, decimals and UUIDs as text. Bytes of an image, or an
+    `ImagePart`, alone or in a list, are shown to the model as an image; other bytes are the text
+    that they are in UTF-8, or else URL-safe base64. The model is told where that cannot be done,
+    as with NaN, sets or more than 64 levels.
 
     Args:
         function: What the model may call; a first parameter of type `ToolContext` is not its own.
@@ -179,11 +184,11 @@ def dump_result(value: Any) -> Any:
 def _make(
     function: Any, name: str | None, description: str | None, policy: ToolPolicy
 ) -> Tool[..., Any]:
-    name = str(function.__name__ if name is None else name)
+    name = _own_name(function) if name is None else str(name)
     if not _NAME.fullmatch(name):
         allowed = "1 to 64 ASCII letters, digits, _ and -"
         raise refusal(function, f"the name {name!r} is not valid. Use @tool(name=…): {allowed}.")
-    documented, notes = read_docstring(function.__doc__ or "")
+    documented, notes = read_docstring(_docstring(function))
     description = documented if description is None else description.strip()
     if not description:
         problem = "nothing says what it does. Write a docstring, or @tool(description=…)."
@@ -195,7 +200,7 @@ def _make(
         description=description,
         parameters=without_titles(arguments.model_json_schema(schema_generator=JsonSchema)),
         function=function,
-        is_async=inspect.iscoroutinefunction(function),
+        is_async=inspect.iscoroutinefunction(underlying(function)),
         takes_context=takes_context,
         policy=policy,
         _arguments=arguments,
@@ -203,12 +208,25 @@ def _make(
     )
 
 
+def _own_name(function: Any) -> str:
+    """The function's name; of an object that can be called, that of its class."""
+    plain = underlying(function)
+    is_object = plain.__name__ == "__call__" and not inspect.ismethod(function)
+    return type(function).__name__ if is_object else str(plain.__name__)
+
+
+def _docstring(function: Any) -> str:
+    plain = underlying(function)
+    return plain.__doc__ or (type(function).__doc__ if plain.__name__ == "__call__" else "") or ""
+
+
 def _check_function(function: Any) -> None:
     if isinstance(function, Tool):
         raise refusal(function, "this is a tool already. Decorate it once.")
-    if not inspect.isfunction(function) or function.__name__ == "<lambda>":
+    plain = underlying(function)
+    if not inspect.isfunction(plain) or plain.__name__ == "<lambda>":
         raise refusal(function, "a tool is a function. Write it with def or async def.")
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+    if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
         problem = "a tool cannot yield. Return one result; send what is ready earlier by ctx.emit."
         raise refusal(function, problem)
 
@@ -216,7 +234,7 @@ def _check_function(function: Any) -> None:
 def _check_isolation(function: Any, policy: ToolPolicy) -> None:
     if not policy.isolate:
         return
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(function) or not inspect.isfunction(function):
         raise refusal(function, "only a def can be isolated. Write def, or remove isolate=True.")
     if function.__module__ == "__main__" or "<locals>" in function.__qualname__:
         problem = "an isolated tool is imported by its name in a child process. Move it to the top"

@@ -213,7 +213,10 @@ async def _is_stopped(attempt: Attempt, state: State) -> bool:
     if not conditions:
         return False
     info = step_info(state)
-    return await attempt.in_thread(lambda: any(condition(info) for condition in conditions))
+    for condition in conditions:
+        if await attempt.call_user(condition, info):
+            return True
+    return False
 
 
 async def _verdict(attempt: Attempt, state: State) -> Verdict:

@@ -124,15 +124,17 @@ async def _must_ask(attempt: Attempt, tool: Tool, call: ToolCall) -> bool:
         thread_id=attempt.claim.thread,
         resource_id=attempt.claim.resource,
     )
-    policies = [rule for rule in rules if callable(rule)]
-    return await attempt.in_thread(
-        lambda: any(_needs_approval(policy, request) for policy in policies)
-    )
+    for policy in rules:
+        if callable(policy) and await _needs_approval(attempt, policy, request):
+            return True
+    return False
 
 
-def _needs_approval(policy: ApprovalPolicy, request: ApprovalRequest) -> bool:
+async def _needs_approval(
+    attempt: Attempt, policy: ApprovalPolicy, request: ApprovalRequest
+) -> bool:
     try:
-        return bool(policy(request))
+        return bool(await attempt.call_user(policy, request))
     except Exception:
         logger.exception("The approval policy failed on %s; asking a person", request.tool_name)
         return True

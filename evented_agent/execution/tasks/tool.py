@@ -1,6 +1,8 @@
 """One tool call: arguments checked, the user's function called, its result recorded."""
 
 import asyncio
+import inspect
+from collections.abc import Awaitable
 from typing import Any, Literal
 
 import pydantic_core
@@ -268,10 +270,7 @@ async def _call(
 ) -> Any:
     given = (context,) if tool.takes_context else ()
     if tool.is_async:
-        try:
-            return await OwnContext(tool.function(*given, **arguments))
-        except (SystemExit, KeyboardInterrupt) as error:
-            raise ToolExit(f"{type(error).__name__}: {error}") from error
+        return await _awaited(tool.function(*given, **arguments))
     if tool.policy.isolate:
         asked = await _call_of(attempt)
         return await run_isolated(tool, asked.arguments, context)
@@ -286,11 +285,20 @@ async def _call(
                 raise ToolExit(f"{type(error).__name__}: {error}") from error
 
     try:
-        return await attempt.in_thread(function)
+        returned = await attempt.in_thread(function)
     except asyncio.CancelledError:
         if call.abandon():
             attempt.left = call
         raise
+    # A plain function around an `async def` is one, whatever it looks like.
+    return await _awaited(returned) if inspect.isawaitable(returned) else returned
+
+
+async def _awaited(returned: Awaitable[Any]) -> Any:
+    try:
+        return await OwnContext(returned)
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise ToolExit(f"{type(error).__name__}: {error}") from error
 
 
 async def _suspended(attempt: Attempt, call: ToolCall, suspend: Suspend) -> Done | Suspended:

@@ -243,3 +243,33 @@ def test_foreign_text_is_one_short_line_of_a_log() -> None:
     assert shown.startswith(r"a\r\nERROR forged \x1b[31m\u2028\u202e\ud800xxx")
     assert shown.isprintable()
     assert len(shown) < 400
+
+
+PNG = b"\x89PNG\r\n\x1a\n\xfb\xff"
+
+
+class Anything(pydantic.BaseModel):
+    value: Any
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        (PNG, {"type": "image", "url": "data:image/png;base64,iVBORw0KGgr7/w=="}),
+        (
+            ["Look:", memoryview(b"\xff\xd8\xff\xe0")],
+            ["Look:", {"type": "image", "url": "data:image/jpeg;base64,/9j/4A=="}],
+        ),
+        (b"RIFF\0\0\0\0WEBP", {"type": "image", "url": "data:image/webp;base64,UklGRgAAAABXRUJQ"}),
+        (b"plain", "plain"),
+        (Anything(value=numpy.int64(3)), {"value": 3}),
+        (Anything(value=[numpy.array([1.5])]), {"value": [[1.5]]}),
+    ],
+)
+def test_bytes_and_what_models_hold_are_converted(given: Any, made: Any) -> None:
+    assert as_json(given) == made
+
+
+def test_what_a_model_holds_and_nobody_knows_is_refused() -> None:
+    with pytest.raises(NotJson, match="a object has no JSON form"):
+        as_json(Anything(value=object()))
