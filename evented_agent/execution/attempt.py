@@ -7,11 +7,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol, TypeVar
 
+import pydantic_core
+
 from evented_agent.agents.agent import Agent
 from evented_agent.agents.callbacks import is_async
 from evented_agent.agents.output_types import OutputType
 from evented_agent.agents.run_options import RunOptions
 from evented_agent.chunks import Error, ErrorInfo, ErrorPayload, Usage
+from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.json_values import error_text, without_surrogates
 from evented_agent.execution.abandoned import ThreadCall, ThreadCalls
 from evented_agent.execution.chunk_writer import ChunkWriter
@@ -210,6 +213,16 @@ class Attempt:
         self.lease.renewed(since)
         if not self.lease.is_valid:
             raise Fenced("late")
+
+    async def stored_text(self, name: str) -> str | None:
+        """What `store_text` kept under *name*, perhaps of another attempt; None for nothing."""
+        key = self.process.keys.of(self.task.run_id).blobs
+        [found] = await self.process.ledger.afetch_blobs(key, [name])
+        return str(pydantic_core.from_json(found)) if found else None
+
+    async def store_text(self, name: str, text: str) -> None:
+        """Keep *text* with the run, so that whoever tries this task again has the same."""
+        await self.ledger.store_blob(name, dump_json(text))
 
     async def entries(self) -> Sequence[bytes]:
         """The journal that came with the claim, with large entries fetched."""

@@ -70,6 +70,18 @@ class State:
         noticed = [step.number for step in self.steps[:-1] if step.decided and step.decided.notice]
         return noticed[-1] + 1 if noticed else 1
 
+    def first_of_turn(self, step: int) -> int:
+        """The first step of the turn to which *step* belongs, which is under way or comes next."""
+        last = self.steps[-1] if self.steps else None
+        if last is None or (last.decided is not None and last.decided.notice is not None):
+            return step
+        return self.turn_start
+
+    def instructions_of(self, step: int) -> str | None:
+        """What a function gave for the turn that began with *step*; None where none was asked."""
+        found = (each.turn.instructions for each in self.steps if each.number == step)
+        return next(found, None)
+
     @property
     def usage(self) -> Usage:
         return sum((step.turn.usage for step in self.steps), Usage())

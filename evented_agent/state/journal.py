@@ -13,7 +13,10 @@ from evented_agent.models.messages import Message, ToolCall, dump_messages, load
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A completed model call; *seen* is how much of the journal the model had been shown."""
+    """A completed model call; *seen* is how much of the journal the model had been shown.
+
+    *instructions* are those that a function gave for the turn that begins with it.
+    """
 
     step: int
     texts: Sequence[str]
@@ -24,6 +27,7 @@ class Turn:
     model: str = ""
     provider: Mapping[str, Any] = field(default_factory=dict)
     seen: int = 0
+    instructions: str | None = None
 
     @property
     def text(self) -> str:
@@ -152,6 +156,8 @@ def _dump_turn(turn: Turn) -> dict[str, Any]:
         "model": turn.model,
         "provider": dict(turn.provider),
         "seen": turn.seen,
+        # In a list, so that an empty text is kept too.
+        "told": [] if turn.instructions is None else [turn.instructions],
     }
     return {name: value for name, value in stored.items() if value not in ({}, [], "", 0)}
 
@@ -204,6 +210,7 @@ def _load_turn(entry: Mapping[str, Any]) -> Turn:
         model=entry.get("model", ""),
         provider=entry.get("provider", {}),
         seen=entry.get("seen", 0),
+        instructions=next(iter(entry.get("told", ())), None),
     )
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import pydantic_core
 
@@ -10,7 +11,7 @@ from evented_agent.agents.callbacks import NextStep, StepChoice
 from evented_agent.agents.output_types import partial, strict_schema
 from evented_agent.chunks import Object, ObjectPayload, ToolCallRequested, Usage
 from evented_agent.chunks.json_values import error_text, for_log
-from evented_agent.errors import ModelError, RateLimited
+from evented_agent.errors import DeclarationError, ModelError, RateLimited
 from evented_agent.execution.attempt import (
     MARGIN,
     Attempt,
@@ -57,7 +58,8 @@ async def run_model(attempt: Attempt) -> Done:
     given = load_messages(pydantic_core.from_json(attempt.claim.messages))
     messages = [*state.history, *given, *state.messages()]
     choice = await _choice(attempt, state, messages)
-    request = build_request(attempt, messages, choice)
+    instructions = await instructions_for(attempt, state, choice)
+    request = build_request(attempt, messages, instructions.text, choice)
     models = attempt.agent.models
     index = min(attempt.task.model, len(models) - 1)
     model = models[index] if choice.model is None else resolve(choice.model)
@@ -82,6 +84,7 @@ async def run_model(attempt: Attempt) -> Done:
     for payload in answer.requests():
         attempt.writer.put(ToolCallRequested, payload)
     turn = answer.turn(model=model.name, seen=attempt.claim.journal_length)
+    turn = replace(turn, instructions=instructions.of_turn)
     return Done(await _turn_work(attempt, state, turn, await next_tasks(attempt, turn)))
 
 
@@ -101,15 +104,48 @@ async def _choice(attempt: Attempt, state: State, messages: Sequence[Message]) -
     return await attempt.call_user(prepare, following) or StepChoice()
 
 
+class Told(NamedTuple):
+    """What a model is told, and what of that the journal keeps with the turn's first answer."""
+
+    text: str
+    of_turn: str | None = None
+
+
+async def instructions_for(attempt: Attempt, state: State, choice: StepChoice) -> Told:
+    """The step's, the run's or the agent's instructions; a function is asked once a turn.
+
+    What it gives is stored at once, so that a retry says the same, and journalled with the turn.
+    """
+    chosen = (
+        choice.instructions if choice.instructions is not None else attempt.options.instructions
+    )
+    declared = attempt.agent.instructions
+    if chosen is not None or not callable(declared):
+        return Told(chosen if chosen is not None else str(declared))
+    first = state.first_of_turn(attempt.task.step)
+    known = state.instructions_of(first)
+    if known is not None:
+        return Told(known)
+    name = f"instructions:{first}"
+    stored = await attempt.stored_text(name)
+    if stored is None:
+        stored = await attempt.call_user(declared, attempt.options.context)
+        if not isinstance(stored, str):
+            raise DeclarationError(
+                f"The instructions of agent {attempt.agent.id!r} gave {stored!r}. Return text."
+            )
+        await attempt.store_text(name, stored)
+    return Told(stored, of_turn=stored)
+
+
 def build_request(
-    attempt: Attempt, messages: Sequence[Any], choice: StepChoice = _NO_CHOICE
+    attempt: Attempt,
+    messages: Sequence[Any],
+    instructions: str,
+    choice: StepChoice = _NO_CHOICE,
 ) -> ModelRequest:
     """The request, from the agent's declaration, the run's options and the step's choice."""
     agent, options = attempt.agent, attempt.options
-    instructions = choice.instructions if choice.instructions is not None else options.instructions
-    if instructions is None:
-        declared = agent.instructions
-        instructions = declared(options.context) if callable(declared) else declared
     chosen = (choice.active_tools, options.active_tools, agent.active_tools)
     active = next((names for names in chosen if names is not None), None)
     tools = [

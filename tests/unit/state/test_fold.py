@@ -50,6 +50,8 @@ def state_of(*entries: Entry) -> State:
         Result(1, "c1", "erase", denied=Denied("No.", "ann")),
         PLACEHOLDER,
         TURN,
+        replace(TURN, instructions=""),
+        replace(TURN, instructions="Be brief."),
     ],
     ids=lambda entry: type(entry).__name__,
 )
@@ -140,3 +142,17 @@ def test_a_person_is_told_what_waits() -> None:
 
     assert (pending.number, pending.kind, pending.tool_name) == (7, "suspend", "erase")
     assert pending.payload == {"question": "Which?"}
+
+
+def test_each_turn_of_a_run_has_instructions_of_its_own() -> None:
+    first = replace(TURN, instructions="One.")
+    follow_up = Turn(3, ["News."], [], "stop", instructions="Two.")
+    begun = state_of(first, DONE, Turn(2, ["Well."], [], "stop"))
+    assert (State().first_of_turn(1), begun.first_of_turn(3)) == (1, 1)
+    noticed = state_of(first, DONE, Turn(2, ["Well."], [], "stop"), Decided(2, "x", notice="!"))
+    assert noticed.first_of_turn(3) == 3
+    assert (noticed.instructions_of(1), noticed.instructions_of(3)) == ("One.", None)
+    again = state_of(
+        first, DONE, Turn(2, ["Well."], [], "stop"), Decided(2, "x", notice="!"), follow_up
+    )
+    assert (again.first_of_turn(4), again.instructions_of(3)) == (3, "Two.")
