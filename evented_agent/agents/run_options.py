@@ -27,6 +27,8 @@ class StreamOptions(TypedDict, total=False):
         deadline: Seconds, or a timedelta, after which the run is aborted, wherever it is.
         queue: The Celery queue, by default that of the settings. Name another one in
             ``app.conf.evented_agent_queues``, so that its workers know that they serve agents.
+        model: The name of one of the agent's models, such as "openai/gpt-5.5": it is asked first,
+            the others are what to fall back on, in their order.
         max_steps: At most so many model calls, instead of the agent's number.
         tool_choice: "auto", "none", "required" or {"tool": name}, instead of the agent's.
         active_tools: The names of the tools on offer, instead of the agent's.
@@ -40,13 +42,16 @@ class StreamOptions(TypedDict, total=False):
         output_type: One of the agent's output types, or its name, instead of the default.
         close_on_suspend: Whether the stream ends where the run waits for people alone; else it
             stays open, and goes on with the run.
-        context: For the tools, as ``ctx.context``, and for the agent's instructions.
+        context: What the run is about beside its messages, as JSON: the user's id, their language,
+            a tenant. No model sees it. Tools have it as ``ctx.context``, a function for the
+            agent's instructions takes it, hooks and policies find it on what they are given.
     """
 
     run_id: str
     thread_id: str
     resource_id: str
     queue: str
+    model: str
     max_steps: int
     tool_choice: Any
     active_tools: list[str]
@@ -91,6 +96,7 @@ class RunOptions(BaseModel):
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
+    model: str | None = None
     max_steps: int | None = Field(default=None, ge=1, strict=True)
     tool_choice: Literal["auto", "none", "required"] | dict[Literal["tool"], str] | None = None
     active_tools: list[str] | None = None

@@ -9,13 +9,16 @@ from evented_agent.chunks.base import Chunk, ErrorInfo, Payload, Usage
 
 
 class StartPayload(Payload):
-    """Who answers.
+    """Who answers, and to what.
 
     Attributes:
         id: The agent's id.
+        input: The messages that the run was given, as JSON; None where they are long, or an older
+            version started it.
     """
 
     id: str
+    input: list[dict[str, Any]] | None = None
 
 
 class Start(Chunk):

@@ -22,8 +22,8 @@ _MOST_TURNS = 1000
 def read_info(at: Deployment, run_id: str) -> Plan[RunInfo]:
     record = yield from send(runs.read(at.keys, run_id))
     if not is_waiting(record):
-        return info_of(record)
-    return info_of(record, (yield from send(workers.live_workers(at.keys))))
+        return info_of(record, has_input=True)
+    return info_of(record, (yield from send(workers.live_workers(at.keys))), has_input=True)
 
 
 def check_readable_run(at: Deployment, run_id: str, after: Cursor) -> Plan[None]:

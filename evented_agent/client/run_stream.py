@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from evented_agent.agents.generics import Out
 from evented_agent.agents.tools.approvals import Pending
-from evented_agent.chunks import AnyChunk, TextUpdate, Transcript
+from evented_agent.chunks import AnyChunk, Error, TextUpdate, Transcript
 from evented_agent.client.commands import DecisionOptions, decide_call, request_abort
 from evented_agent.client.decisions import approval_data, denial_data
 from evented_agent.client.deployment import Deployment
@@ -118,13 +118,19 @@ class RunStream(_Stream[Out]):
     def text_parts(self) -> Iterator[TextUpdate]:
         """Yield each change of the run's text as ``(delta, snapshot, reset)``.
 
-        Starts from the run's beginning whatever the cursor is, since a snapshot needs it.
+        Starts from the run's beginning whatever the cursor is, since a snapshot needs it.  Raises
+        `RunFailed` behind the last part where the run has failed.
         """
         self.cursor = 0
-        transcript = Transcript()
+        transcript, has_failed = Transcript(), False
         for chunk in self:
+            has_failed = isinstance(chunk, Error)
             if (part := transcript.feed(chunk)) is not None:
                 yield part
+        if has_failed:
+            _raise_if_failed(
+                self._deployment.drive("result", read_result(self._deployment, self.run_id))
+            )
 
     def sse(self, heartbeat: float | None = 15) -> Iterator[str]:
         """Yield Server-Sent Events, and a comment after *heartbeat* seconds of silence.
@@ -259,12 +265,17 @@ class AsyncRunStream(_Stream[Out]):
         return (await self._info()).pending
 
     async def text_parts(self) -> AsyncIterator[TextUpdate]:
-        """Yield each change of the run's text, from its beginning."""
+        """Yield each change of the run's text, from its beginning; `RunFailed` behind the last."""
         self.cursor = 0
-        transcript = Transcript()
+        transcript, has_failed = Transcript(), False
         async for chunk in self:
+            has_failed = isinstance(chunk, Error)
             if (part := transcript.feed(chunk)) is not None:
                 yield part
+        if has_failed:
+            _raise_if_failed(
+                await self._deployment.adrive(read_result(self._deployment, self.run_id))
+            )
 
     async def sse(self, heartbeat: float | None = 15) -> AsyncIterator[str]:
         """Yield Server-Sent Events, and a comment after *heartbeat* seconds of silence."""

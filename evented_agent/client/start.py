@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -23,11 +23,13 @@ from evented_agent.ledger.plan import Plan, notify, send
 from evented_agent.ledger.records import FORMAT, Due, NewTask, turn_ends_in
 from evented_agent.ledger.script import Command
 from evented_agent.ledger.settings import Settings, milliseconds
-from evented_agent.models.messages import Input, dump_messages, parse_messages
+from evented_agent.models.messages import Input, Message, dump_messages, parse_messages
 
 #: Ids of the caller that runs are found by.
 LABELS = ("thread_id", "resource_id")
 
+#: Most characters of an input that its first chunk repeats.
+MOST_SHOWN = 64 * 1024
 #: Seconds that deferred calls may take between two turns with ``until_idle=True``.
 UNTIL_IDLE = 300.0
 
@@ -68,9 +70,11 @@ def _new_run(
     thread, resource = (label_of(rest.pop(name, None), name) for name in LABELS)
     queue = rest.pop("queue", None) or settings.queue
     options = RunOptions.parse(rest)
+    _check_model(agent, options)
     _check_tools(agent, options)
     _check_policies(agent, options)
-    messages = dump_json(dump_messages(parse_messages(given)))
+    given = parse_messages(given)
+    messages = dump_json(dump_messages(given))
     stored_options = options.json()
     size = _size(messages) + _size(stored_options)
     if size > settings.max_bytes:
@@ -87,7 +91,7 @@ def _new_run(
         indexes=indexes_of(agent.id, thread, resource),
         first=NewTask("1:model", "model", 1),
         chunks=[
-            encode_chunk(Start, None, StartPayload(id=agent.id)),
+            encode_chunk(Start, None, _start(agent, given)),
             encode_chunk(StepStart, None, StepStartPayload(step=1)),
         ],
     )
@@ -96,6 +100,14 @@ def _new_run(
         return NewRun(run_id, command, due)
     name = thread_name(thread, resource)
     return NewRun(run_id, command, due, name, thread, options.when_busy == "reject")
+
+
+def _start(agent: Agent, given: Sequence[Message]) -> StartPayload:
+    """What readers are told first: who answers, and to what, unless that is long."""
+    shown = dump_messages(given)
+    if len(dump_json(shown)) > MOST_SHOWN:
+        return StartPayload(id=agent.id)
+    return StartPayload(id=agent.id, input=shown)
 
 
 def _plain(agent: Agent, chosen: StreamOptions) -> dict[str, Any]:
@@ -154,6 +166,15 @@ def _check_policies(agent: Agent, options: RunOptions) -> None:
                 f"Agent {agent.id!r} has no policy {name!r} (it has: {known}). Declare "
                 "it with Agent(policies={…})."
             )
+
+
+def _check_model(agent: Agent, options: RunOptions) -> None:
+    known = [model.name for model in agent.models]
+    if options.model is not None and options.model not in known:
+        raise DeclarationError(
+            f"Agent {agent.id!r} has no model {options.model!r} (it has: {', '.join(known)}). "
+            "Declare it with Agent(model=[…])."
+        )
 
 
 def _check_tools(agent: Agent, options: RunOptions) -> None:

@@ -123,6 +123,9 @@ def _request(tool: Tool, kwargs_json: Mapping[str, Any], ctx: ToolContext) -> by
         "step": ctx.step,
         "attempt": ctx.attempt,
         "context": ctx.context,
+        "agent": ctx.agent,
+        "thread_id": ctx.thread_id,
+        "resource_id": ctx.resource_id,
         "resumed": list(ctx.resumed),
         "approval": ctx.approval,
     }

@@ -12,6 +12,7 @@ from evented_agent.chunks import ErrorInfo, Usage
 from evented_agent.ledger.records import ENDED, Record, Task
 from evented_agent.ledger.settings import Settings
 from evented_agent.ledger.workers import LiveWorker
+from evented_agent.models.messages import Message, load_messages
 from evented_agent.state.views import decisions_of, pending_of, time_of
 
 Status = Literal["queued", "running", "suspended", "finished", "failed", "aborted"]
@@ -50,6 +51,7 @@ class RunInfo:
         pending: The calls that wait for a person.
         decisions: What was decided about calls that waited, when and by whom, the oldest first.
         asked: What the last message of its input says, up to 200 characters.
+        input: The messages that it was given; lists of runs leave it out.
     """
 
     run_id: str
@@ -71,6 +73,7 @@ class RunInfo:
     pending: Sequence[Pending] = ()
     decisions: Sequence[CallDecision] = ()
     asked: str = ""
+    input: Sequence[Message] = ()
 
     @property
     def is_ended(self) -> bool:
@@ -84,7 +87,9 @@ def worker_command(module: str = MODULE, queue: str | None = None) -> str:
     return f"evented-agent worker -A {module}{on}"
 
 
-def info_of(record: Record, workers: Sequence[LiveWorker] = ()) -> RunInfo:
+def info_of(
+    record: Record, workers: Sequence[LiveWorker] = (), *, has_input: bool = False
+) -> RunInfo:
     """Read a record as people want it."""
     fields = record.fields
     running = [task for task in record.tasks if task.state == "running"]
@@ -112,6 +117,7 @@ def info_of(record: Record, workers: Sequence[LiveWorker] = ()) -> RunInfo:
         pending=pending_of(record),
         decisions=decisions_of(record),
         asked=_asked(fields.get("messages", "[]")),
+        input=load_messages(pydantic_core.from_json(fields["messages"])) if has_input else (),
     )
 
 

@@ -42,6 +42,9 @@ class ToolContext(Generic[Ctx]):
         is_aborted: What `aborted` asks.
         resumed: The data of each `suspend` of this call that was answered, in order.
         approval: The decision with which the call was approved, if somebody had to.
+        agent: The agent's id.
+        thread_id: The conversation that the run belongs to, if it has one.
+        resource_id: Whose run it is, if that was given.
     """
 
     run_id: str
@@ -54,6 +57,9 @@ class ToolContext(Generic[Ctx]):
     is_aborted: Callable[[], bool] = lambda: False
     resumed: Sequence[Any] = ()
     approval: Mapping[str, Any] | None = None
+    agent: str = ""
+    thread_id: str | None = None
+    resource_id: str | None = None
 
     @property
     def resume_data(self) -> Any:

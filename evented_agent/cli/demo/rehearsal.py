@@ -51,7 +51,8 @@ def reply_to(messages: Sequence[Mapping[str, Any]]) -> RehearsedReply:
     """Return the next turn of a conversation in the form of the Chat Completions API."""
     turn = sum(message.get("role") == "assistant" for message in messages)
     known = _known(messages)
-    if turn and messages[-1].get("role") == "system":
+    # Notices come as what a user says to servers that nobody knows.
+    if turn and messages[-1].get("role") != "tool":
         return RehearsedReply(f"The index is written, too: it has {known.indexed} files.")
     return (_look, _read, _move, _report, _meanwhile)[min(turn, 4)](known)
 

@@ -60,7 +60,7 @@ async def run_model(attempt: Attempt) -> Done:
     choice = await _choice(attempt, state, messages)
     instructions = await instructions_for(attempt, state, choice)
     request = build_request(attempt, messages, instructions.text, choice)
-    models = attempt.agent.models
+    models = models_of(attempt)
     index = min(attempt.task.model, len(models) - 1)
     model = models[index] if choice.model is None else resolve(choice.model)
     # A chosen model has none to fall back on.
@@ -86,6 +86,13 @@ async def run_model(attempt: Attempt) -> Done:
     turn = answer.turn(model=model.name, seen=attempt.claim.journal_length)
     turn = replace(turn, instructions=instructions.of_turn)
     return Done(await _turn_work(attempt, state, turn, await next_tasks(attempt, turn)))
+
+
+def models_of(attempt: Attempt) -> Sequence[Model]:
+    """The agent's models in the order in which to ask them: the run's choice comes first."""
+    models, chosen = attempt.agent.models, attempt.options.model
+    first = [model for model in models if model.name == chosen]
+    return [*first, *(model for model in models if model.name != chosen)] if first else models
 
 
 async def _choice(attempt: Attempt, state: State, messages: Sequence[Message]) -> StepChoice:
@@ -279,8 +286,9 @@ async def _failed(
         waits_for = f"model {model.name}, which is asked again after {delay:.1f} s: {why}"
         change = {"tries": tries + 1, "waits_for": waits_for, "announces": "model"}
         raise Requeue(delay, why, change) from error
-    if index + 1 < len(attempt.agent.models):
-        following = attempt.agent.models[index + 1].name
+    models = models_of(attempt)
+    if index + 1 < len(models):
+        following = models[index + 1].name
         logger.warning("%s failed, falling back to %s: %s", model.name, following, why)
         raise Requeue(0, why, {"tries": 0, "model": index + 1}) from error
     if not is_bearable:
