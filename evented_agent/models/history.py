@@ -23,6 +23,8 @@ from evented_agent.models.messages import (
 
 #: What stands where a model wants an answer between a result and what a user says next.
 NO_ANSWER = "(No answer.)"
+#: What stands between a result and the images in it, which a user shows.
+SHOW_ME = "Please show me what it returned."
 #: What a user is taken to have said where a model wants to be asked.
 GO_ON = "Go on."
 UNKNOWN_RESULT = "The result of this call is not known."
@@ -167,13 +169,17 @@ def without_images(messages: Iterable[Message]) -> Iterator[Message]:
             yield message
 
 
-def images_after_results(messages: Sequence[Message]) -> list[Message]:
-    """*messages* in which images of results follow these as a user's, where results are text."""
+def images_after_results(messages: Sequence[Message], *, alternates: bool) -> list[Message]:
+    """*messages* in which images of results follow these as a user's, where results are text.
+
+    Where roles have to take turns, the assistant asks to see them first.
+    """
+    asking = [AssistantMessage(content=SHOW_ME)] if alternates else []
     made: list[Message] = []
     waiting: list[TextPart | ImagePart] = []
     for message in messages:
         if waiting and not isinstance(message, ToolMessage):
-            made.append(UserMessage(content=waiting))
+            made += [*asking, UserMessage(content=waiting)]
             waiting = []
         if not isinstance(message, ToolMessage):
             made.append(message)
@@ -182,7 +188,7 @@ def images_after_results(messages: Sequence[Message]) -> list[Message]:
         made.append(message.model_copy(update={"result": text}) if images else message)
         if images:
             waiting += [TextPart(text=f"What the tool {message.name} returned:"), *images]
-    return [*made, UserMessage(content=waiting)] if waiting else made
+    return [*made, *asking, UserMessage(content=waiting)] if waiting else made
 
 
 def result_images(result: Any) -> tuple[Any, list[ImagePart]]:

@@ -110,7 +110,7 @@ def fitted(messages: Sequence[Message], profile: Profile) -> list[Message]:
     made = without_empty(paired(messages))
     if not profile.images:
         made = list(without_images(made))
-    made = images_after_results(made)
+    made = images_after_results(made, alternates=profile.alternates)
     if profile.system_first:
         made = system_first(made)
     return alternated(made) if profile.alternates else made

@@ -34,6 +34,7 @@ from evented_agent.models.history import (
 from evented_agent.models.openai.chat import chat_body
 from evented_agent.models.openai.profiles import Profile, profile_of
 from evented_agent.models.openai.responses import responses_body
+from tests.support.strict_server import check_template
 from tests.unit.models.peer import Peer, answer, ask, failure, refusal
 
 
@@ -124,36 +125,6 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     ),
     st.builds(result, IDS),
 )
-
-
-def check_template(body: dict[str, Any]) -> None:
-    """What the strictest templates insist on; as their servers would, with an error."""
-    asked = body["messages"]
-    systems = [at for at, each in enumerate(asked) if each["role"] == "system"]
-    assert systems in ([], [0])
-    turns = [
-        each["role"]
-        for each in asked
-        if each["role"] == "user" or (each["role"] == "assistant" and "tool_calls" not in each)
-    ]
-    assert turns == ["user", "assistant"] * (len(turns) // 2) + ["user"] * (len(turns) % 2)
-    assert asked[-1]["role"] in ("user", "tool")
-    waiting: list[str] = []
-    used: set[str] = set()
-    for each in asked:
-        assert not each.keys() - {"role", "content", "tool_calls", "tool_call_id"}
-        if each["role"] == "tool":
-            assert each["tool_call_id"] == waiting.pop(0)
-            continue
-        assert waiting == []
-        if each["role"] == "assistant":
-            assert each["content"] or "tool_calls" in each
-        waiting = [call["id"] for call in each.get("tool_calls", ())]
-        assert all(re.fullmatch("[A-Za-z0-9]{9}", id_) for id_ in waiting)
-        assert not used & {*waiting}
-        assert len({*waiting}) == len(waiting)
-        used |= {*waiting}
-    assert waiting == []
 
 
 @given(st.lists(MESSAGES, max_size=8))
