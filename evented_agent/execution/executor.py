@@ -200,8 +200,6 @@ class Executor:
                 result = await self._work(attempt)
             except Requeue as again:
                 await self._requeue(attempt, again, outcome)
-                if _holds_others(attempt.task, again):
-                    outcome.sends.extend(await leave_thread(self._process, attempt.claim))
                 return None
             since = boottime()
             committed = await self._record(attempt, result)
@@ -227,6 +225,8 @@ class Executor:
         )
         outcome.sends.extend(committed.sends)
         outcome.retried = again.reason
+        if _holds_others(attempt.task, again):
+            outcome.sends.extend(await leave_thread(self._process, attempt.claim))
 
     async def _work(self, attempt: Attempt) -> Done | Suspended:
         try:
