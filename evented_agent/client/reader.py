@@ -13,7 +13,7 @@ from contextlib import closing
 from evented_agent.chunks import AnyChunk, Chunk
 from evented_agent.client.follow import Cursor, Disconnected, Reply, follow
 from evented_agent.client.hub.asker import Source
-from evented_agent.client.hub.hub import Follower
+from evented_agent.client.hub.hub import Subscription
 from evented_agent.client.hub.waits import Failure
 from evented_agent.errors import LedgerUnavailable
 from evented_agent.ledger.address import safe_url
@@ -53,7 +53,7 @@ class Reader:
         steps = follow(self._run_id, after, close_on_suspend=close_on_suspend)
         retry_for = _Deadlines(self._run_id, self._ledger.url, timeout, total_timeout, heartbeat)
         reply: Reply = None
-        with closing(Follower(self._ledger, self._source, self._run_id)) as follower:
+        with closing(Subscription(self._ledger, self._source, self._run_id)) as subscription:
             while True:
                 try:
                     step = steps.send(reply)
@@ -66,7 +66,7 @@ class Reader:
                     continue
                 if retry_for.is_heartbeat():
                     yield None
-                answer = follower.answer(step, retry_for.wait())
+                answer = subscription.answer(step, retry_for.wait())
                 if isinstance(answer, Failure):
                     self._recover(answer.error)
                     time.sleep(retry_for.lost(answer.error))
@@ -88,7 +88,7 @@ class Reader:
         steps = follow(self._run_id, after, close_on_suspend=close_on_suspend)
         retry_for = _Deadlines(self._run_id, self._ledger.url, timeout, total_timeout, heartbeat)
         reply: Reply = None
-        with closing(Follower(self._ledger, self._source, self._run_id)) as follower:
+        with closing(Subscription(self._ledger, self._source, self._run_id)) as subscription:
             while True:
                 try:
                     step = steps.send(reply)
@@ -101,7 +101,7 @@ class Reader:
                     continue
                 if retry_for.is_heartbeat():
                     yield None
-                answer = await follower.aanswer(step, retry_for.wait())
+                answer = await subscription.aanswer(step, retry_for.wait())
                 if isinstance(answer, Failure):
                     await self._arecover(answer.error)
                     await asyncio.sleep(retry_for.lost(answer.error))

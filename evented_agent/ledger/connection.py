@@ -64,6 +64,7 @@ class Ledger:
         self._address = parse_address(url)
         self._is_cluster = self._address.kind == "cluster"
         self._lock = threading.Lock()
+        self._of_parents: list[object] = []
         self._begin()
 
     def client(self, key: str = "") -> "redis.Redis":
@@ -395,6 +396,8 @@ class Ledger:
     def _forget_after_fork(self) -> None:
         with self._lock:
             if self._pid != os.getpid():
+                # Kept, since redis-py would close them with locks that nobody will ever release.
+                self._of_parents.append((self._sync, self._urgent, self._readers, self._async))
                 self._begin()
 
     def _begin(self) -> None:

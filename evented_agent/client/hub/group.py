@@ -16,7 +16,7 @@ from typing import Any
 
 from evented_agent.chunks.codec import decode
 from evented_agent.client.follow import StoredChunk
-from evented_agent.client.hub.topic import Topic, place_of
+from evented_agent.client.hub.topic import Topic, entry_order
 from evented_agent.client.hub.waits import Failure, ThreadWait, Wait, give_all
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.error_replies import CONNECTION_FAILURES, refusal_of
@@ -318,7 +318,8 @@ def with_blobs(
 
 def _decoded(run_id: str, entries: Sequence[tuple[str, bytes]]) -> list[StoredChunk]:
     return [
-        (cursor, decode(place_of(cursor)[0], cursor, run_id, stored)) for cursor, stored in entries
+        (cursor, decode(entry_order(cursor)[0], cursor, run_id, stored))
+        for cursor, stored in entries
     ]
 
 

@@ -55,7 +55,7 @@ class Hub:
             return group, topic
 
 
-class Follower:
+class Subscription:
     """One reader's place at the hub, until it is closed: turns its requests into waits."""
 
     def __init__(self, ledger: Ledger, source: Source, run_id: str) -> None:
@@ -151,13 +151,19 @@ class _Hubs:
     """The hubs of this process, by the address of their Redis."""
 
     def __init__(self) -> None:
-        self.forget()
-        os.register_at_fork(after_in_child=self.forget)
-
-    def forget(self) -> None:
-        """A child has none of its parent's threads, and must not use its connections."""
         self._lock = threading.Lock()
         self._hubs: dict[str, Hub] = {}
+        self._of_parents: list[dict[str, Hub]] = []
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        """A child has none of its parent's threads, and must not use its connections.
+
+        They are kept, since redis-py would close them with locks that nobody will ever release.
+        """
+        self._lock = threading.Lock()
+        self._of_parents.append(self._hubs)
+        self._hubs = {}
 
     def of(self, url: str) -> Hub:
         with self._lock:

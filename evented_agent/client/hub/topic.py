@@ -49,7 +49,7 @@ class Topic:
 
         What it missed is the answer if it is still here, None if that must be read from Redis.
         """
-        place = place_of(position)
+        place = entry_order(position)
         self._untaken = 0
         if self.position is None and place >= self._head:
             self.rewind(position)
@@ -65,7 +65,7 @@ class Topic:
     def rewind(self, position: str) -> None:
         """Read after *position* next: there was nothing after it."""
         self.position = position
-        self._head = place_of(position)
+        self._head = entry_order(position)
         self._forget()
 
     def withdraw(self, wait: Wait) -> None:
@@ -74,7 +74,7 @@ class Topic:
 
     def take(self, entries: Sequence[StoredChunk], sizes: Sequence[int]) -> News:
         """Take what came after `position`: who gets what of it."""
-        places = [place_of(cursor) for cursor, _ in entries]
+        places = [entry_order(cursor) for cursor, _ in entries]
         self.position, self._head = entries[-1][0], places[-1]
         news: News = []
         waits, self._waits = self._waits, []
@@ -129,7 +129,7 @@ class Topic:
         self._recent, self._places, self._sizes, self._bytes = [], [], [], 0
 
 
-def place_of(cursor: str) -> Place:
+def entry_order(cursor: str) -> Place:
     """An entry id as Redis orders it."""
     seq, _, life = cursor.partition("-")
     return int(seq), int(life or 0)

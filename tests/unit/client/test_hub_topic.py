@@ -37,7 +37,7 @@ class Log:
 
 
 class Reader:
-    """Reads as `Follower` does."""
+    """Reads as `Subscription` does."""
 
     def __init__(self, log: Log) -> None:
         self.position = "0-0"
