@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from evented_agent.chunks.json_values import NotJson, as_json
 from evented_agent.durations import Duration, as_seconds, is_positive
 from evented_agent.errors import DeclarationError
+from evented_agent.models.credentials import credentials_in
 
 
 class StreamOptions(TypedDict, total=False):
@@ -121,6 +122,12 @@ class RunOptions(BaseModel):
                     f"{name}={value!r}: a function cannot travel to a worker. Declare it on the "
                     "Agent, where workers import it too."
                 )
+        secret = credentials_in(given.get("model_settings") or {})
+        if secret:
+            raise DeclarationError(
+                f"model_settings holds {', '.join(secret)}, and is stored with the run. Pass "
+                "headers=, query= or token= where the model is declared."
+            )
         given = {**given, **{name: _value(name, given[name]) for name in _VALUES if name in given}}
         try:
             options = cls(**given)

@@ -85,6 +85,7 @@ async def run_model(attempt: Attempt) -> Done:
         attempt.writer.put(ToolCallRequested, payload)
     turn = answer.turn(model=model.name, seen=attempt.claim.journal_length)
     turn = replace(turn, instructions=instructions.of_turn)
+    _say_if_empty(attempt, turn)
     return Done(await _turn_work(attempt, state, turn, await next_tasks(attempt, turn)))
 
 
@@ -109,6 +110,18 @@ async def _choice(attempt: Attempt, state: State, messages: Sequence[Message]) -
         context=attempt.options.context,
     )
     return await attempt.call_user(prepare, following) or StepChoice()
+
+
+def _say_if_empty(attempt: Attempt, turn: Turn) -> None:
+    """Nobody can tell an empty answer from one that was lost, unless it is said."""
+    if not (turn.text or turn.calls):
+        logger.warning(
+            "%s finished with nothing (%s) in step %d of run %s",
+            turn.model,
+            turn.reason,
+            turn.step,
+            attempt.task.run_id,
+        )
 
 
 class Told(NamedTuple):

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import openai
 
 from evented_agent.errors import ModelError
+from evented_agent.models.credentials import credential_values
 
 #: A function that returns the key for a call, plain or ``async``: Entra's token providers are such.
 Token = Callable[[], str | Awaitable[str]]
@@ -98,12 +99,13 @@ def without_credentials(base_url: str) -> tuple[str, tuple[str, str] | None]:
 
 
 def secrets_in(base_url: str) -> tuple[str, ...]:
-    """The password of a URL, or the token that stands alone in its place."""
-    _, credentials = without_credentials(base_url)
+    """The password of a URL, or the token that stands alone in its place, and keys in its query."""
+    url, credentials = without_credentials(base_url)
+    found = tuple(credential_values(dict(parse_qsl(urlsplit(url).query))))
     if credentials is None:
-        return ()
+        return found
     user, password = credentials
-    return (password, f"{user}:{password}") if password else (user,)
+    return (*found, password, f"{user}:{password}") if password else (*found, user)
 
 
 def host_of(base_url: str) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import openai
 
 from evented_agent.errors import DeclarationError, ModelError
+from evented_agent.models.credentials import credential_values, credentials_in
 from evented_agent.models.guard import check_allowed
 from evented_agent.models.openai.clients import (
     HttpClient,
@@ -35,8 +36,6 @@ _MOST_REPLY = 64 * 1024
 _OWN_SETTINGS = frozenset(
     {"background", "input", "instructions", "messages", "model", "n", "stream", "tool_choice"}
 )
-#: Headers that hold credentials: settings travel through Redis, so they belong elsewhere.
-_CREDENTIALS = frozenset({"authorization", "api-key", "x-api-key", "cookie", "x-goog-api-key"})
 _END: Any = object()
 
 
@@ -137,7 +136,8 @@ class OpenAIModel:
         self._check(request)
         key = await self._key()
         host = host_of(base_url)
-        faults = Faults(f"{self.name} at {host}", seconds, key, secrets_in(base_url))
+        secrets = (*secrets_in(base_url), *credential_values(self.headers, self.query))
+        faults = Faults(f"{self.name} at {host}", seconds, key, secrets)
         profile = self.profile or profile_of(self.model, host)
         call = _Call(self, request, faults, base_url, key, deadline)
         try:
@@ -159,15 +159,11 @@ class OpenAIModel:
                 f"{self.name}: the library itself sets {', '.join(sorted(own))}. "
                 "Remove it from the model settings."
             )
-        secret = [
-            name
-            for name in request.settings.get("extra_headers") or {}
-            if str(name).lower() in _CREDENTIALS
-        ]
+        secret = credentials_in(request.settings)
         if secret:
             raise ModelError(
-                f"{self.name}: extra_headers may not hold {', '.join(secret)}: settings are "
-                "stored. Pass headers= or token= where the model is declared."
+                f"{self.name}: model settings may not hold {', '.join(secret)}: settings are "
+                "stored. Pass headers=, query= or token= where the model is declared."
             )
 
     def _server_url(self) -> str:

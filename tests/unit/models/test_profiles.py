@@ -7,6 +7,7 @@ from typing import Any
 import openai
 import pytest
 
+from evented_agent.agents.run_options import RunOptions
 from evented_agent.errors import DeclarationError, ModelError
 from evented_agent.models import (
     AnswerEnded,
@@ -25,7 +26,7 @@ from evented_agent.models.openai.chat import chat_body
 from evented_agent.models.openai.responses import responses_body
 from evented_agent.models.openai.schemas import adapted_schema
 from evented_agent.models.openai.servers import SERVERS
-from tests.unit.models.peer import Peer, answer, ask, failure
+from tests.unit.models.peer import Peer, answer, ask, failure, refusal
 
 HI = answer({"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}, "[DONE]")
 SCHEMA = {
@@ -194,8 +195,26 @@ def test_a_credential_does_not_belong_into_settings(peer: Peer) -> None:
         OpenAIChat("m", base_url=peer.url),
         ModelRequest([UserMessage(content="Hi")], settings=settings),
     )
-    assert "extra_headers may not hold Authorization" in str(error)
+    assert "model settings may not hold Authorization" in str(error)
     assert "secret-of-mine" not in str(error)
+    with pytest.raises(DeclarationError, match="model_settings holds Authorization") as refused:
+        RunOptions.parse({"model_settings": settings})
+    assert "secret-of-mine" not in str(refused.value)
+    RunOptions.parse({"model_settings": {"extra_headers": {"X-Title": "mine"}}})
+
+
+def test_credentials_in_headers_and_queries_are_in_no_error(peer: Peer) -> None:
+    told = "No: hidden-header-1, hidden-query-2, hidden-url-3 and visible-4."
+    peer.reply(refusal(401, {"error": {"message": told}}))
+    model = OpenAIChat(
+        "m",
+        base_url=f"{peer.url}?key=hidden-url-3",
+        headers={"X-Gateway-Token": "hidden-header-1", "X-Title": "visible-4"},
+        query={"api_key": "hidden-query-2"},
+    )
+    error = failure(model)
+    assert "hidden" not in str(error) + repr(model)
+    assert "visible-4" in str(error)
 
 
 def test_a_token_is_asked_for_at_each_call(peer: Peer) -> None:
