@@ -7,10 +7,11 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from tests.support.servers import free_port
 from tests.support.workers import ROOT, wait_until
 
 #: Commands that are run to their end by other tests, or by the fixture: they need a network, or a
@@ -57,7 +58,11 @@ class Walk:
 
     def __init__(self, page: Path, folder: Path, env: Mapping[str, str], bin_: Path) -> None:
         self.name = str(page.relative_to(ROOT))
-        self.blocks = blocks_of(page)
+        # Another program of this machine may have the port of the page.
+        port = str(free_port())
+        self.blocks = [
+            replace(block, text=block.text.replace("8000", port)) for block in blocks_of(page)
+        ]
         self.done = 0
         self.elsewhere = 0
         self._folder = folder

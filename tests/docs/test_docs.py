@@ -12,6 +12,7 @@ import pytest
 from evented_agent.ledger.embedded_server import stop_server
 from tests.docs.answers import Teller
 from tests.docs.pages import Walk, blocks_of
+from tests.support.servers import free_port
 from tests.support.workers import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -61,6 +62,7 @@ def walk(
         "OPENAI_BASE_URL": model.url,
         "EVENTED_AGENT_HOME": str(tmp_path / "home"),
         "PYTHONDONTWRITEBYTECODE": "1",
+        "FLOWER_PORT": str(free_port()),
     }
     with Walk(request.param, folder, env, clean_bin) as made:
         yield made
