@@ -13,6 +13,12 @@ from evented_agent.cli.places import stored_shards
 from evented_agent.client.listing import unfit_calls
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery.app_checks import Problem, problems_of
+from evented_agent.engines.celery.bystander import BYSTANDER
+from evented_agent.engines.celery.fleet_checks import (
+    place_problems,
+    version_problems,
+    worker_problems,
+)
 from evented_agent.errors import ConfigurationError, LedgerUnavailable
 from evented_agent.ledger.records import FORMAT
 from evented_agent.ledger.workers import LiveWorker
@@ -47,10 +53,23 @@ def doctor(choices: Choices) -> None:
 
 
 def _problems(choices: Choices) -> Iterator[Problem]:
-    if choices.loaded_app is not None:
-        yield from problems_of(choices.loaded_app, Runs.of(choices.loaded_app).settings.queue)
+    yield from version_problems()
+    app = choices.loaded_app
+    known = None if app is None else Runs.registered(app)
+    if app is not None and known is None:
+        yield Problem(
+            f"The app that -A {choices.app} names has imported no agents.",
+            "Import the module that calls create_evented_agent(agent, app=app) there, or list it "
+            "in app.conf.include.",
+        )
+        return
+    if app is not None and known is not None:
+        yield from problems_of(app, known.settings.queue)
+        yield from worker_problems(app, known.settings.queue)
     try:
         runs = choices.runs()
+        if app is not None:
+            yield from place_problems(app, runs.redis_url)
         stored = stored_shards(runs)
         live = runs.workers()
     except (LedgerUnavailable, ConfigurationError) as error:
@@ -113,13 +132,26 @@ def _shard_problems(runs: Runs, stored: int | None) -> Iterator[Problem]:
         )
 
 
+def _no_worker(runs: Runs, live: Sequence[LiveWorker]) -> Iterator[Problem]:
+    queue = runs.settings.queue
+    on = f" on queue {queue!r}" if runs.agents else ""
+    yield Problem(f"No live worker{on}.", f"Start one with: {worker_command()}.")
+    for worker in live:
+        if set(worker.agents) & set(runs.agents) and queue not in worker.queues:
+            yield Problem(
+                f"Worker {worker.node} has imported the agents, and consumes "
+                f"{', '.join(map(repr, worker.queues))} only.",
+                f"Start it with -Q {','.join([*worker.queues, queue])}.",
+            )
+
+
 def _fleet_problems(runs: Runs, live: Sequence[LiveWorker]) -> Iterator[Problem]:
     queue = runs.settings.queue
     # Without an app its queue is not known, so any worker will do.
-    serving = [worker for worker in live if not runs.agents or queue in worker.queues]
+    able = [worker for worker in live if worker.pool != BYSTANDER]
+    serving = [worker for worker in able if not runs.agents or queue in worker.queues]
     if not serving:
-        on = f" on queue {queue!r}" if runs.agents else ""
-        yield Problem(f"No live worker{on}.", f"Start one with: {worker_command()}.")
+        yield from _no_worker(runs, live)
     for worker in live:
         if worker.abandoned:
             yield Problem(

@@ -52,3 +52,18 @@ def test_a_tool_that_waits_for_another_agent_is_warned_about_once(
         done = agents["clerk"].generate('ask_other {"question": "Hi"}', timeout=30)
         assert done.text == "Hello, world."
     assert worker.text().count("holds its slot until another run has ended") == 1
+
+
+def test_a_rate_limit_from_outside_stalls_no_run(
+    start_worker: StartWorker, agents: dict[str, EventedAgent]
+) -> None:
+    from tests.engines.shop_app import app
+
+    worker = start_worker(app="tests.engines.shop_app")
+    for name in ("model", "tool", "end"):
+        app.control.rate_limit(f"evented_agent.{name}", "1/h", reply=True)
+    wait_until(lambda: "keeps no rate limit" in worker.text(), "the limit is refused")
+
+    for _ in range(3):
+        done = agents["calculator"].generate("Add.", timeout=30)
+        assert done.text.endswith("The sums are [3, 7].")

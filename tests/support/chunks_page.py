@@ -26,17 +26,18 @@ those.
 A chunk on the wire, in `sse()` and `json_line()`, is one JSON object:
 
 ```text
-{"seq": 7, "type": "text-delta", "runId": "…", "from": "AGENT", "task": "1:model", "payload": {…}}
+{"seq": 7, "type": "text-delta", "runId": "…", "from": "AGENT", "task": "1:model",
+ "payload": {…}}
 ```
 
-`seq` counts 1, 2, 3 … without gaps, `task` is the piece of the run that said it (not every chunk has
-one), and the event's `id`, in Python `chunk.cursor`, is what `observe(run_id, after=…)` takes. Below
-are the names on the wire; in Python they are in snake_case (`chunk.payload.tool_call_id`), and `args`
-is `arguments`. A chunk of a type that is not below comes from a newer version: pass over it.
+`seq` counts 1, 2, 3 … without gaps, `task` is the piece of the run that said it (not all have
+one), and the event's `id`, in Python `chunk.cursor`, is what `observe(run_id, after=…)` takes.
+Below are the names on the wire; in Python they are in snake_case (`chunk.payload.tool_call_id`),
+and `args` is `arguments`. A chunk of a type that is not below is of a newer version: pass over it.
 
 A run is `start`, then for each step `step-start`, the parts of the answer, its calls and their
-results, `step-finish`, and at last one of `finish`, `error`, `abort`. `run-waiting` is the last one
-while only people can go on.
+results, `step-finish`, and at last one of `finish`, `error`, `abort`. `run-waiting` is the last
+one while only people can go on.
 """
 
 

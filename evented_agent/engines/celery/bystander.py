@@ -21,6 +21,8 @@ logger = logger_of(__name__)
 
 #: Seconds between two announcements; after 10 s of silence a worker counts as gone.
 _INTERVAL = 3.0
+#: What such a worker has instead of a pool for agents.
+BYSTANDER = "bystander"
 
 
 class Presence:
@@ -33,7 +35,7 @@ class Presence:
             node=worker.hostname,
             queues=queues,
             agents=sorted(runs.agents),
-            pool="bystander",
+            pool=BYSTANDER,
             slots=0,
         )
         self._is_stopped = threading.Event()
