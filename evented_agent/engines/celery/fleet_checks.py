@@ -13,7 +13,7 @@ from evented_agent.engines.celery.app_checks import Problem
 from evented_agent.engines.celery.notifier import NAMES
 from evented_agent.engines.celery.redis_url import SETTING, from_broker
 from evented_agent.errors import ConfigurationError
-from evented_agent.ledger.redis_clients import safe_url
+from evented_agent.ledger.address import safe_url
 
 #: Seconds that workers have to answer.
 _TIMEOUT = 1.0
