@@ -4,6 +4,7 @@ Lazy: nothing connects before the first read, so that fire-and-forget costs noth
 never touches the run.
 """
 
+import contextlib
 import inspect
 import time
 from collections.abc import (
@@ -32,6 +33,7 @@ from evented_agent.client.queries import read_info, read_result
 from evented_agent.client.reader import Reader
 from evented_agent.errors import RunAborted, RunFailed
 from evented_agent.given import wait_of
+from evented_agent.ledger.plan import Plan
 from evented_agent.ledger.records import ENDED
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import RunResult
@@ -173,17 +175,19 @@ class RunStream(_Stream[Out]):
         self._deployment.check_wait("result")
         timeout = wait_of("timeout", timeout)
         ends = None if timeout is None else time.monotonic() + timeout
-        while (info := self._info()).status not in SETTLED:
+        while True:
+            if (info := self._info()).status in SETTLED:
+                plan: Plan[RunResult[Out]] = read_result(self._deployment, self.run_id)
+                found = self._deployment.drive("result", plan)
+                # Redis may have lost the end meanwhile, in a failover: then the run goes on.
+                if found.status in SETTLED:
+                    return _raise_if_failed(found)
+                continue
             left = None if ends is None else ends - time.monotonic()
             if left is not None and left <= 0:
                 raise _timed_out(info, timeout)
-            try:
+            with contextlib.suppress(TimeoutError):
                 _exhaust(self._reader().chunks(info.cursor or 0, total_timeout=left))
-            except TimeoutError:
-                continue
-        return _raise_if_failed(
-            self._deployment.drive("result", read_result(self._deployment, self.run_id))
-        )
 
     def resume(self, data: Any, **which: Unpack[DecisionOptions]) -> None:
         """Answer a suspended call, as `Runs.resume` does; iterate again for what follows."""
@@ -303,19 +307,20 @@ class AsyncRunStream(_Stream[Out]):
         self._deployment.check_wait("result")
         timeout = wait_of("timeout", timeout)
         ends = None if timeout is None else time.monotonic() + timeout
-        while (info := await self._info()).status not in SETTLED:
+        while True:
+            if (info := await self._info()).status in SETTLED:
+                plan: Plan[RunResult[Out]] = read_result(self._deployment, self.run_id)
+                found = await self._deployment.adrive(plan)
+                # Redis may have lost the end meanwhile, in a failover: then the run goes on.
+                if found.status in SETTLED:
+                    return _raise_if_failed(found)
+                continue
             left = None if ends is None else ends - time.monotonic()
             if left is not None and left <= 0:
                 raise _timed_out(info, timeout)
-            try:
-                chunks = self._reader().achunks(info.cursor or 0, total_timeout=left)
-                async for _ in chunks:
+            with contextlib.suppress(TimeoutError):
+                async for _ in self._reader().achunks(info.cursor or 0, total_timeout=left):
                     pass
-            except TimeoutError:
-                continue
-        return _raise_if_failed(
-            await self._deployment.adrive(read_result(self._deployment, self.run_id))
-        )
 
     async def resume(self, data: Any, **which: Unpack[DecisionOptions]) -> None:
         """Answer a suspended call, as `Runs.resume` does; iterate again for what follows."""
