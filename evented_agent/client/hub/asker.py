@@ -231,7 +231,12 @@ class Asker:
             with client.pipeline(transaction=False) as pipeline:
                 for n in numbers:
                     queue(pipeline, questions[n])
-                replies |= zip(numbers, pipeline.execute(raise_on_error=False), strict=True)
+                found = pipeline.execute(raise_on_error=False)
+            replies |= zip(numbers, found, strict=True)
+            for reply in found:
+                # A slot that has moved is known to this ledger then, not only to the reader's.
+                if isinstance(reply, CONNECTION_FAILURES):
+                    recover(self._ledger, reply)
         return [replies[n] for n in range(len(questions))]
 
 
