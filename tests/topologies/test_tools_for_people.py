@@ -34,7 +34,7 @@ def command(topology: Topology, *arguments: str) -> Result:
 def test_commands_find_runs(topology: Topology, run_id: str) -> None:
     shown = command(topology, "runs", "show", run_id)
     assert (shown.exit_code, "finished" in shown.stdout) == (0, True)
-    assert run_id in command(topology, "runs", "ls").stdout
+    assert run_id[:8] in command(topology, "runs", "ls").stdout
     assert "Hello, world." in command(topology, "runs", "watch", run_id).stdout
     assert command(topology, "runs", "show", "nobody").exit_code == 1
 
