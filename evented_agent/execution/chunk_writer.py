@@ -22,7 +22,7 @@ from evented_agent.chunks.codec import (
 from evented_agent.errors import LedgerUnavailable, TooLarge
 from evented_agent.execution.lease import Lease
 from evented_agent.execution.task_ledger import TaskLedger
-from evented_agent.ledger.records import Fenced
+from evented_agent.ledger.records import GAP, Fenced
 
 #: Bytes in the buffer from which on `wait_for_space` waits.
 BUFFER_BYTES = 1024 * 1024
@@ -177,7 +177,7 @@ class ChunkWriter:
         except Exception as error:  # noqa: BLE001 - raised by the next `put` or `drain`
             self._failure = error
             if isinstance(error, Fenced):
-                self._lease.stop("fenced")
+                self._lease.stop("lost" if error.reason == GAP else "fenced")
         finally:
             self._flight = None
 

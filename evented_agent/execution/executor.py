@@ -28,6 +28,7 @@ from evented_agent.execution.tasks.tool import run_tool
 from evented_agent.ledger import attempts, runs
 from evented_agent.ledger.records import (
     FORMAT,
+    GAP,
     Claim,
     Committed,
     Due,
@@ -134,12 +135,12 @@ class Executor:
                 attempt.lease.stop("aborted")
             return await self._work_and_commit(attempt, outcome)
         except Fenced as fenced:
-            outcome.handed_back = fenced.reason
+            await self._fenced(attempt, fenced, outcome)
         except LedgerUnavailable as error:
             logger.warning("%s is retried once its lease expires: %s", _name(claim.task), error)
             outcome.handed_back = "unreachable"
         except asyncio.CancelledError:
-            if not await self._stopped(attempt):
+            if not await self._stopped(attempt, outcome):
                 raise
             outcome.handed_back = attempt.lease.stopped
         except Exception as error:
@@ -152,6 +153,17 @@ class Executor:
         if attempt.has_told:
             await self._forget_copy(claim.task.run_id, in_thread)
         return None
+
+    async def _fenced(self, attempt: Attempt, fenced: Fenced, outcome: Outcome) -> None:
+        outcome.handed_back = fenced.reason
+        if fenced.reason == GAP:
+            await self._begin_anew(attempt, outcome)
+
+    async def _begin_anew(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Redis has lost what this attempt wrote, as a failover may: that is nobody's crash."""
+        logger.warning("%s begins anew: Redis has lost chunks of it", _name(attempt.task))
+        with contextlib.suppress(Fenced, LedgerUnavailable):
+            outcome.sends.extend(await attempt.ledger.release("lost"))
 
     async def _give_up(self, attempt: Attempt, error: Exception, outcome: Outcome) -> None:
         """Say what kept the attempt from its end; its lease is never left to run out for that.
@@ -261,7 +273,7 @@ class Executor:
             )
         return await attempt.ledger.commit(result.work, sent=attempt.writer.sent)
 
-    async def _stopped(self, attempt: Attempt) -> bool:
+    async def _stopped(self, attempt: Attempt, outcome: Outcome) -> bool:
         """Whether the attempt was stopped on purpose; any other cancellation releases the task."""
         current = asyncio.current_task()
         assert current is not None
@@ -269,7 +281,10 @@ class Executor:
         if stopped in ("fenced", "released"):
             current.uncancel()
             return True
-        await attempt.ledger.release(stopped or "interrupted")
+        if stopped == "lost":
+            await self._begin_anew(attempt, outcome)
+        else:
+            await attempt.ledger.release(stopped or "interrupted")
         if stopped == "aborted":
             await self._log_abort(attempt.claim)
         if stopped is not None:

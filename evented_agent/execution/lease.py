@@ -20,8 +20,10 @@ from evented_agent.logs import logger_of
 
 logger = logger_of(__name__)
 
-#: Why an attempt is stopped from outside.
-Stop = Literal["fenced", "aborted", "released"]
+#: Why an attempt is stopped from outside; "lost": Redis has lost chunks of it, in a failover.
+Stop = Literal["fenced", "lost", "aborted", "released"]
+#: The reasons after which nothing that the attempt does counts.
+_OVER = ("fenced", "lost")
 
 #: An event loop that is blocked for so long (s) has its stack logged, …
 STALL_LOGGED = 1.0
@@ -51,7 +53,7 @@ class Lease:
     @property
     def is_valid(self) -> bool:
         """Whether no other worker can have claimed the task, as far as this process knows."""
-        return self.stopped != "fenced" and boottime() < self._renewed_at + self._seconds
+        return self.stopped not in _OVER and boottime() < self._renewed_at + self._seconds
 
     @property
     def is_renewable(self) -> bool:
@@ -75,7 +77,7 @@ class Lease:
 
     def stop(self, reason: Stop) -> None:
         """Stop the attempt.  Call it on the attempt's event loop."""
-        if self.stopped == "fenced" or (self._is_sealed and reason != "released"):
+        if self.stopped in _OVER or (self._is_sealed and reason != "released"):
             return
         if self.stopped == reason:
             return

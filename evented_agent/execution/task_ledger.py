@@ -12,7 +12,7 @@ from evented_agent.ledger import attempts
 from evented_agent.ledger.attempts import Worker
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.records import Committed, JournalChanged, Task, Work
+from evented_agent.ledger.records import Committed, Due, JournalChanged, Task, Work
 from evented_agent.ledger.script import Command
 
 #: Seconds an attempt tries to reach Redis; reconcile has taken its task long before.
@@ -97,8 +97,8 @@ class TaskLedger:
         )
         return await self._ledger.asend(command, retry_for=RETRY_FOR)
 
-    async def release(self, reason: str) -> None:
-        """Hand the task back, for another worker to claim at once."""
+    async def release(self, reason: str) -> Sequence[Due]:
+        """Hand the task back, for another worker to claim at once; returns the message to send."""
         task = self.task
         command = attempts.release(self._keys, task.run_id, token=task.token, reason=reason)
-        await self._ledger.asend(command)
+        return await self._ledger.asend(command)

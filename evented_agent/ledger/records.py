@@ -12,6 +12,10 @@ FORMAT = 1
 TaskKind = Literal["model", "tool", "end", "hook", "after"]
 
 
+#: Why an attempt is fenced that owns its task, but not all that it wrote is there.
+GAP = "gap"
+
+
 class Fenced(Exception):
     """This attempt no longer owns its task: another will do, or has done, the work."""
 
