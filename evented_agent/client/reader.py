@@ -12,7 +12,7 @@ from contextlib import closing
 
 from evented_agent.chunks import AnyChunk, Chunk
 from evented_agent.client.follow import Cursor, Disconnected, Reply, follow
-from evented_agent.client.hub.asker import Source
+from evented_agent.client.hub.asker import TopicSource
 from evented_agent.client.hub.hub import Subscription
 from evented_agent.client.hub.waits import Failure
 from evented_agent.errors import LedgerUnavailable
@@ -33,7 +33,7 @@ class Reader:
     def __init__(self, keys: Keys, ledger: Ledger, run_id: str) -> None:
         self._run_id = run_id
         of_run = keys.of(run_id)
-        self._source = Source(of_run.topic, of_run.blobs, read(keys, run_id))
+        self._source = TopicSource(of_run.topic, of_run.blobs, read(keys, run_id))
         self._ledger = ledger
 
     def chunks(

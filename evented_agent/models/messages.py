@@ -178,9 +178,9 @@ def parse_messages(given: Input) -> list[Message]:
         raise DeclarationError(f"The messages are not valid: {_first_problem(error)}") from None
     if not messages:
         raise DeclarationError("The list of messages is empty. Pass at least one user message.")
-    if any(isinstance(message, UserMessage) and _is_blank(message) for message in messages):
+    if isinstance(messages[-1], UserMessage) and _is_blank(messages[-1]):
         raise DeclarationError(
-            "The messages are not valid: a user's message is empty. Pass what the person said."
+            "The messages are not valid: the last, a user's, is empty. Pass what the person said."
         )
     return messages
 

@@ -14,7 +14,7 @@ from tests.support.workers import wait_until
 @pytest.mark.parametrize(
     ("what", "losses"),
     # One more than the crashes that end a run; what is queued again waits for its message.
-    [("chunks", 6), ("all of the attempt", 2)],
+    [("chunks", 6), ("all of the attempt", 1)],
 )
 def test_a_run_whose_chunks_are_lost_again_and_again_finishes(
     what: str, losses: int, redis_server: RedisServer

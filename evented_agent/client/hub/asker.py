@@ -36,7 +36,7 @@ _MOST_AT_ONCE = 64
 _CHUNKS_PER_READ = 500
 
 
-class Source(NamedTuple):
+class TopicSource(NamedTuple):
     """Where a run's chunks and its record are."""
 
     topic: str
@@ -45,7 +45,7 @@ class Source(NamedTuple):
 
 
 class _Question(NamedTuple):
-    source: Source
+    source: TopicSource
     request: Request
     wait: Wait
 
@@ -61,7 +61,7 @@ class Asker:
         self._threads = self._idle = self._busy = 0
         self._used = self._checked = 0.0
 
-    def ask(self, source: Source, request: Request, wait: Wait) -> None:
+    def ask(self, source: TopicSource, request: Request, wait: Wait) -> None:
         """Let *wait* be given the answer, or a `Failure`."""
         question = _Question(source, request, wait)
         with self._came:
@@ -177,7 +177,7 @@ class Asker:
                 answers[id(each)] = Failure(answer) if isinstance(answer, Exception) else answer
         return [answers[id(each)] for each in questions]
 
-    def _check_role(self, source: Source) -> None:
+    def _check_role(self, source: TopicSource) -> None:
         """Records are asked for in silence: does a replica answer that was cut off?"""
         now = time.monotonic()
         if now >= self._checked + CHECK_ROLE:

@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import Any
 
 from evented_agent.client.follow import Read, Request
-from evented_agent.client.hub.asker import Asker, Source
+from evented_agent.client.hub.asker import Asker, TopicSource
 from evented_agent.client.hub.group import Group
 from evented_agent.client.hub.topic import Seat, Topic
 from evented_agent.client.hub.waits import LoopWait, ThreadWait, Wait
@@ -27,11 +27,11 @@ class Hub:
         self._ledger = ledger
         self._groups: dict[str, list[Group]] = {}
 
-    def ask(self, source: Source, request: Request, wait: Wait) -> None:
+    def ask(self, source: TopicSource, request: Request, wait: Wait) -> None:
         """Let *wait* be given the answer, at once."""
         self._asker.ask(source, request, wait)
 
-    def take_seat(self, source: Source, run_id: str, seat: Seat) -> tuple[Group, Topic]:
+    def take_seat(self, source: TopicSource, run_id: str, seat: Seat) -> tuple[Group, Topic]:
         """Read a topic as long as *seat* is held, once somebody waits for it."""
         shard = _shard_of(source.topic)
         with self._lock:
@@ -58,7 +58,7 @@ class Hub:
 class Subscription:
     """One reader's place at the hub, until it is closed: turns its requests into waits."""
 
-    def __init__(self, ledger: Ledger, source: Source, run_id: str) -> None:
+    def __init__(self, ledger: Ledger, source: TopicSource, run_id: str) -> None:
         self._ledger = ledger
         self._source = source
         self._run_id = run_id
@@ -135,7 +135,7 @@ class Subscription:
 
 
 def _asked(
-    hub: Hub, source: Source, request: Request, make_wait: Callable[[], Any]
+    hub: Hub, source: TopicSource, request: Request, make_wait: Callable[[], Any]
 ) -> Generator[Any, Any, Any]:
     wait = make_wait()
     hub.ask(source, request, wait)

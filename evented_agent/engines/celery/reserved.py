@@ -26,7 +26,7 @@ TICK, HELD = 0.5, 1.0
 #: Celery's own prefetch, messages per slot, where nobody chose another; and ours.
 CELERY_PREFETCH, PREFETCH = 4, 1
 #: Messages that are sent again in one look.
-MOST = 20
+MOST_AT_ONCE = 20
 
 
 class ReservedMessages:
@@ -66,7 +66,7 @@ class ReservedMessages:
             return
         workers = self._runs.ledger.send(live_workers(self._runs.keys))
         free = [each for each in workers if each.id != self._worker_id and each.busy < each.slots]
-        for id_ in held[:MOST] if free else ():
+        for id_ in held[:MOST_AT_ONCE] if free else ():
             self._since[id_] = now
             self._send_again(id_, free)
 
