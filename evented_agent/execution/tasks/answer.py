@@ -327,12 +327,12 @@ def _beside(event: SourceFound | ItemFound) -> NewChunk:
     """The chunk of what is neither said nor called; texts that are too long are cut."""
     try:
         if isinstance(event, SourceFound):
-            url, title = (as_json(each) for each in (event.url, event.title))
-            data = _cut(as_json(event.data))
+            url, title, data = (
+                as_json(_cut(each)) for each in (event.url, event.title, event.data)
+            )
             return Source, SourcePayload(url=url, title=title, data=data)
-        return ProviderItem, ProviderItemPayload(
-            kind=as_json(event.kind), item=_cut(as_json(event.item))
-        )
+        kind, item = as_json(_cut(event.kind)), as_json(_cut(event.item))
+        return ProviderItem, ProviderItemPayload(kind=kind, item=item)
     except NotJson as error:
         raise ModelError(
             f"A part of the model's answer is not JSON: {error}.", retryable=True
@@ -341,7 +341,8 @@ def _beside(event: SourceFound | ItemFound) -> NewChunk:
 
 def _cut(value: Any) -> Any:
     if isinstance(value, str):
-        return value if len(value) <= _MOST_PIECE else f"{value[:_MOST_PIECE]}…"
+        text = without_surrogates(value)
+        return text if len(text) <= _MOST_PIECE else f"{text[:_MOST_PIECE]}…"
     if isinstance(value, list):
         return [_cut(each) for each in value]
     if isinstance(value, dict):

@@ -258,8 +258,11 @@ def _thought(delta: Mapping[str, Any]) -> str:
         thought = delta.get(name)
         if isinstance(thought, Mapping):
             thought = thought.get("content") or thought.get("text")
-        if thought:
-            return _checked(thought)
+        if isinstance(thought, list):
+            thought = _plain_text({"text": thought})
+        # A flag, or a number of tokens, is no thought.
+        if thought and isinstance(thought, str):
+            return thought
     return ""
 
 

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evented_agent.models.messages import AssistantMessage
-from evented_agent.models.openai.values import PLAIN_ID
+from evented_agent.models.openai.values import PLAIN_ID, well_formed
 
 _KEY = "openai-chat"
 _ORDINARY = frozenset(
     {"role", "content", "tool_calls", "function_call", "refusal", "name", "index", "id", "audio"}
     | {"annotations", "citations", "search_results", "images", "function"}
+    | {"finish_reason", "native_finish_reason", "stop_reason"}
 )
 _SAID = ("reason", "think", "thought", "signature", "extra_content")
 
@@ -37,7 +38,7 @@ class ChatKept:
     def take(self, delta: Mapping[str, Any]) -> None:
         """Note the fields of one piece of a message."""
         for name, value in delta.items():
-            if name in _ORDINARY or value in (None, "", [], {}):
+            if name in _ORDINARY or not value or not isinstance(value, str | list | dict):
                 continue
             if name == "reasoning_details" and isinstance(value, list):
                 self._add_details(value)
@@ -95,7 +96,7 @@ class ChatKept:
             "content": self._parts if has_thoughts else [],
             "calls": self._calls if any(self._calls) else [],
         }
-        kept = {name: value for name, value in kept.items() if value}
+        kept = {name: well_formed(value) for name, value in kept.items() if value}
         return {_KEY: {"origin": self._origin, **kept}} if kept else {}
 
     def _add_details(self, details: Sequence[Any]) -> None:

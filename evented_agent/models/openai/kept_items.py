@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evented_agent.models.messages import AssistantMessage
-from evented_agent.models.openai.values import PLAIN_ID
+from evented_agent.models.openai.values import PLAIN_ID, well_formed
 
 _KEY = "openai"
 _REASONING_FIELDS = ("type", "id", "summary", "content", "encrypted_content")
@@ -55,7 +55,7 @@ class KeptItems:
             items.pop()
         if all(item.keys() == {"type"} for item in items):
             return {}
-        return {_KEY: {"origin": self._origin, "items": items}}
+        return {_KEY: {"origin": self._origin, "items": well_formed(items)}}
 
 
 def _more(item: Mapping[str, Any]) -> dict[str, Any]:

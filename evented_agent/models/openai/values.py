@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from evented_agent.chunks import Usage
 from evented_agent.chunks.base import token_count
+from evented_agent.chunks.json_values import without_surrogates
 from evented_agent.models.history import CallIds
 from evented_agent.models.messages import AssistantMessage, ToolCall, ToolMessage
 from evented_agent.models.openai.profiles import Profile
@@ -90,6 +91,17 @@ class RequestIds:
     def of_result(self, message: ToolMessage) -> str:
         """The id of the call that *message* answers: results stand in the order of the calls."""
         return next(self._waiting, message.tool_call_id)
+
+
+def well_formed(value: Any) -> Any:
+    """*value* with the halves of characters put together that came in two pieces."""
+    if isinstance(value, str):
+        return without_surrogates(value)
+    if isinstance(value, list):
+        return [well_formed(each) for each in value]
+    if isinstance(value, dict):
+        return {well_formed(name): well_formed(each) for name, each in value.items()}
+    return value
 
 
 def usage_from(usage: Mapping[str, Any], cached: str | None = None) -> Usage:

@@ -372,3 +372,39 @@ def test_a_response_that_failed_under_another_name_is_raised(peer: Peer) -> None
     failed = {"status": "failed", "error": {"code": "server_error", "message": "Oh."}}
     peer.reply(answer(event("completed", response=failed)))
     assert str(failure(responses(peer))).endswith("reported server_error: Oh.")
+
+
+def test_an_old_function_call_and_a_whole_message_are_understood(peer: Peer) -> None:
+    old = {"name": "a", "arguments": '{"x":1}'}
+    whole = {"choices": [{"index": 0, "message": {"function_call": old}, "finish_reason": "stop"}]}
+    assert calls(heard(peer, whole)) == [("a", {"x": 1})]
+
+
+def test_parts_that_are_neither_text_nor_thought_are_items(peer: Peer) -> None:
+    reference = {"type": "reference", "reference_ids": [1]}
+    peer.reply(answer(delta("stop", content=["Yes", reference, {"type": "text", "text": ""}])))
+    said = ask(OpenAIChat("m", base_url=peer.url))
+    assert said[:-1] == [TextPiece("Yes"), ItemFound("reference", reference)]
+
+
+def test_a_thought_may_be_an_object_and_a_part_a_plain_text(peer: Peer) -> None:
+    part = {"type": "thinking", "thinking": "Hm."}
+    turn = heard(peer, delta(thinking={"content": "So. "}), delta("stop", content=[part]))
+    assert turn.reasoning == "So. Hm."
+    empty = {"type": "thinking", "signature": "AA"}
+    assert heard(peer, delta("stop", content=[empty])).reasoning == ""
+
+
+def test_a_file_is_a_source_without_a_page(peer: Peer) -> None:
+    cited = [{"type": "file_citation", "filename": "a.pdf"}, {"type": "odd"}, 3]
+    peer.reply(answer(delta("stop", content="Yes", annotations=cited)))
+    said = ask(OpenAIChat("m", base_url=peer.url))
+    assert [each for each in said if isinstance(each, SourceFound)] == [
+        SourceFound(None, "a.pdf", cited[0])
+    ]
+
+
+def test_a_piece_of_no_call_is_malformed_unless_it_says_nothing(peer: Peer) -> None:
+    assert calls(heard(peer, delta(tool_calls=[{"index": 0}]), delta("stop"))) == []
+    peer.reply(answer(delta(tool_calls=[piece(None, "{}", index=0)]), "[DONE]"))
+    assert "cannot be read" in str(failure(OpenAIChat("m", base_url=peer.url)))

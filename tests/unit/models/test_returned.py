@@ -138,6 +138,21 @@ def test_details_that_come_in_pieces_are_put_together(peer: Peer) -> None:
     ]
 
 
+def test_what_is_kept_is_well_formed_though_it_came_in_halves(peer: Peer) -> None:
+    halves = [
+        f'{{"choices": [{{"delta": {{"reasoning_details": [{{"type": "reasoning.text", '
+        f'"index": 0, "text": "{half}"}}], "finish_reason": "no", "thinking": true}}}}]}}'
+        for half in ("\\ud83d", "\\ude00")
+    ]
+    peer.reply(answer(*halves, DONE, "[DONE]"))
+    messages = spoken(chat(peer))
+    assert sent(peer, chat(peer), messages) == {
+        "role": "assistant",
+        "content": "Yes",
+        "reasoning_details": [{"type": "reasoning.text", "index": 0, "text": "😀"}],
+    }
+
+
 def test_a_profile_may_keep_reasoning_back(peer: Peer) -> None:
     messages = spoken(chat(peer, content="Well.", reasoning="Hm."))
     quiet = OpenAIChat("m", base_url=peer.url, profile=Profile(returns_reasoning=False))
