@@ -23,7 +23,7 @@ from evented_agent.errors import (
     QuotaExceeded,
     RateLimited,
 )
-from evented_agent.models.openai.profiles import place_in_history
+from evented_agent.models.openai.profiles import is_about_history, place_in_history
 
 
 def _transport_error() -> type[Exception]:
@@ -161,6 +161,8 @@ class Faults:
 
     def of_history(self, error: ModelError) -> ModelError:
         """Return the error for a conversation that was refused as it is, and repaired as well."""
+        if not is_about_history(str(error)):
+            return error
         place = place_in_history(str(error))
         index = None if place is None else place[1]
         named = "" if place is None else f" It names {place[0]}[{index}] of the request."

@@ -200,15 +200,34 @@ _ABOUT_HISTORY = re.compile(
 _PLACE = re.compile(r"(?i)\b(messages?|input|contents?)(?:\[| ?\.|[a-z ]* index )\s?(\d+)")
 
 
+def is_about_history(words: str) -> bool:
+    """Whether a provider's refusal is about the conversation."""
+    return _ABOUT_HISTORY.search(words) is not None
+
+
 def place_in_history(words: str) -> tuple[str, int] | None:
     """The list and the index in it that a provider's refusal names; None where it names none."""
     found = _PLACE.search(words)
     return (found[1], int(found[2])) if found else None
 
 
+#: What the library adds of its own, and what to leave out where a server refuses it by name.
+_REFUSED: tuple[tuple[re.Pattern[str], Mapping[str, Any]], ...] = (
+    (re.compile(r"stream_options"), {"stream_usage": False}),
+    (re.compile(r"\bstrict\b"), {"strict": "never"}),
+    (re.compile(r"(?i)\binclude\b|encrypted.{0,20} not supported"), {"encrypted_reasoning": False}),
+)
+
+
 def profile_after_refusal(profile: Profile, words: str) -> Profile | None:
-    """How to ask once more after a 400 with these *words*; None where no history is to blame."""
-    if not _ABOUT_HISTORY.search(words):
+    """How to ask once more after a 400 with these *words*; None where nothing of ours is to blame.
+
+    What a server refuses by name is left out; a conversation is written in the strictest form.
+    """
+    for named, without in _REFUSED:
+        if named.search(words):
+            return replace(profile, **without)
+    if not is_about_history(words):
         return None
     if "reasoning_content" in words and profile.needs_reasoning is None and "miss" in words.lower():
         return replace(profile, needs_reasoning="reasoning_content")

@@ -107,7 +107,8 @@ class OpenAIModel:
     def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Call the model once; see `Model.stream`.
 
-        A call that is refused because of its conversation is made once more, in a stricter form.
+        A call that is refused because of its conversation is made once more, in a stricter form;
+        one that is refused because of what the library adds, without that.
         """
         return self._events(request)
 

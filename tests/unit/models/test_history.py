@@ -19,6 +19,7 @@ from evented_agent.models import (
     TextPart,
     ToolCall,
     ToolMessage,
+    ToolSpec,
     UserMessage,
 )
 from evented_agent.models.history import (
@@ -233,3 +234,30 @@ def test_what_is_not_about_the_conversation_is_asked_once(
     peer.reply(refusal(400, {"error": {"message": words}}))
     assert type(failure(api("m", base_url=peer.url))) is ModelError
     assert len(peer.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        ("body.stream_options: Extra inputs are not permitted", "stream_options"),
+        ("Unknown parameter: tools[0].function.strict", "strict"),
+    ],
+)
+def test_what_a_server_refuses_by_name_is_left_out(peer: Peer, words: str, field: str) -> None:
+    peer.reply(refusal(422, {"error": {"message": words}}))
+    peer.reply(answer({"choices": [{"delta": {"content": "Y"}, "finish_reason": "stop"}]}))
+    tool = ToolSpec("a", "Add.", {"type": "object"})
+    model = OpenAIChat("m", base_url=peer.url, profile=Profile(strict="always"))
+    ask(model, ModelRequest([user()], tools=[tool]))
+    first, second = (str(each.body) for each in peer.asked)
+    assert (field in first, field in second) == (True, False)
+
+
+def test_encrypted_reasoning_that_a_deployment_lacks_is_left_out(peer: Peer) -> None:
+    told = "Invalid value for include: encrypted content is not supported with this model"
+    for _ in range(2):
+        peer.reply(refusal(400, {"error": {"message": told}}))
+    error = failure(OpenAIResponses("gpt-5-mine", base_url=peer.url))
+    assert ["include" in each.body for each in peer.asked] == [True, False]
+    assert type(error) is ModelError
+    assert str(error).endswith(told)
