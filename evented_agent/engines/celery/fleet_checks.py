@@ -59,7 +59,7 @@ def worker_problems(app: Celery, queue: str) -> Iterator[Problem]:
         return
     for node in nodes:
         tasks = {str(task).partition(" ")[0] for task in registered.get(node, ())}
-        if registered.get(node) and NAMES["model"] not in tasks:
+        if node in registered and NAMES["model"] not in tasks:
             yield Problem(
                 f"Worker {node} consumes queue {queue!r} and has imported no agents: it drops the "
                 "messages of their runs.",
