@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from evented_agent import EventedAgent
 from evented_agent.ledger.embedded_server import stop_server
 from tests.examples.model_server import ModelServer
 from tests.support.workers import ROOT
@@ -39,15 +38,3 @@ def test_the_shortest_program_runs_without_a_redis(home: Path, model: ModelServe
     )
 
     assert (done.stdout, done.returncode) == ("Order 7 was shipped this morning.\n", 0), done.stderr
-
-
-def test_the_agent_is_put_on_a_celery_app() -> None:
-    namespace: dict[str, object] = {"__name__": "agents"}
-    exec(compile(BLOCKS[0].partition("print(")[0], "README.md", "exec"), namespace)
-    exec(compile(BLOCKS[1], "README.md", "exec"), namespace)
-
-    evented = namespace["evented"]
-    assert isinstance(evented, EventedAgent)
-    tool = evented.agent.tool_named("order_status")
-    assert tool is not None
-    assert tool.parameters["properties"]["order_id"]["description"] == "The number on the invoice."
