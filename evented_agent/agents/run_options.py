@@ -122,7 +122,7 @@ class RunOptions(BaseModel):
                     f"{name}={value!r}: a function cannot travel to a worker. Declare it on the "
                     "Agent, where workers import it too."
                 )
-        secret = credentials_in(given.get("model_settings") or {})
+        secret = credentials_in(given.get("model_settings"))
         if secret:
             raise DeclarationError(
                 f"model_settings holds {', '.join(secret)}, and is stored with the run. Pass "

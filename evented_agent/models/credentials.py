@@ -12,8 +12,10 @@ def is_credential(name: object) -> bool:
     return _NAMES.search(str(name)) is not None
 
 
-def credentials_in(settings: Mapping[str, Any]) -> list[str]:
+def credentials_in(settings: object) -> list[str]:
     """The names of credentials in the ``extra_headers`` and ``extra_query`` of model settings."""
+    if not isinstance(settings, Mapping):
+        return []
     given = (settings.get(name) for name in ("extra_headers", "extra_query"))
     return [
         str(name)
