@@ -103,12 +103,12 @@ def test_a_worker_without_the_agents(shop: Shop) -> None:
 
 
 def test_a_worker_that_takes_more_than_it_can_work_on(shop: Shop) -> None:
-    with worker(shop, "agents", "agents"):
+    with worker(shop, "agents", "agents", "--prefetch-multiplier", "8"):
         code, said = shop.doctor("-A", "agents")
     assert code == 1
-    assert re.search(r"Worker w1@test takes up to 40 messages for its 10 slots", said)
+    assert re.search(r"Worker w1@test takes up to 80 messages for its 10 slots", said)
 
-    with worker(shop, "agents", "agents", "--prefetch-multiplier", "1"):
+    with worker(shop, "agents", "agents"):
         assert shop.doctor("-A", "agents") == (0, "No problem found.\n")
 
 
