@@ -14,14 +14,13 @@ import redis
 from celery import Celery
 from redis.credentials import CredentialProvider
 
-from evented_agent import Agent, ConfigurationError, LedgerUnavailable, Runs, Settings
+from evented_agent import Agent, ConfigurationError, LedgerUnavailable, Runs, Settings, tool
 from evented_agent.engines.celery.redis_url import from_broker, redis_url_of
 from evented_agent.engines.in_process import create_durable_agent
 from evented_agent.ledger import threads
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.testing import ScriptedModel, tool_call
-from tests.support.agents import add
 from tests.support.servers import RedisServer
 from tests.support.tls import TlsProxy
 
@@ -252,6 +251,11 @@ def test_sentinels_of_our_own_setting_take_the_master_of_the_broker() -> None:
 
 
 def test_a_user_that_may_not_ask_the_server_about_itself_runs_agents(places: Places) -> None:
+    @tool
+    def add(a: int, b: int) -> int:
+        """Add two numbers."""
+        return a + b
+
     model = ScriptedModel([[tool_call("add", a=1, b=2)], "It is 3."])
     agent = Agent(id="bound", model=model, tools=[add])
     url = f"redis://bound:{QUOTED}@127.0.0.1:{places.plain}/0"

@@ -11,11 +11,11 @@ import pytest
 import redis
 from celery import Celery
 
-from evented_agent import EventedAgent, Settings, create_evented_agent
+from evented_agent import Agent, EventedAgent, Settings, create_evented_agent
 from evented_agent.engines.celery.notifier import CeleryNotifier
 from evented_agent.ledger.records import Due
+from evented_agent.testing import ScriptedModel
 from tests.conftest import StartWorker
-from tests.support.agents import hello
 from tests.support.servers import RedisServer, free_port
 from tests.support.workers import wait_until
 
@@ -141,4 +141,5 @@ def _served(
 
 def _caller(urls: str, redis_server: RedisServer, settings: Settings) -> EventedAgent[Any]:
     app = Celery("several", broker=urls, set_as_current=False)
+    hello = Agent(id="hello", model=ScriptedModel(["Hello, world."]))
     return create_evented_agent(hello, app=app, redis_url=redis_server.url, settings=settings)

@@ -1,6 +1,7 @@
 """What the wheel ships, and the sizes that keep the code readable."""
 
 import ast
+import re
 import subprocess
 import sys
 import zipfile
@@ -77,3 +78,11 @@ def defined_in(module: ast.Module) -> Iterator[str]:
         else:
             names = []
         yield from (name for name in names if not name.startswith("_"))
+
+
+def test_no_test_reads_the_environment_before_its_server_is_up() -> None:
+    """The apps of the tests read where their Redis is when they are imported: not at collection."""
+    early = re.compile(r"^from tests\.support\.(agents|app|deployment) import", re.MULTILINE)
+    assert [
+        str(path) for path in Path("tests").rglob("test_*.py") if early.search(path.read_text())
+    ] == []
