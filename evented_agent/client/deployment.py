@@ -8,7 +8,12 @@ from typing import TypeVar
 from evented_agent.agents.agent import Agent
 from evented_agent.client.diversion import current_diversion
 from evented_agent.durations import in_seconds
-from evented_agent.errors import BlockingCall, ConfigurationError, DeclarationError
+from evented_agent.errors import (
+    BlockingCall,
+    ConfigurationError,
+    DeclarationError,
+    UnknownAgent,
+)
 from evented_agent.ledger import workers
 from evented_agent.ledger.address import safe_url
 from evented_agent.ledger.connection import Ledger
@@ -50,6 +55,8 @@ class Deployment:
         self.keys = Keys(self.settings.prefix, self.settings.shards)
         self.agents: dict[str, Agent] = {}
         self.notifier: Notifier = NullNotifier()
+        #: Starts what executes runs in this process, where that is the case; again changes nothing.
+        self.start_engine: Callable[[], object] | None = None
         #: Removes the copy of a run's result that the engine keeps elsewhere.
         self.forget_copy: Callable[[str], None] | None = None
         #: Refuses to wait for a run where that could keep it from going on.
@@ -109,6 +116,13 @@ class Deployment:
                 f"Two agents have the id {agent.id!r}. Ids are stored with runs: give one of them "
                 "another."
             )
+
+    def agent_named(self, agent_id: str) -> Agent:
+        """The agent that is served here under that id; raises `UnknownAgent`."""
+        agent = self.agents.get(agent_id)
+        if agent is None:
+            raise UnknownAgent(agent_id, self.agents)
+        return agent
 
     def check(self) -> workers.DeploymentInfo:
         """Compare with what other processes of this deployment stored; refuse what loses runs.

@@ -5,11 +5,11 @@ from typing import Any, Generic, Unpack
 from evented_agent.agents.agent import Agent
 from evented_agent.agents.generics import Out
 from evented_agent.agents.run_options import StreamOptions
+from evented_agent.client.begin import abegin_stream, begin_stream
 from evented_agent.client.deployment import Deployment, refuse_on_loop
 from evented_agent.client.run_methods import RunMethods
 from evented_agent.client.run_stream import AsyncRunStream, RunStream, Starting
 from evented_agent.client.runs import Runs
-from evented_agent.client.start import start_run
 from evented_agent.errors import DeclarationError
 from evented_agent.given import wait_of
 from evented_agent.models.messages import Input
@@ -54,18 +54,13 @@ class DurableAgent(RunMethods, Generic[Out]):
         *run_id* belongs to another input, `ThreadBusy` with ``when_busy="reject"``, and
         `LedgerUnavailable` when Redis cannot be reached.
         """
-        at = self._started()
-        run_id = at.drive("stream", start_run(at, self.agent, input, options))
-        return RunStream(at, run_id, close_on_suspend=options.get("close_on_suspend", True))
+        return begin_stream(self._started(), self.agent, input, options)
 
     def astream(self, input: Input, **options: Unpack[StreamOptions]) -> Starting[Out]:
         """`stream` for the running event loop: await it, or ``async with`` it."""
 
         async def start() -> AsyncRunStream[Out]:
-            at = self._started()
-            run_id = await at.adrive(start_run(at, self.agent, input, options))
-            close = options.get("close_on_suspend", True)
-            return AsyncRunStream(at, run_id, close_on_suspend=close)
+            return await abegin_stream(self._started(), self.agent, input, options)
 
         # What Python's warning about a forgotten await names.
         start.__qualname__ = f"{type(self).__qualname__}.astream"

@@ -1,15 +1,19 @@
-"""Client for all runs of a deployment; needs neither the agents' code nor Celery."""
+"""Client for all runs of a deployment; needs neither the agents' code nor Celery, starts apart."""
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
+from evented_agent.agents.run_options import StreamOptions
+from evented_agent.client.begin import abegin_stream, begin_stream
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.queries import read_workers
 from evented_agent.client.run_methods import RunMethods
+from evented_agent.client.run_stream import AsyncRunStream, RunStream, Starting
 from evented_agent.errors import ConfigurationError
 from evented_agent.ledger.settings import Settings
 from evented_agent.ledger.workers import LiveWorker
+from evented_agent.models.messages import Input
 
 
 class Runs(Deployment, RunMethods):
@@ -61,6 +65,29 @@ class Runs(Deployment, RunMethods):
     @property
     def _deployment(self) -> Deployment:
         return self
+
+    def _started(self) -> Deployment:
+        if self.start_engine is not None:
+            self.start_engine()
+        return self
+
+    def stream(self, agent_id: str, input: Input, **options: Unpack[StreamOptions]) -> RunStream:
+        """Start a run of an agent that this process serves, and return at once with its stream.
+
+        As the agent's own `stream`; where only its id is known, in a web handler for example.
+        Raises `UnknownAgent` where this process does not have the agent's code.
+        """
+        agent = self.agent_named(agent_id)
+        return begin_stream(self._started(), agent, input, options)
+
+    def astream(self, agent_id: str, input: Input, **options: Unpack[StreamOptions]) -> Starting:
+        """`stream` for the running event loop: await it, or ``async with`` it."""
+
+        async def start() -> AsyncRunStream:
+            agent = self.agent_named(agent_id)
+            return await abegin_stream(self._started(), agent, input, options)
+
+        return Starting(start)
 
     def workers(self) -> Sequence[LiveWorker]:
         """The workers that were heard of in the last 10 s."""

@@ -77,6 +77,7 @@ class InProcessAgent(DurableAgent[Out]):
         self._listed_under = listed_under
         self._engine: LocalEngine | None = None
         self._lock = threading.Lock()
+        runs.start_engine = self._started
 
     @property
     def _deployment(self) -> Deployment:

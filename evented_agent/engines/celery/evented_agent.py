@@ -78,6 +78,7 @@ class EventedAgent(DurableAgent[Out]):
             runs = _runs_of(app, *self._given)
             runs.add(self.agent)
             self._app, self._runs = app, runs
+            runs.start_engine = self._started
         return self
 
     def close(self) -> None:
