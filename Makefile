@@ -65,7 +65,7 @@ clean:  ## forget the virtual environment
 	@touch $@
 
 .venv/dev: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[local,cli,flower]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[local,cli,flower,web,http]" --group dev
 	@# Only its data and simulators are used; its dependencies are gigabytes.
 	$(BIN)/python -m pip install --quiet --no-deps bfcl-eval==2026.3.23
 	@touch $@ .venv/demo

@@ -8,6 +8,7 @@ from evented_agent.client.deployment import Deployment
 from evented_agent.client.follow import Cursor, check_readable, start_of
 from evented_agent.client.owner import run_of, thread_of
 from evented_agent.ledger import runs, threads, workers
+from evented_agent.ledger.indexes import count_common
 from evented_agent.ledger.keys import thread_name
 from evented_agent.ledger.plan import Plan, read_blobs, send
 from evented_agent.ledger.records import Record
@@ -17,6 +18,9 @@ from evented_agent.state.run_result import BackgroundTask, RunResult, background
 
 #: Most runs of a thread whose messages are returned.
 _MOST_TURNS = 1000
+
+#: The statuses of runs that go on.
+LIVE = ("queued", "running", "suspended")
 
 
 def read_info(at: Deployment, run_id: str) -> Plan[RunInfo]:
@@ -54,6 +58,14 @@ def read_thread(at: Deployment, thread_id: str, resource_id: str | None) -> Plan
 
 def read_workers(at: Deployment) -> Plan[Sequence[workers.LiveWorker]]:
     return (yield from send(workers.live_workers(at.keys)))
+
+
+def count_live_runs(at: Deployment, resource_id: str, *, most: int) -> Plan[int]:
+    """How many runs of a resource have not ended; exact up to *most*."""
+    count, index = 0, ("resource", resource_id)
+    for shard in range(at.keys.shards):
+        count += yield from send(count_common(at.keys, shard, index, LIVE, most=most))
+    return count
 
 
 def _read_journal(at: Deployment, run_id: str) -> Plan[tuple[Record, Sequence[bytes]]]:

@@ -38,9 +38,9 @@ from evented_agent.ledger.records import ENDED
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import RunResult
 
-#: A comment line that keeps proxies from closing a silent stream. One newline: with a blank line,
-#: several clients would read it as an empty event.
-HEARTBEAT = ": hb\n"
+#: A comment that keeps proxies from closing a silent stream. With a blank line: without, Mastra's
+#: client would lose the event that follows.
+HEARTBEAT = ": hb\n\n"
 
 #: The last lines of a stream whose run waits for people: a browser comes back in half a minute, and
 #: not every 3 s for as long as that takes.

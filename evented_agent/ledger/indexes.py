@@ -49,6 +49,14 @@ def list_index(
     )
 
 
+def count_common(
+    keys: Keys, shard: int, index: tuple[str, str], statuses: Sequence[str], *, most: int
+) -> Command[int]:
+    """Return how many runs of an index have one of *statuses*; at most *most* of each."""
+    others = [keys.index(shard, "status", status) for status in statuses]
+    return command("indexes/count_common", (keys.index(shard, *index), *others), int, most=most)
+
+
 def forget(keys: Keys, shard: int, index: tuple[str, str], run_ids: Sequence[str]) -> Command[int]:
     """Take runs that have expired out of an index."""
     return command("indexes/forget", (keys.index(shard, *index),), int, rest=run_ids)

@@ -79,6 +79,7 @@ CALLS: dict[Callable[..., Command[Any]], Command[Any]] = {
     workers.prefixes: workers.prefixes(KEYS),
     workers.deployment: workers.deployment(KEYS),
     indexes.list_index: indexes.list_index(KEYS, 0, INDEX, since=0, offset=0, limit=1),
+    indexes.count_common: indexes.count_common(KEYS, 0, INDEX, ["queued", "running"], most=1),
     indexes.forget: indexes.forget(KEYS, 0, INDEX, ["r"]),
     indexes.oldest: indexes.oldest("index", before=1, offset=0, limit=1),
     indexes.forget_gone: indexes.forget_gone(KEYS, "index", ["r", "s"]),

@@ -1,0 +1,23 @@
+"""What is known of runs as JSON, for the server and the client of the HTTP API: one adapter each.
+
+Fields have the names that they have in Python; times are ISO 8601 in UTC.
+"""
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from evented_agent.agents.tools.approvals import Pending
+from evented_agent.ledger.workers import LiveWorker
+from evented_agent.models.messages import Message
+from evented_agent.state.run_info import RunInfo
+from evented_agent.state.run_result import BackgroundTask, RunResult
+
+RUN_INFO: TypeAdapter[RunInfo] = TypeAdapter(RunInfo)
+RUN_INFOS: TypeAdapter[list[RunInfo]] = TypeAdapter(list[RunInfo])
+RUN_RESULT: TypeAdapter[RunResult[Any]] = TypeAdapter(RunResult[Any])
+PENDING: TypeAdapter[list[Pending]] = TypeAdapter(list[Pending])
+BACKGROUND_TASK: TypeAdapter[BackgroundTask] = TypeAdapter(BackgroundTask)
+BACKGROUND_TASKS: TypeAdapter[list[BackgroundTask]] = TypeAdapter(list[BackgroundTask])
+MESSAGES: TypeAdapter[list[Message]] = TypeAdapter(list[Message])
+LIVE_WORKERS: TypeAdapter[list[LiveWorker]] = TypeAdapter(list[LiveWorker])

@@ -1,0 +1,96 @@
+"""Who may do what: a run that somebody may not see looks like one that does not exist."""
+
+from dataclasses import dataclass
+
+from evented_agent.errors import RunDeleted, RunNotFound
+from evented_agent.state.run_info import RunInfo
+from evented_agent.web.exchange import Exchange
+from evented_agent.web.failures import HttpFailure, not_found
+from evented_agent.web.names import stored_run_id
+from evented_agent.web.principal import Action, ActionName, Principal
+from evented_agent.web.site import Consult, Site, Verb, WebSteps
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A run, and who may do to it what they asked for.
+
+    Attributes:
+        who: They.
+        info: The run as it is stored.
+        name: What they call it: its id, or the name that they gave it.
+    """
+
+    who: Principal
+    info: RunInfo
+    name: str
+
+    @property
+    def run_id(self) -> str:
+        return self.info.run_id
+
+
+def somebody(
+    exchange: Exchange, name: ActionName, *, agent: str | None = None, thread: str | None = None
+) -> WebSteps[Principal]:
+    """Who asks for something that is about no run in particular; refuses nobody, and who may not.
+
+    Raises `HttpFailure` with 401 or 403.
+    """
+    who = yield Consult(exchange, Action(name, agent), thread=thread)
+    return _with_scope(who, name)
+
+
+def allowed_run(site: Site, exchange: Exchange, name: ActionName) -> WebSteps[Allowed]:
+    """The run of the path, and who asks for it.
+
+    Raises `HttpFailure`: 404 alike for a run of somebody else and for one that there is not, 401
+    for nobody, 403 for who may do that to no run.
+    """
+    given, action = exchange.path["run_id"], Action(name)
+    found = yield from _look(site, given)
+    info = found if isinstance(found, RunInfo) else None
+    who = yield Consult(exchange, action, info)
+    if info is not None and _sees(who, info):
+        return Allowed(_with_scope(who, name), info, given)
+    if info is not None:
+        # From here on as if there were none.
+        who = yield Consult(exchange, action, None)
+    who = _with_scope(who, name)
+    if who.all_resources:
+        raise found if isinstance(found, RunDeleted) else not_found()
+    named = yield from _look(site, stored_run_id(who, "run", given))
+    if isinstance(named, RunInfo):
+        who = yield Consult(exchange, action, named)
+        if _sees(who, named):
+            return Allowed(_with_scope(who, name), named, given)
+    raise not_found()
+
+
+def _look(site: Site, run_id: str) -> WebSteps[RunInfo | RunDeleted | None]:
+    try:
+        info: RunInfo = yield Verb("get", (run_id,))
+    except RunDeleted as error:
+        return error
+    except RunNotFound:
+        return None
+    return info if site.agent in (None, info.agent) else None
+
+
+def _sees(who: Principal | None, info: RunInfo) -> bool:
+    if who is None:
+        return False
+    return who.all_resources or who.resource_id == info.resource_id
+
+
+def _with_scope(who: Principal | None, name: ActionName) -> Principal:
+    if who is None:
+        raise HttpFailure(
+            401,
+            "unauthorized",
+            "Sign in, or send a token that is valid.",
+            {"www-authenticate": "Bearer"},
+        )
+    if name not in who.scopes:
+        raise HttpFailure(403, "forbidden", f"You may not {name} here.")
+    return who

@@ -1,0 +1,178 @@
+"""The ASGI application: reads a request within its limits, and writes answers and streams."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+
+from evented_agent.client.run_stream import AsyncRunStream
+from evented_agent.web.exchange import EventReply, PlainReply, failure_reply
+from evented_agent.web.failures import HttpFailure, failure_of
+from evented_agent.web.serve import (
+    OPENING,
+    STREAM_HEADERS,
+    Match,
+    headers_for,
+    matched,
+    too_large,
+)
+from evented_agent.web.shutdown import OpenTasks
+from evented_agent.web.site import Site, adrive
+
+logger = logging.getLogger(__name__)
+
+
+class WebApp:
+    """Serves runs over HTTP.  Made by `create_app`; mount it, or serve it as it is."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._open = OpenTasks()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(Request(scope, receive), receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1003})
+
+    def close_streams(self) -> None:
+        """End the streams of this process, so that readers go on with another one."""
+        self._open.stop()
+
+    async def _serve(self, request: Request, receive: Receive, send: Send) -> None:
+        try:
+            reply = await self._reply(request, receive)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - each has its status
+            reply = failure_reply(failure_of(error))
+        if isinstance(reply, EventReply):
+            await self._stream(request, reply, receive, send)
+        else:
+            await self._send(request, reply, send)
+
+    async def _reply(self, request: Request, receive: Receive) -> PlainReply | EventReply:
+        match = matched(self._site, request, _path_of(request.scope))
+        if isinstance(match, PlainReply):
+            return match
+        body = await self._body(receive)
+        return await self._handled(match, request, body)
+
+    async def _handled(
+        self, match: Match, request: Request, body: bytes
+    ) -> PlainReply | EventReply:
+        steps = match.route.handler(self._site, match.exchange(request, body))
+        return cast(PlainReply | EventReply, await adrive(self._site, steps))
+
+    async def _body(self, receive: Receive) -> bytes:
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._site.limits.body_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise HttpFailure(400, "disconnected", "The request was not sent whole.")
+                    body += message.get("body", b"")
+                    if len(body) > self._site.limits.body:
+                        raise too_large(self._site)
+                    if not message.get("more_body"):
+                        return bytes(body)
+        except TimeoutError:
+            raise HttpFailure(
+                408, "request_timeout", "The body took too long.", {"connection": "close"}
+            ) from None
+
+    async def _send(self, request: Request, reply: PlainReply, send: Send) -> None:
+        own = dict(reply.headers)
+        # Only HEAD has a length without a body, and nobody knows the one of a stream.
+        if reply.status != 204 and request.method != "HEAD":
+            own["content-length"] = str(len(reply.body))
+        await send(_start(reply.status, headers_for(self._site, request, own)))
+        body = b"" if request.method == "HEAD" else reply.body
+        await send({"type": "http.response.body", "body": body})
+
+    async def _stream(
+        self, request: Request, reply: EventReply, receive: Receive, send: Send
+    ) -> None:
+        try:
+            with self._site.streams.one_of(reply.counted_by):
+                await send(_start(200, headers_for(self._site, request, STREAM_HEADERS)))
+                try:
+                    await self._until_gone(self._write(reply, send), receive, send)
+                finally:
+                    await cast(AsyncRunStream, reply.run).aclose()
+        except HttpFailure as failure:
+            await self._send(request, failure_reply(failure), send)
+
+    async def _until_gone(self, writing: Any, receive: Receive, send: Send) -> None:
+        """Write until the end, or until the reader or this server goes; the run never notices."""
+        writer = asyncio.ensure_future(writing)
+        self._open.add(writer)
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait({writer, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            has_gone = gone.done()
+            for task in (writer, gone):
+                task.cancel()
+            await asyncio.wait({writer, gone})
+        if writer.cancelled():
+            if not has_gone:
+                # The server stops. No end of the run: whoever reads comes back elsewhere.
+                await send({"type": "http.response.body"})
+        elif (error := writer.exception()) is not None:
+            self._note(error)
+
+    async def _write(self, reply: EventReply, send: Send) -> None:
+        stall = self._site.limits.stall_seconds
+        await _send_event(OPENING, send, stall)
+        async for event in cast(AsyncIterator[str], reply.events):
+            await _send_event(event, send, stall)
+        await send({"type": "http.response.body"})
+
+    def _note(self, error: BaseException) -> None:
+        """A stream that broke off is told by its missing end; its reader asks again."""
+        if isinstance(error, TimeoutError | OSError):
+            logger.info("A stream was cut: %r", error)
+        else:
+            logger.error("A stream broke off", exc_info=error)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                self.close_streams()
+                await self._site.runs.aclose()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+async def _send_event(event: str, send: Send, stall: float) -> None:
+    # Who takes nothing for so long holds a connection for nothing.
+    async with asyncio.timeout(stall):
+        await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _start(status: int, headers: list[tuple[str, str]]) -> dict[str, Any]:
+    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    return {"type": "http.response.start", "status": status, "headers": encoded}
+
+
+def _path_of(scope: Scope) -> str:
+    """The path below where this is mounted."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    if root and path.startswith(f"{root}/"):
+        return path[len(root) :]
+    return "" if path == root else path

@@ -1,0 +1,123 @@
+"""One HTTP request and its answer as handlers see them, whatever server they run under."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pydantic_core
+from pydantic import TypeAdapter
+from starlette.requests import Request
+
+from evented_agent.client.run_stream import AsyncRunStream, RunStream
+from evented_agent.web.failures import HttpFailure
+
+_TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
+_JSON = {"content-type": "application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request that has been read.
+
+    Attributes:
+        request: As Starlette gives it; under WSGI made from the environ, which is in its scope.
+        path: What the path's placeholders stand for.
+        body: All of it.
+        token: The stream token that came with it.
+        is_head: Whether only the status is asked for.
+    """
+
+    request: Request
+    path: Mapping[str, str]
+    body: bytes
+    token: str | None = None
+    is_head: bool = False
+
+    def json(self, *allowed: str) -> dict[str, Any]:
+        """The body as a JSON object with no other fields than *allowed*; empty for no body."""
+        if not self.body.strip():
+            return {}
+        try:
+            found = pydantic_core.from_json(self.body, allow_inf_nan=False)
+        except ValueError as error:
+            raise bad_request(f"The body is not JSON: {error}.") from None
+        if not isinstance(found, dict):
+            raise bad_request("The body is no JSON object.")
+        if unknown := sorted(set(found) - set(allowed)):
+            raise bad_request(
+                f"Unknown fields: {', '.join(map(repr, unknown))}. Known are: {', '.join(allowed)}."
+            )
+        return found
+
+    def query(self, name: str) -> str | None:
+        return self.request.query_params.get(name)
+
+    def flag(self, name: str) -> bool:
+        given = self.query(name) or "false"
+        if given not in ("true", "false"):
+            raise bad_request(f"{name}={given!r}: use true or false.")
+        return given == "true"
+
+    def count(self, name: str, default: int, most: int) -> int:
+        given = self.query(name)
+        if given is None:
+            return default
+        if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= most):
+            raise bad_request(f"{name}={given[:40]!r}: use a number from 1 to {most}.")
+        return int(given)
+
+    def time(self, name: str) -> datetime | None:
+        given = self.query(name)
+        if given is None:
+            return None
+        try:
+            found = _TIME.validate_strings(given)
+            return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+        except ValueError:
+            raise bad_request(f"{name}={given[:40]!r}: use an ISO 8601 time.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class PlainReply:
+    """A status, headers, and a body that is whole."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=lambda: {"cache-control": "no-store"})
+
+
+@dataclass(frozen=True, slots=True)
+class EventReply:
+    """A stream of Server-Sent Events.
+
+    Attributes:
+        events: The events, an iterator for threads or for an event loop.
+        run: What they are read from; to be closed.
+        counted_by: Whose open stream it is; None is not counted.
+    """
+
+    events: Iterator[str] | AsyncIterator[str]
+    run: RunStream[Any] | AsyncRunStream[Any]
+    counted_by: str | None
+
+
+def json_reply(
+    body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
+) -> PlainReply:
+    more = {"cache-control": "no-store", **_JSON, **(headers or {})}
+    return PlainReply(status, body, more)
+
+
+def object_reply(
+    body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> PlainReply:
+    return json_reply(pydantic_core.to_json(body), status, headers)
+
+
+def failure_reply(failure: HttpFailure) -> PlainReply:
+    return object_reply(failure.json(), failure.status, failure.headers)
+
+
+def bad_request(message: str) -> HttpFailure:
+    return HttpFailure(400, "invalid_request", message)

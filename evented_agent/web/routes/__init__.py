@@ -1,0 +1,1 @@
+"""The native routes: a handler each, driven from a thread or an event loop."""

@@ -1,0 +1,154 @@
+"""What there is: runs, their results, calls that wait, conversations, workers."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from evented_agent.agents.tools.approvals import Pending
+from evented_agent.client.listing import RunPage
+from evented_agent.state.run_info import RunInfo
+from evented_agent.state.run_result import RunResult
+from evented_agent.state.wire import (
+    BACKGROUND_TASKS,
+    LIVE_WORKERS,
+    MESSAGES,
+    PENDING,
+    RUN_INFO,
+    RUN_INFOS,
+    RUN_RESULT,
+)
+from evented_agent.web.access import Allowed, allowed_run, somebody
+from evented_agent.web.exchange import Exchange, PlainReply, json_reply, object_reply
+from evented_agent.web.failures import RETRY_AFTER, HttpFailure
+from evented_agent.web.principal import Principal
+from evented_agent.web.site import Site, Verb, WebSteps
+
+_MOST = 200
+
+
+def get_run(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """The state of a run now."""
+    allowed = yield from allowed_run(site, exchange, "read")
+    return json_reply(RUN_INFO.dump_json(shown(allowed.who, allowed.info, allowed.name)))
+
+
+def get_result(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """What a run came to, so far: its text, its messages, its output."""
+    allowed = yield from allowed_run(site, exchange, "read")
+    result: RunResult[Any] = yield Verb("result", (allowed.run_id,))
+    pending = [_renamed(each, allowed) for each in result.pending]
+    named = dataclasses.replace(result, run_id=allowed.name, pending=pending)
+    return json_reply(RUN_RESULT.dump_json(named))
+
+
+def get_runs(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """The newest runs that match, page by page."""
+    who = yield from somebody(exchange, "list")
+    limit, since = exchange.count("limit", 50, _MOST), exchange.time("since")
+    page: RunPage = yield Verb(
+        "list",
+        (),
+        {
+            "status": exchange.query("status"),
+            "thread_id": exchange.query("thread_id"),
+            "since": since,
+            "limit": limit,
+            "page": exchange.query("page"),
+            **_narrowed(site, exchange, who),
+        },
+    )
+    runs = RUN_INFOS.dump_python([shown(who, each, each.run_id) for each in page], mode="json")
+    return object_reply({"runs": runs, "next_page": page.next_page})
+
+
+def get_pending(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """The calls that wait for a person, the oldest first."""
+    who = yield from somebody(exchange, "list")
+    found: Sequence[Pending] = yield Verb(
+        "pending",
+        (),
+        {
+            "thread_id": exchange.query("thread_id"),
+            "since": exchange.time("since"),
+            "limit": exchange.count("limit", 50, _MOST),
+            **_narrowed(site, exchange, who),
+        },
+    )
+    return object_reply({"pending": PENDING.dump_python(list(found), mode="json")})
+
+
+def get_thread(_: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """What was said in a conversation."""
+    thread = exchange.path["thread_id"]
+    who = yield from somebody(exchange, "read", thread=thread)
+    messages = yield Verb("thread", (thread,), {"resource_id": resource_of(exchange, who)})
+    return object_reply({"messages": MESSAGES.dump_python(messages, mode="json")})
+
+
+def remove_thread(_: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """Forget a conversation; its runs stay."""
+    thread = exchange.path["thread_id"]
+    who = yield from somebody(exchange, "delete", thread=thread)
+    yield Verb("delete_thread", (thread,), {"resource_id": resource_of(exchange, who)})
+    return PlainReply(204)
+
+
+def get_background(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """The background calls of a run."""
+    allowed = yield from allowed_run(site, exchange, "read")
+    tasks = yield Verb("background_tasks", (allowed.run_id,))
+    named = [
+        dataclasses.replace(
+            each, run_id=allowed.name, task_id=f"{allowed.name}:{each.tool_call_id}"
+        )
+        for each in tasks
+    ]
+    return object_reply({"tasks": BACKGROUND_TASKS.dump_python(named, mode="json")})
+
+
+def get_workers(_: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """The workers that were heard of in the last 10 s."""
+    yield from somebody(exchange, "operate")
+    workers = yield Verb("workers")
+    return object_reply({"workers": LIVE_WORKERS.dump_python(list(workers), mode="json")})
+
+
+def get_health(_: Site, __: Exchange) -> WebSteps[PlainReply]:
+    """This process answers."""
+    yield from ()
+    return object_reply({"status": "ok"})
+
+
+def get_ready(_: Site, __: Exchange) -> WebSteps[PlainReply]:
+    """This process reaches Redis, so it can serve runs."""
+    try:
+        yield Verb("workers")
+    except ConnectionError:
+        raise HttpFailure(503, "unavailable", "Redis is away.", RETRY_AFTER) from None
+    return object_reply({"status": "ok"})
+
+
+def shown(who: Principal, info: RunInfo, name: str) -> RunInfo:
+    """A run as *who* may see it: what our servers are called concerns operators alone."""
+    if info.run_id != name:
+        pending = [dataclasses.replace(each, run_id=name) for each in info.pending]
+        info = dataclasses.replace(info, run_id=name, pending=pending)
+    if "operate" in who.scopes:
+        return info
+    return dataclasses.replace(info, worker=None, waiting_for=None)
+
+
+def resource_of(exchange: Exchange, who: Principal) -> str | None:
+    """Whose runs are meant: one's own; who sees all may say whose, or mean all."""
+    return exchange.query("resource_id") if who.all_resources else who.resource_id
+
+
+def _narrowed(site: Site, exchange: Exchange, who: Principal) -> dict[str, Any]:
+    agent = exchange.query("agent")
+    if site.agent is not None:
+        agent = site.agent
+    return {"agent": agent, "resource_id": resource_of(exchange, who)}
+
+
+def _renamed(pending: Pending, allowed: Allowed) -> Pending:
+    return dataclasses.replace(pending, run_id=allowed.name)

@@ -1,0 +1,125 @@
+"""`POST /runs`: a run is started, durably, and named; nobody has to wait for it here."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import pydantic_core
+
+from evented_agent.client.queries import count_live_runs
+from evented_agent.errors import RunConflict, RunDeleted, RunNotFound
+from evented_agent.web.access import somebody
+from evented_agent.web.exchange import Exchange, PlainReply, bad_request, object_reply
+from evented_agent.web.failures import HttpFailure
+from evented_agent.web.names import run_id_for
+from evented_agent.web.principal import Principal
+from evented_agent.web.site import RunPlan, Site, Verb, WebSteps
+
+_OWN = ("agent", "input", "run_id", "thread_id", "resource_id")
+#: What any client may choose of `StreamOptions`.
+CLIENT_OPTIONS = ("when_busy", "until_idle", "deadline")
+#: What a service that sees all resources may choose beside.
+SERVICE_OPTIONS = (
+    *("max_steps", "tool_choice", "active_tools", "instructions", "model_settings", "queue"),
+    *("tool_call_concurrency", "require_tool_approval", "stop_when", "prepare_step"),
+    *("output_type", "context"),
+)
+
+
+def post_run(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """Start a run; the same name or `Idempotency-Key` again is the same run."""
+    body = exchange.json(*_OWN, *CLIENT_OPTIONS, *SERVICE_OPTIONS)
+    agent = _agent(site, body)
+    who = yield from somebody(exchange, "start", agent=agent)
+    if agent not in site.runs.agents or site.agent not in (None, agent):
+        raise HttpFailure(404, "unknown_agent", "There is no such agent.")
+    _check_options(site, who, body)
+    _check_input(site, who, body.get("input"))
+    name = _text(body, "run_id")
+    run_id = run_id_for(who, name, exchange.request.headers.get("idempotency-key"))
+    resource_id = _text(body, "resource_id") if who.all_resources else who.resource_id
+    if not who.all_resources and resource_id is not None:
+        yield from _check_live_runs(site, resource_id, run_id)
+    ids = {"run_id": run_id, "resource_id": resource_id, "thread_id": _text(body, "thread_id")}
+    options = {key: value for key, value in body.items() if key not in _OWN}
+    options |= {key: value for key, value in ids.items() if value is not None}
+    try:
+        run = yield Verb("stream", (agent, body.get("input")), options)
+    except RunConflict:
+        raise HttpFailure(
+            409,
+            "run_conflict",
+            "That name was given to a run with another agent, input or options.",
+        ) from None
+    shown = name or run.run_id
+    location = f"{exchange.request.scope.get('root_path', '')}/runs/{quote(shown, safe='')}"
+    return object_reply({"run_id": shown}, 202, {"location": location})
+
+
+def _agent(site: Site, body: Mapping[str, Any]) -> str:
+    agent = _text(body, "agent") or site.agent
+    if agent is None:
+        raise bad_request("Say which agent: its id, as a text.")
+    return agent
+
+
+def _text(body: Mapping[str, Any], name: str) -> str | None:
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise bad_request(f"{name} is no text.")
+    return value
+
+
+def _check_options(site: Site, who: Principal, body: Mapping[str, Any]) -> None:
+    """A browser chooses no instructions, and takes no approval away."""
+    if who.all_resources:
+        return
+    allowed = {*_OWN, *site.options}
+    if refused := sorted(set(body) - allowed):
+        raise HttpFailure(
+            403,
+            "option_not_allowed",
+            f"You may not choose {', '.join(refused)} here; {', '.join(sorted(allowed))} you may.",
+        )
+
+
+def _check_input(site: Site, who: Principal, given: object) -> None:
+    """People say what they say as users; each message within the limit."""
+    messages = given if isinstance(given, list) else [given]
+    for message in messages:
+        size = len(pydantic_core.to_json(message))
+        if size > site.limits.message:
+            raise HttpFailure(
+                413,
+                "too_large",
+                f"A message has {size:,} bytes, over the limit of {site.limits.message:,}.",
+            )
+        if who.all_resources or not isinstance(message, dict):
+            continue
+        if message.get("role") != "user":
+            raise bad_request("Send messages of role 'user' only; the others are kept here.")
+
+
+def _check_live_runs(site: Site, resource_id: str, run_id: str | None) -> WebSteps[None]:
+    most = site.limits.live_runs
+    count = yield RunPlan(count_live_runs(site.runs, resource_id, most=most))
+    if count < most or (yield from _exists(run_id)):
+        return
+    raise HttpFailure(
+        429,
+        "too_many_runs",
+        f"{count} of your runs have not ended, and {most} are allowed. Wait for some, decide what "
+        "waits for you, or abort some.",
+        {"retry-after": "10"},
+    )
+
+
+def _exists(run_id: str | None) -> WebSteps[bool]:
+    """Whether the same start was made before, so that nothing is added."""
+    if run_id is None:
+        return False
+    try:
+        yield Verb("get", (run_id,))
+    except (RunNotFound, RunDeleted):
+        return False
+    return True

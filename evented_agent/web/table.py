@@ -1,0 +1,156 @@
+"""Every route in one table: what serves it, and what the OpenAPI document says of it."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from evented_agent.web.exchange import Exchange
+from evented_agent.web.routes import change, look, start, stream
+from evented_agent.web.site import Site, WebSteps
+
+Handler = Callable[[Site, Exchange], WebSteps[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method of one path.
+
+    Attributes:
+        method: The HTTP method.
+        path: With placeholders, ``{run_id}``, each of one segment.
+        handler: What answers.
+        answers: The statuses that it may answer with, beside those that any route may.
+        query: The names of its query parameters, each with its JSON schema.
+        body: The fields of its JSON body, each with its JSON schema.
+        needs: Those of the fields that must be there.
+        is_open: Whether nobody has to sign in.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    answers: Sequence[int] = (200,)
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    needs: Sequence[str] = ()
+    is_open: bool = False
+
+    @property
+    def summary(self) -> str:
+        return (self.handler.__doc__ or "").partition("\n")[0].rstrip(".")
+
+
+_TEXT = {"type": "string"}
+_FLAG = {"type": "string", "enum": ["true", "false"]}
+_COUNT = {"type": "integer", "minimum": 1, "maximum": 200}
+_TIME = {"type": "string", "format": "date-time"}
+_STATUS = {
+    "type": "string",
+    "enum": ["queued", "running", "suspended", "finished", "failed", "aborted"],
+}
+_RESOURCE = {"resource_id": _TEXT}
+_CALL = {"tool_call_id": _TEXT, "number": {"type": "integer", "minimum": 1}}
+_CURSOR = {"type": "string", "pattern": "^[0-9]{1,19}(-[0-9]{1,19})?$"}
+_MAY = {"may": {"type": "string", "enum": ["read", "act"]}}
+_FOLLOW = {"after": _CURSOR, "close_on_suspend": _FLAG}
+_START = {
+    "agent": _TEXT,
+    "input": {"anyOf": [_TEXT, {"type": "array", "items": {"type": "object"}, "minItems": 1}]},
+    "run_id": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,128}$"},
+    "thread_id": {"type": "string", "minLength": 1, "maxLength": 256},
+    "resource_id": {"type": "string", "minLength": 1, "maxLength": 256},
+    "when_busy": {"type": "string", "enum": ["queue", "reject", "interrupt", "parallel"]},
+    "until_idle": {"type": ["boolean", "number"]},
+    "deadline": {"type": "number", "exclusiveMinimum": 0},
+}
+_RUN = "/runs/{run_id}"
+
+#: The native routes.
+ROUTES: Sequence[Route] = (
+    Route("POST", "/runs", start.post_run, (202, 409, 429), body=_START, needs=["input"]),
+    Route(
+        "GET",
+        "/runs",
+        look.get_runs,
+        query={
+            "status": _STATUS,
+            "agent": _TEXT,
+            "thread_id": _TEXT,
+            "since": _TIME,
+            "limit": _COUNT,
+            "page": _TEXT,
+            **_RESOURCE,
+        },
+    ),
+    Route("GET", _RUN, look.get_run, (200, 410)),
+    Route("DELETE", _RUN, change.remove_run, (204, 410)),
+    Route("GET", f"{_RUN}/result", look.get_result, (200, 410)),
+    Route("GET", f"{_RUN}/stream", stream.get_stream, (200, 204, 410, 429), query=_FOLLOW),
+    Route("HEAD", f"{_RUN}/stream", stream.get_stream, (200, 204, 410, 429), query=_FOLLOW),
+    Route("POST", f"{_RUN}/token", stream.post_token, (201, 410), body=_MAY),
+    Route(
+        "POST",
+        f"{_RUN}/approve",
+        change.post_approve,
+        (200, 409, 410, 422),
+        body={**_CALL, "arguments": {"type": "object"}},
+    ),
+    Route(
+        "POST",
+        f"{_RUN}/decline",
+        change.post_decline,
+        (200, 409, 410, 422),
+        body={**_CALL, "reason": _TEXT},
+    ),
+    Route(
+        "POST",
+        f"{_RUN}/resume",
+        change.post_resume,
+        (200, 409, 410, 422),
+        body={**_CALL, "data": {}},
+        needs=["data"],
+    ),
+    Route("POST", f"{_RUN}/abort", change.post_abort, (202, 410), body={"reason": _TEXT}),
+    Route("POST", f"{_RUN}/retry", change.post_retry, (202, 409, 410), body={}),
+    Route("GET", f"{_RUN}/background", look.get_background, (200, 410)),
+    Route(
+        "POST",
+        f"{_RUN}/background/{{call_id}}/cancel",
+        change.post_cancel,
+        (200, 410),
+        body={"reason": _TEXT},
+    ),
+    Route(
+        "GET",
+        "/pending",
+        look.get_pending,
+        query={"agent": _TEXT, "thread_id": _TEXT, "since": _TIME, "limit": _COUNT, **_RESOURCE},
+    ),
+    Route("GET", "/threads/{thread_id}", look.get_thread, query=_RESOURCE),
+    Route("DELETE", "/threads/{thread_id}", look.remove_thread, (204,), query=_RESOURCE),
+    Route(
+        "POST", "/threads/{thread_id}/token", stream.post_thread_token, (201,), _RESOURCE, body=_MAY
+    ),
+    Route("GET", "/workers", look.get_workers),
+    Route("GET", "/health", look.get_health, is_open=True),
+    Route("GET", "/ready", look.get_ready, is_open=True),
+)
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path) + r"\Z")
+
+
+_PATTERNS = [(_pattern(route.path), route) for route in ROUTES]
+
+
+def match_routes(path: str) -> tuple[Mapping[str, str], Mapping[str, Route]]:
+    """What the placeholders of *path* stand for, and its routes by method; none for no path."""
+    values: Mapping[str, str] = {}
+    routes: dict[str, Route] = {}
+    for pattern, route in _PATTERNS:
+        if (found := pattern.match(path)) is not None:
+            values = found.groupdict()
+            routes[route.method] = route
+    return values, routes
