@@ -19,7 +19,7 @@ from evented_agent.web.serve import (
     matched,
     too_large,
 )
-from evented_agent.web.shutdown import OpenTasks
+from evented_agent.web.shutdown import Stopping
 from evented_agent.web.site import Site, adrive
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class WebApp:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._open = OpenTasks()
+        self._stopping = Stopping()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -42,7 +42,7 @@ class WebApp:
 
     def close_streams(self) -> None:
         """End the streams of this process, so that readers go on with another one."""
-        self._open.stop()
+        self._stopping.stop()
 
     async def _serve(self, request: Request, receive: Receive, send: Send) -> None:
         try:
@@ -112,15 +112,14 @@ class WebApp:
     async def _until_gone(self, writing: Any, receive: Receive, send: Send) -> None:
         """Write until the end, or until the reader or this server goes; the run never notices."""
         writer = asyncio.ensure_future(writing)
-        self._open.add(writer)
         gone = asyncio.ensure_future(_disconnected(receive))
+        stopping = self._stopping.future()
         try:
-            await asyncio.wait({writer, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({writer, gone, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             has_gone = gone.done()
-            for task in (writer, gone):
-                task.cancel()
-            await asyncio.wait({writer, gone})
+            stopping.cancel()
+            await _cancel(writer, gone)
         if writer.cancelled():
             if not has_gone:
                 # The server stops. No end of the run: whoever reads comes back elsewhere.
@@ -158,6 +157,15 @@ async def _send_event(event: str, send: Send, stall: float) -> None:
     # Who takes nothing for so long holds a connection for nothing.
     async with asyncio.timeout(stall):
         await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+
+
+async def _cancel(*tasks: asyncio.Future[None]) -> None:
+    """Cancel until it is done: on Python 3.11, redis-py may lose a cancellation."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=0.1)
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -14,31 +14,38 @@ from typing import Any
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class OpenTasks:
-    """The tasks of an application that write streams; cancelled when the server stops."""
+class Stopping:
+    """Tells the streams of an application that their server stops."""
 
     def __init__(self) -> None:
-        self._tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
-        self.is_stopping = False
+        self._waiting: weakref.WeakSet[asyncio.Future[None]] = weakref.WeakSet()
+        self._is_stopping = False
 
-    def add(self, task: asyncio.Task[Any]) -> None:
-        """Cancel *task* when the server stops, at once where it has been told so."""
+    def future(self) -> asyncio.Future[None]:
+        """A future of the running event loop that is done once the server stops."""
         _listen()
         _APPLICATIONS.add(self)
-        self._tasks.add(task)
-        if self.is_stopping:
-            task.cancel()
+        found: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(found)
+        if self._is_stopping:
+            _finish(found)
+        return found
 
     def stop(self) -> None:
-        """End all streams, and those that are opened from now on."""
-        self.is_stopping = True
-        for task in list(self._tasks):
-            loop = task.get_loop()
+        """End all streams, and those that are opened from now on; from any thread."""
+        self._is_stopping = True
+        for each in list(self._waiting):
+            loop = each.get_loop()
             if not loop.is_closed():
-                loop.call_soon_threadsafe(task.cancel)
+                loop.call_soon_threadsafe(_finish, each)
 
 
-_APPLICATIONS: weakref.WeakSet[OpenTasks] = weakref.WeakSet()
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+_APPLICATIONS: weakref.WeakSet[Stopping] = weakref.WeakSet()
 
 
 def _listen() -> None:
