@@ -22,6 +22,7 @@ from evented_agent.client.runs import Runs
 from evented_agent.engines.celery import EventedAgent, create_evented_agent
 from evented_agent.engines.in_process import InProcessAgent, create_durable_agent
 from evented_agent.errors import (
+    AccessDenied,
     BlockingCall,
     ConfigurationError,
     DeclarationError,
@@ -29,6 +30,7 @@ from evented_agent.errors import (
     InvalidCursor,
     InvalidDecision,
     LedgerUnavailable,
+    LimitReached,
     ModelError,
     NotFailed,
     NotSuspended,
@@ -49,10 +51,12 @@ from evented_agent.ledger.embedded_server import embedded_broker
 from evented_agent.ledger.settings import Settings
 from evented_agent.ledger.workers import LiveWorker
 from evented_agent.models.protocol import Model
+from evented_agent.remote.http_runs import HttpRuns
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import BackgroundTask, RunResult
 
 __all__ = [
+    "AccessDenied",
     "Agent",
     "AgentOptions",
     "AnyChunk",
@@ -69,10 +73,12 @@ __all__ = [
     "ErrorInfo",
     "EventedAgent",
     "EventedAgentError",
+    "HttpRuns",
     "InProcessAgent",
     "InvalidCursor",
     "InvalidDecision",
     "LedgerUnavailable",
+    "LimitReached",
     "LiveWorker",
     "Memory",
     "Model",

@@ -8,6 +8,8 @@ EventedAgentError
 ├── TooLarge             an input, result or chunk is over its size limit
 ├── LedgerUnavailable    Redis could not be reached, nothing is known about the outcome
 ├── InvalidCursor        what should say where to go on reading does not (also a ValueError)
+├── AccessDenied         a server does not let this caller do that
+├── LimitReached         a server asks this caller to wait; carries ``retry_after``
 ├── ModelError           a model call failed; says whether trying again can help
 │   ├── AuthenticationFailed  the provider does not take the key, or not for this model
 │   ├── ContentFiltered       the provider's filter refused the request
@@ -35,6 +37,7 @@ from typing import Any
 
 __all__ = [
     "AuthenticationFailed",
+    "AccessDenied",
     "BlockingCall",
     "ConfigurationError",
     "ContentFiltered",
@@ -45,6 +48,7 @@ __all__ = [
     "InvalidCursor",
     "InvalidDecision",
     "LedgerUnavailable",
+    "LimitReached",
     "ModelError",
     "NotFailed",
     "NotSuspended",
@@ -128,6 +132,18 @@ class LedgerUnavailable(EventedAgentError, ConnectionError):
 
     def __init__(self, message: str, *, retryable: bool = True) -> None:
         self.retryable = retryable
+        super().__init__(message)
+
+
+class AccessDenied(EventedAgentError, PermissionError):
+    """Raised by `HttpRuns` when the server does not know the caller, or does not let them."""
+
+
+class LimitReached(EventedAgentError):
+    """Raised by `HttpRuns` when the caller has too much open; *retry_after* is in seconds."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
         super().__init__(message)
 
 

@@ -17,7 +17,7 @@ from collections.abc import (
     Sequence,
 )
 from types import TracebackType
-from typing import Any, Generic, Self, Unpack
+from typing import Any, Generic, Protocol, Self, Unpack
 
 from typing_extensions import override
 
@@ -50,10 +50,38 @@ WAITING = ": waits for people\nretry: 30000\n\n"
 SETTLED = (*ENDED, "suspended")
 
 
+class ChunkReader(Protocol):
+    """What reads a run's chunks for a stream; None after *heartbeat* seconds of silence."""
+
+    def chunks(
+        self,
+        after: Cursor,
+        *,
+        timeout: float | None = None,
+        total_timeout: float | None = None,
+        heartbeat: float | None = None,
+        close_on_suspend: bool = True,
+    ) -> Generator[AnyChunk | None, None, None]: ...
+
+    def achunks(
+        self,
+        after: Cursor,
+        *,
+        timeout: float | None = None,
+        total_timeout: float | None = None,
+        heartbeat: float | None = None,
+        close_on_suspend: bool = True,
+    ) -> AsyncGenerator[AnyChunk | None, None]: ...
+
+
 class _Stream(Generic[Out]):
+    """What both have; another source of runs than Redis overrides `_reader` and what asks."""
+
+    _deployment: Deployment
+
     def __init__(
         self,
-        deployment: Deployment,
+        deployment: Deployment | None,
         run_id: str,
         *,
         after: Cursor = 0,
@@ -62,15 +90,19 @@ class _Stream(Generic[Out]):
     ) -> None:
         self.run_id = run_id
         self.cursor: Cursor = after
-        self._deployment = deployment
+        if deployment is not None:
+            self._deployment = deployment
         self._timeout = wait_of("timeout", timeout)
         self._close_on_suspend = close_on_suspend
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.run_id} after {self.cursor}>"
 
-    def _reader(self) -> Reader:
+    def _reader(self) -> ChunkReader:
         return Reader(self._deployment.keys, self._deployment.ledger, self.run_id)
+
+    def _check_wait(self, verb: str) -> None:
+        self._deployment.check_wait(verb)
 
     def _took(self, chunk: AnyChunk) -> AnyChunk:
         self.cursor = chunk.cursor
@@ -131,7 +163,7 @@ class RunStream(_Stream[Out]):
                 yield part
         if has_failed:
             _raise_if_failed(
-                self._deployment.drive("result", read_result(self._deployment, self.run_id))
+                self._outcome()
             )
 
     def sse(self, heartbeat: float | None = 15) -> Iterator[str]:
@@ -163,7 +195,7 @@ class RunStream(_Stream[Out]):
         for chunk in self:
             for callback in callbacks_for(chosen, chunk):
                 call_back(callback, chunk)
-        return self._deployment.drive("result", read_result(self._deployment, self.run_id))
+        return self._outcome()
 
     def result(self, timeout: float | None = None) -> RunResult[Out]:
         """Wait for the run's end, at most *timeout* seconds; does not move the cursor.
@@ -172,13 +204,12 @@ class RunStream(_Stream[Out]):
         what is *pending*. Raises `RunFailed`, `RunAborted` (with the partial result), or
         `TimeoutError`, which leaves the run running.
         """
-        self._deployment.check_wait("result")
+        self._check_wait("result")
         timeout = wait_of("timeout", timeout)
         ends = None if timeout is None else time.monotonic() + timeout
         while True:
             if (info := self._info()).status in SETTLED:
-                plan: Plan[RunResult[Out]] = read_result(self._deployment, self.run_id)
-                found = self._deployment.drive("result", plan)
+                found = self._outcome()
                 # Redis may have lost the end meanwhile, in a failover: then the run goes on.
                 if found.status in SETTLED:
                     return _raise_if_failed(found)
@@ -191,8 +222,7 @@ class RunStream(_Stream[Out]):
 
     def resume(self, data: Any, **which: Unpack[DecisionOptions]) -> None:
         """Answer a suspended call, as `Runs.resume` does; iterate again for what follows."""
-        plan = decide_call(self._deployment, self.run_id, data, which)
-        self._deployment.drive("resume", plan)
+        self._decide(data, which)
 
     def approve(
         self,
@@ -209,8 +239,7 @@ class RunStream(_Stream[Out]):
 
     def abort(self, reason: str | None = None) -> bool:
         """Ask that the run ends; durable on return. False if it had ended before."""
-        plan = request_abort(self._deployment, self.run_id, reason=reason)
-        return self._deployment.drive("abort", plan)
+        return self._request_abort(reason)
 
     def close(self) -> None:
         """Stop reading. The run, and every other reader, goes on."""
@@ -225,8 +254,20 @@ class RunStream(_Stream[Out]):
     def _info(self) -> RunInfo:
         return self._deployment.drive("get", read_info(self._deployment, self.run_id))
 
+    def _outcome(self) -> RunResult[Out]:
+        plan: Plan[RunResult[Out]] = read_result(self._deployment, self.run_id)
+        return self._deployment.drive("result", plan)
+
+    def _decide(self, data: Any, which: DecisionOptions) -> None:
+        plan = decide_call(self._deployment, self.run_id, data, which)
+        self._deployment.drive("resume", plan)
+
+    def _request_abort(self, reason: str | None) -> bool:
+        plan = request_abort(self._deployment, self.run_id, reason=reason)
+        return self._deployment.drive("abort", plan)
+
     def _read(self, heartbeat: float | None = None) -> Iterator[AnyChunk | None]:
-        self._deployment.check_wait("reading")
+        self._check_wait("reading")
         self.close()
         reader = self._reader()
         self._reading = reader.chunks(
@@ -277,9 +318,7 @@ class AsyncRunStream(_Stream[Out]):
             if (part := transcript.feed(chunk)) is not None:
                 yield part
         if has_failed:
-            _raise_if_failed(
-                await self._deployment.adrive(read_result(self._deployment, self.run_id))
-            )
+            _raise_if_failed(await self._outcome())
 
     async def sse(self, heartbeat: float | None = 15) -> AsyncIterator[str]:
         """Yield Server-Sent Events, and a comment after *heartbeat* seconds of silence."""
@@ -300,17 +339,16 @@ class AsyncRunStream(_Stream[Out]):
                 answer = call_back(callback, chunk)
                 if inspect.isawaitable(answer):
                     await settle(answer)
-        return await self._deployment.adrive(read_result(self._deployment, self.run_id))
+        return await self._outcome()
 
     async def result(self, timeout: float | None = None) -> RunResult[Out]:
         """Wait for the run's end, at most *timeout* seconds; does not move the cursor."""
-        self._deployment.check_wait("result")
+        self._check_wait("result")
         timeout = wait_of("timeout", timeout)
         ends = None if timeout is None else time.monotonic() + timeout
         while True:
             if (info := await self._info()).status in SETTLED:
-                plan: Plan[RunResult[Out]] = read_result(self._deployment, self.run_id)
-                found = await self._deployment.adrive(plan)
+                found = await self._outcome()
                 # Redis may have lost the end meanwhile, in a failover: then the run goes on.
                 if found.status in SETTLED:
                     return _raise_if_failed(found)
@@ -324,7 +362,7 @@ class AsyncRunStream(_Stream[Out]):
 
     async def resume(self, data: Any, **which: Unpack[DecisionOptions]) -> None:
         """Answer a suspended call, as `Runs.resume` does; iterate again for what follows."""
-        await self._deployment.adrive(decide_call(self._deployment, self.run_id, data, which))
+        await self._decide(data, which)
 
     async def approve(
         self,
@@ -341,9 +379,7 @@ class AsyncRunStream(_Stream[Out]):
 
     async def abort(self, reason: str | None = None) -> bool:
         """Ask that the run ends; durable on return. False if it had ended before."""
-        return await self._deployment.adrive(
-            request_abort(self._deployment, self.run_id, reason=reason)
-        )
+        return await self._request_abort(reason)
 
     async def aclose(self) -> None:
         """Stop reading. The run, and every other reader, goes on."""
@@ -358,8 +394,19 @@ class AsyncRunStream(_Stream[Out]):
     async def _info(self) -> RunInfo:
         return await self._deployment.adrive(read_info(self._deployment, self.run_id))
 
+    async def _outcome(self) -> RunResult[Out]:
+        plan: Plan[RunResult[Out]] = read_result(self._deployment, self.run_id)
+        return await self._deployment.adrive(plan)
+
+    async def _decide(self, data: Any, which: DecisionOptions) -> None:
+        await self._deployment.adrive(decide_call(self._deployment, self.run_id, data, which))
+
+    async def _request_abort(self, reason: str | None) -> bool:
+        plan = request_abort(self._deployment, self.run_id, reason=reason)
+        return await self._deployment.adrive(plan)
+
     async def _read(self, heartbeat: float | None = None) -> AsyncIterator[AnyChunk | None]:
-        self._deployment.check_wait("reading")
+        self._check_wait("reading")
         await self.aclose()
         reader = self._reader()
         self._reading = reader.achunks(

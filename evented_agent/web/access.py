@@ -51,7 +51,7 @@ def allowed_run(site: Site, exchange: Exchange, name: ActionName) -> WebSteps[Al
     found = yield from _look(site, given)
     info = found if isinstance(found, RunInfo) else None
     who = yield Consult(exchange, action, info)
-    if info is not None and _sees(who, info):
+    if info is not None and _sees(who, info, exchange):
         return Allowed(_with_scope(who, name), info, given)
     if info is not None:
         # From here on as if there were none.
@@ -62,7 +62,7 @@ def allowed_run(site: Site, exchange: Exchange, name: ActionName) -> WebSteps[Al
     named = yield from _look(site, stored_run_id(who, "run", given))
     if isinstance(named, RunInfo):
         who = yield Consult(exchange, action, named)
-        if _sees(who, named):
+        if _sees(who, named, exchange):
             return Allowed(_with_scope(who, name), named, given)
     raise not_found()
 
@@ -77,10 +77,13 @@ def _look(site: Site, run_id: str) -> WebSteps[RunInfo | RunDeleted | None]:
     return info if site.agent in (None, info.agent) else None
 
 
-def _sees(who: Principal | None, info: RunInfo) -> bool:
+def _sees(who: Principal | None, info: RunInfo, exchange: Exchange) -> bool:
     if who is None:
         return False
-    return who.all_resources or who.resource_id == info.resource_id
+    if who.all_resources:
+        # A service may ask on behalf of one person.
+        return exchange.query("resource_id") in (None, info.resource_id)
+    return who.resource_id == info.resource_id
 
 
 def _with_scope(who: Principal | None, name: ActionName) -> Principal:

@@ -60,8 +60,8 @@ Serve = Callable[..., Served]
 
 
 @contextmanager
-def serving(app: Any) -> Iterator[Served]:
-    port = free_port()
+def serving(app: Any, port: int = 0) -> Iterator[Served]:
+    port = port or free_port()
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -87,7 +87,7 @@ def test_a_server_that_is_stopped_ends_its_streams_at_once_and_no_run(
     with reading(web.client, run.run_id) as lines:
         seen = until_type(lines, "tool-call")
         web.process.send_signal(signal.SIGTERM)
-        rest = []
+        rest: list[str] = []
         # A server that cuts it off itself leaves it unfinished.
         with contextlib.suppress(httpx.RemoteProtocolError):
             rest.extend(lines)

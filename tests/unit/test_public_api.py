@@ -1,4 +1,4 @@
-"""What users may import: five modules, each name documented, each field explained."""
+"""What users may import: six modules, each name documented, each field explained."""
 
 import dataclasses
 import inspect
@@ -12,12 +12,13 @@ import pytest
 from pydantic import BaseModel
 
 import evented_agent
-from evented_agent import chunks, errors, models, testing
+from evented_agent import chunks, errors, models, testing, web
 
-MODULES: tuple[ModuleType, ...] = (evented_agent, models, chunks, testing, errors)
+MODULES: tuple[ModuleType, ...] = (evented_agent, models, chunks, testing, errors, web)
 
 #: What the root exports; a name that is added here is a promise.
 ROOT_NAMES = [
+    "AccessDenied",
     "Agent",
     "AgentOptions",
     "AnyChunk",
@@ -34,10 +35,12 @@ ROOT_NAMES = [
     "ErrorInfo",
     "EventedAgent",
     "EventedAgentError",
+    "HttpRuns",
     "InProcessAgent",
     "InvalidCursor",
     "InvalidDecision",
     "LedgerUnavailable",
+    "LimitReached",
     "LiveWorker",
     "Memory",
     "Model",

@@ -1,0 +1,1 @@
+"""Runs of another service, over its HTTP API."""

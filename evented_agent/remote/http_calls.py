@@ -1,0 +1,183 @@
+"""Each request of the HTTP API, once, for the method and for its twin."""
+
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Unpack
+from urllib.parse import quote
+
+import pydantic_core
+
+from evented_agent.agents.run_options import StreamOptions
+from evented_agent.agents.tools.approvals import Pending
+from evented_agent.client.commands import DecisionOptions
+from evented_agent.client.follow import Cursor
+from evented_agent.client.listing import RunPage
+from evented_agent.ledger.workers import LiveWorker
+from evented_agent.models.messages import Input, Message, dump_messages, parse_messages
+from evented_agent.remote.http_requests import Outgoing
+from evented_agent.state.run_info import RunInfo
+from evented_agent.state.run_result import BackgroundTask, RunResult
+from evented_agent.state.wire import (
+    BACKGROUND_TASKS,
+    LIVE_WORKERS,
+    MESSAGES,
+    PENDING,
+    RUN_INFO,
+    RUN_INFOS,
+    RUN_RESULT,
+)
+
+
+def run_path(run_id: str, rest: str = "") -> str:
+    return f"/runs/{quote(run_id, safe='')}{rest}"
+
+
+def info_request(run_id: str, resource_id: str | None = None) -> Outgoing[RunInfo]:
+    query = {"resource_id": resource_id}
+    return Outgoing("GET", run_path(run_id), RUN_INFO.validate_json, query, run_id=run_id)
+
+
+def result_request(run_id: str, resource_id: str | None = None) -> Outgoing[RunResult[Any]]:
+    path, query = run_path(run_id, "/result"), {"resource_id": resource_id}
+    return Outgoing("GET", path, RUN_RESULT.validate_json, query, run_id=run_id)
+
+
+def decision_request(run_id: str, data: Any, **which: Unpack[DecisionOptions]) -> Outgoing[Cursor]:
+    """Answer a suspended call; the cursor after which to read. Who decided, the server knows."""
+    chosen = {name: which.get(name) for name in ("tool_call_id", "number")}
+    body = {**{name: each for name, each in chosen.items() if each is not None}, "data": data}
+    query = {"resource_id": which.get("resource_id")}
+
+    def parse(reply: bytes) -> Cursor:
+        return str(pydantic_core.from_json(reply)["cursor"])
+
+    return Outgoing("POST", run_path(run_id, "/resume"), parse, query, body, run_id)
+
+
+def abort_request(
+    run_id: str, reason: str | None, resource_id: str | None = None
+) -> Outgoing[bool]:
+    body = {} if reason is None else {"reason": reason}
+    query = {"resource_id": resource_id}
+
+    def parse(reply: bytes) -> bool:
+        return bool(pydantic_core.from_json(reply)["aborted"])
+
+    return Outgoing("POST", run_path(run_id, "/abort"), parse, query, body, run_id)
+
+
+def start_request(agent_id: str, given: Input, chosen: StreamOptions) -> Outgoing[str]:
+    """Start a run; a repetition of the request, after a lost answer, finds the same run."""
+    body: dict[str, Any] = {name: each for name, each in chosen.items() if each is not None}
+    body.pop("close_on_suspend", None)
+    for name in ("deadline", "until_idle"):
+        if hasattr(body.get(name), "total_seconds"):
+            body[name] = body[name].total_seconds()
+    body |= {"agent": agent_id, "input": dump_messages(parse_messages(given))}
+
+    def parse(reply: bytes) -> str:
+        return str(pydantic_core.from_json(reply)["run_id"])
+
+    run_id = str(chosen.get("run_id") or "")
+    key = {} if run_id else {"idempotency-key": uuid.uuid4().hex}
+    return Outgoing("POST", "/runs", parse, body=body, run_id=run_id, headers=key)
+
+
+def list_request(
+    status: str | None,
+    agent: str | None,
+    thread_id: str | None,
+    resource_id: str | None,
+    since: datetime | None,
+    limit: int,
+    page: str | None,
+) -> Outgoing[RunPage]:
+    query = {
+        "status": status,
+        "agent": agent,
+        "thread_id": thread_id,
+        "resource_id": resource_id,
+        "since": since and since.isoformat(),
+        "limit": limit,
+        "page": page,
+    }
+
+    def parse(reply: bytes) -> RunPage:
+        found = pydantic_core.from_json(reply)
+        return RunPage(RUN_INFOS.validate_python(found["runs"]), found["next_page"])
+
+    return Outgoing("GET", "/runs", parse, query)
+
+
+def pending_request(
+    agent: str | None,
+    thread_id: str | None,
+    resource_id: str | None,
+    since: datetime | None,
+    limit: int,
+) -> Outgoing[list[Pending]]:
+    query = {
+        "agent": agent,
+        "thread_id": thread_id,
+        "resource_id": resource_id,
+        "since": since and since.isoformat(),
+        "limit": limit,
+    }
+    return Outgoing("GET", "/pending", _list_of(PENDING, "pending"), query)
+
+
+def thread_request(thread_id: str, resource_id: str | None) -> Outgoing[list[Message]]:
+    path, query = f"/threads/{quote(thread_id, safe='')}", {"resource_id": resource_id}
+    return Outgoing("GET", path, _list_of(MESSAGES, "messages"), query)
+
+
+def forget_request(thread_id: str, resource_id: str | None) -> Outgoing[None]:
+    path, query = f"/threads/{quote(thread_id, safe='')}", {"resource_id": resource_id}
+    return Outgoing("DELETE", path, _nothing, query)
+
+
+def background_request(run_id: str, resource_id: str | None) -> Outgoing[list[BackgroundTask]]:
+    path, query = run_path(run_id, "/background"), {"resource_id": resource_id}
+    return Outgoing("GET", path, _list_of(BACKGROUND_TASKS, "tasks"), query, run_id=run_id)
+
+
+def cancel_request(task_id: str, reason: str, resource_id: str | None) -> Outgoing[bool]:
+    run_id, _, call = task_id.partition(":")
+    path = run_path(run_id, f"/background/{quote(call, safe='')}/cancel")
+    query, body = {"resource_id": resource_id}, {"reason": reason}
+
+    def parse(reply: bytes) -> bool:
+        return bool(pydantic_core.from_json(reply)["cancelled"])
+
+    return Outgoing("POST", path, parse, query, body, run_id)
+
+
+def retry_request(run_id: str, resource_id: str | None) -> Outgoing[None]:
+    path, query = run_path(run_id, "/retry"), {"resource_id": resource_id}
+    # A repetition would find a run that has not failed.
+    return Outgoing("POST", path, _nothing, query, {}, run_id, is_repeatable=False)
+
+
+def delete_request(run_id: str, resource_id: str | None) -> Outgoing[None]:
+    # A repetition would find no run.
+    return Outgoing(
+        "DELETE",
+        run_path(run_id),
+        _nothing,
+        {"resource_id": resource_id},
+        run_id=run_id,
+        is_repeatable=False,
+    )
+
+
+def workers_request() -> Outgoing[list[LiveWorker]]:
+    return Outgoing("GET", "/workers", _list_of(LIVE_WORKERS, "workers"))
+
+
+def _list_of(adapter: Any, name: str) -> Callable[[bytes], Any]:
+    return lambda reply: adapter.validate_python(pydantic_core.from_json(reply)[name])
+
+
+def _nothing(_: bytes) -> None:
+    """The status has said it all."""

@@ -1,0 +1,200 @@
+"""Reads a run's Server-Sent Events, and goes on where it was after whatever drop."""
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, closing
+from typing import Any
+from urllib.parse import quote
+
+import pydantic_core
+
+from evented_agent.chunks import AnyChunk
+from evented_agent.chunks.base import dump_json
+from evented_agent.chunks.codec import decode
+from evented_agent.client.follow import Cursor
+from evented_agent.remote.http_requests import AWAY, HttpSender, failure_in
+
+#: Seconds of silence after which a connection counts as lost; servers show life more often.
+_SILENCE = 40.0
+#: Seconds that a reader keeps trying to reach the server.
+_RETRY_FOR = 60.0
+
+
+class HttpReader:
+    """Reads one run over HTTP; see `evented_agent.client.reader.Reader`."""
+
+    def __init__(self, sender: HttpSender, run_id: str) -> None:
+        self._sender = sender
+        self._run_id = run_id
+        self._path = f"/runs/{quote(run_id, safe='')}/stream"
+
+    def chunks(
+        self,
+        after: Cursor,
+        *,
+        timeout: float | None = None,
+        total_timeout: float | None = None,
+        heartbeat: float | None = None,
+        close_on_suspend: bool = True,
+    ) -> Generator[AnyChunk | None, None, None]:
+        reading = _Reading(self._run_id, after, timeout, total_timeout, heartbeat)
+        while not reading.ended():
+            try:
+                with closing(self._lines(reading, close_on_suspend)) as lines:
+                    for line in lines:
+                        yield from reading.feed(line)
+                        if reading.ended():
+                            return
+            except self._sender.lost as error:
+                self._lost(reading, error)
+            if reading.beat():
+                yield None
+            time.sleep(reading.pause())
+
+    async def achunks(
+        self,
+        after: Cursor,
+        *,
+        timeout: float | None = None,
+        total_timeout: float | None = None,
+        heartbeat: float | None = None,
+        close_on_suspend: bool = True,
+    ) -> AsyncGenerator[AnyChunk | None, None]:
+        """`chunks` for the running event loop."""
+        reading = _Reading(self._run_id, after, timeout, total_timeout, heartbeat)
+        while not reading.ended():
+            try:
+                async with aclosing(self._alines(reading, close_on_suspend)) as lines:
+                    async for line in lines:
+                        for chunk in reading.feed(line):
+                            yield chunk
+                        if reading.ended():
+                            return
+            except self._sender.lost as error:
+                self._lost(reading, error)
+            if reading.beat():
+                yield None
+            await asyncio.sleep(reading.pause())
+
+    def _lines(self, reading: "_Reading", closes: bool) -> Generator[str, None, None]:
+        with self._sender.client().stream(**self._arguments(reading, closes)) as reply:
+            if reply.status_code == 200:
+                yield from reply.iter_lines()
+            else:
+                self._refused(reading, reply.status_code, reply.read(), reply.headers)
+
+    async def _alines(self, reading: "_Reading", closes: bool) -> AsyncGenerator[str, None]:
+        async with self._sender.aclient().stream(**self._arguments(reading, closes)) as reply:
+            if reply.status_code == 200:
+                async for line in reply.aiter_lines():
+                    yield line
+            else:
+                body = await reply.aread()
+                self._refused(reading, reply.status_code, body, reply.headers)
+
+    def _arguments(self, reading: "_Reading", close_on_suspend: bool) -> dict[str, Any]:
+        query = {"after": str(reading.cursor), "close_on_suspend": str(close_on_suspend).lower()}
+        return self._sender.stream_arguments(self._path, query, reading.wait())
+
+    def _refused(self, reading: "_Reading", status: int, body: bytes, headers: Any) -> None:
+        if status == 204:
+            reading.end()
+        elif status in AWAY:
+            self._lost(reading, f"HTTP {status}")
+        else:
+            raise failure_in(status, body, headers, self._run_id)
+
+    def _lost(self, reading: "_Reading", why: object) -> None:
+        if reading.lost():
+            raise self._sender.unavailable(why) from None
+
+
+class _Reading:
+    """Where a reader is in the run and in an event, and how long it waits."""
+
+    def __init__(
+        self,
+        run_id: str,
+        after: Cursor,
+        timeout: float | None,
+        total_timeout: float | None,
+        heartbeat: float | None,
+    ) -> None:
+        self.cursor = after
+        self._is_over = False
+        self._run_id = run_id
+        self._event: dict[str, str] = {}
+        self._timeout = math.inf if timeout is None else timeout
+        self._heartbeat = math.inf if heartbeat is None else heartbeat
+        self._heard = self._signed = now = time.monotonic()
+        self._ends = math.inf if total_timeout is None else now + total_timeout
+        self._lost_since: float | None = None
+
+    def feed(self, line: str) -> Generator[AnyChunk | None, None, None]:
+        """Take a line; the chunk that it completes, or None when a sign of life is due."""
+        self._lost_since = None
+        if line:
+            name, _, value = line.partition(":")
+            self._event[name] = value.removeprefix(" ")
+            if not name and self.beat():
+                yield None
+            if not name:
+                # Only a comment came: it may still be time to give up.
+                self.wait()
+            return
+        event, self._event = self._event, {}
+        if "data" not in event or "id" not in event:
+            return
+        chunk = self._chunk(event["id"], event["data"])
+        self.cursor, self._is_over = chunk.cursor, chunk.ends_topic
+        yield chunk
+        self._heard = self._signed = time.monotonic()
+
+    def end(self) -> None:
+        """Nothing follows."""
+        self._is_over = True
+
+    def ended(self) -> bool:
+        return self._is_over
+
+    def beat(self) -> bool:
+        """Whether it is time for a sign of life to whoever reads from us."""
+        now = time.monotonic()
+        if self._is_over or now < self._signed + self._heartbeat:
+            return False
+        self._signed = now
+        return True
+
+    def wait(self) -> float:
+        """Seconds that the server may be silent; raises `TimeoutError` when the time is up."""
+        self._event = {} if self._lost_since is not None else self._event
+        now = time.monotonic()
+        up = min(self._heard + self._timeout, self._ends)
+        if now >= up:
+            raise TimeoutError(
+                f"No chunk of run {self._run_id!r} in {now - self._heard:.1f} s. The run goes on; "
+                "observe it again from the last cursor."
+            )
+        return max(0.01, min(up - now, self._signed + self._heartbeat - now, _SILENCE))
+
+    def lost(self) -> bool:
+        """Note a lost connection; whether to give up."""
+        now = time.monotonic()
+        self._event = {}
+        self._lost_since = self._lost_since or now
+        return now - self._lost_since > _RETRY_FOR
+
+    def pause(self) -> float:
+        """Seconds before the next connection."""
+        if self._is_over:
+            return 0.0
+        # A server that stops ends a stream cleanly, and takes no new ones for a moment.
+        return random.uniform(0.05, 0.3)
+
+    def _chunk(self, cursor: str, data: str) -> AnyChunk:
+        wire = pydantic_core.from_json(data)
+        stored = dump_json([wire["type"], wire.get("task"), wire["payload"]])
+        return decode(wire["seq"], cursor, self._run_id, stored)

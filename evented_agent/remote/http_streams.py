@@ -1,0 +1,62 @@
+"""`RunStream` and `AsyncRunStream` of a run that is followed over HTTP."""
+
+from typing import Any
+
+from evented_agent.client.commands import DecisionOptions
+from evented_agent.client.run_stream import AsyncRunStream, ChunkReader, RunStream
+from evented_agent.remote.http_calls import (
+    abort_request,
+    decision_request,
+    info_request,
+    result_request,
+)
+from evented_agent.remote.http_reader import HttpReader
+from evented_agent.remote.http_requests import HttpSender
+from evented_agent.state.run_info import RunInfo
+from evented_agent.state.run_result import RunResult
+
+
+class HttpRunStream(RunStream):
+    """A `RunStream` over HTTP."""
+
+    def __init__(self, sender: HttpSender, run_id: str, **options: Any) -> None:
+        super().__init__(None, run_id, **options)
+        self._sender = sender
+
+    def _reader(self) -> ChunkReader:
+        return HttpReader(self._sender, self.run_id)
+
+    def _info(self) -> RunInfo:
+        return self._sender.send("get", info_request(self.run_id))
+
+    def _outcome(self) -> RunResult[Any]:
+        return self._sender.send("result", result_request(self.run_id))
+
+    def _decide(self, data: Any, which: DecisionOptions) -> None:
+        self._sender.send("resume", decision_request(self.run_id, data, **which))
+
+    def _request_abort(self, reason: str | None) -> bool:
+        return self._sender.send("abort", abort_request(self.run_id, reason))
+
+
+class HttpAsyncRunStream(AsyncRunStream):
+    """An `AsyncRunStream` over HTTP."""
+
+    def __init__(self, sender: HttpSender, run_id: str, **options: Any) -> None:
+        super().__init__(None, run_id, **options)
+        self._sender = sender
+
+    def _reader(self) -> ChunkReader:
+        return HttpReader(self._sender, self.run_id)
+
+    async def _info(self) -> RunInfo:
+        return await self._sender.asend(info_request(self.run_id))
+
+    async def _outcome(self) -> RunResult[Any]:
+        return await self._sender.asend(result_request(self.run_id))
+
+    async def _decide(self, data: Any, which: DecisionOptions) -> None:
+        await self._sender.asend(decision_request(self.run_id, data, **which))
+
+    async def _request_abort(self, reason: str | None) -> bool:
+        return await self._sender.asend(abort_request(self.run_id, reason))

@@ -1,0 +1,309 @@
+"""`HttpRuns`: the verbs of `Runs` over HTTP, and readers that go on after drops."""
+
+import asyncio
+import dataclasses
+import inspect
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from evented_agent import (
+    AccessDenied,
+    AsyncRunStream,
+    BlockingCall,
+    DeclarationError,
+    HttpRuns,
+    InProcessAgent,
+    InvalidDecision,
+    LedgerUnavailable,
+    LimitReached,
+    NotFailed,
+    NotSuspended,
+    RunAborted,
+    RunConflict,
+    RunDeleted,
+    RunExpired,
+    RunFailed,
+    RunNotFound,
+    Runs,
+    RunStream,
+)
+from evented_agent.client.run_methods import RunMethods
+from evented_agent.web import Limits, create_app
+from tests.http.agents import GATES
+from tests.http.conftest import Serve, Served, authorize, serving
+from tests.http.requests import call
+from tests.support.servers import free_port
+from tests.support.workers import wait_until
+
+
+@pytest.fixture
+def runs(served: Served) -> Any:
+    with_token = HttpRuns(served.url, token=lambda: "ann")
+    yield with_token
+    with_token.close()
+
+
+@pytest.fixture
+def service(served: Served) -> Any:
+    with_token = HttpRuns(served.url, token="service")
+    yield with_token
+    with_token.close()
+
+
+def test_it_has_the_verbs_of_runs_with_their_parameters() -> None:
+    names = [name for name in vars(RunMethods) if name[0] != "_"]
+    names += ["stream", "astream", "workers", "aworkers", "close", "aclose"]
+    for name in names:
+        ours, theirs = getattr(HttpRuns, name), getattr(Runs, name)
+        if name not in ("delete", "adelete"):
+            # One run at a time is deleted over HTTP.
+            assert inspect.signature(ours) == inspect.signature(theirs), name
+        assert inspect.iscoroutinefunction(ours) == inspect.iscoroutinefunction(theirs), name
+
+
+def test_a_run_is_started_read_and_looked_at(runs: HttpRuns, durable: InProcessAgent) -> None:
+    run = runs.stream("talker", "say Good day.", thread_id="over http")
+    chunks = list(run)
+
+    assert isinstance(run, RunStream)
+    assert chunks == list(durable.observe(run.run_id))
+    assert [part.snapshot for part in runs.observe(run.run_id).text_parts()][-1] == "Good day."
+    assert run.result(20).text == "Good day."
+    assert runs.get(run.run_id) == _shown(durable.get(run.run_id))
+    assert runs.result(run.run_id) == durable.result(run.run_id)
+    assert runs.thread("over http") == durable.thread("over http", resource_id="ann")
+    assert list(runs.observe(run.run_id, after=chunks[2].cursor)) == chunks[3:]
+    runs.delete(run.run_id)
+    with pytest.raises(RunNotFound):
+        runs.get(run.run_id)
+    runs.delete_thread("over http")
+    assert runs.thread("over http") == []
+
+
+def _shown(info: Any) -> Any:
+    return dataclasses.replace(info, pending=list(info.pending), decisions=list(info.decisions))
+
+
+def test_the_same_on_an_event_loop(served: Served) -> None:
+    async def use() -> None:
+        runs = HttpRuns(served.url, token="ann")
+        async with runs.astream("talker", "say Good day.") as run:
+            chunks = [chunk async for chunk in run]
+            assert isinstance(run, AsyncRunStream)
+        assert (await run.result(20)).text == "Good day."
+        assert (await runs.aget(run.run_id)).status == "finished"
+        later = await runs.aobserve(run.run_id, after=3)
+        assert [chunk async for chunk in later] == chunks[3:]
+        assert run.run_id in [each.run_id for each in await runs.alist(limit=200)]
+        with pytest.raises(BlockingCall):
+            runs.get(run.run_id)
+        asked = await runs.astream("talker", call("erase", name="it"))
+        assert [chunk.type async for chunk in asked][-1] == "run-waiting"
+        assert len(await asked.pending()) == 1
+        await asked.approve()
+        assert [chunk.type async for chunk in asked][-1] == "finish"
+        await runs.aclose()
+
+    asyncio.run(use())
+
+
+def test_runs_are_listed_with_pages_and_filters(runs: HttpRuns) -> None:
+    started = [runs.stream("talker", "say Hi.", thread_id="listed").run_id for _ in range(3)]
+    since = datetime.now(UTC) - timedelta(hours=1)
+
+    first = runs.list(thread_id="listed", limit=2, since=since)
+    second = runs.list(thread_id="listed", limit=2, page=first.next_page)
+
+    assert [run.run_id for run in [*first, *second]] == started[::-1]
+    assert second.next_page is None
+
+
+def test_people_decide_over_http(runs: HttpRuns, durable: InProcessAgent) -> None:
+    run = runs.stream("talker", call("erase", name="it"), thread_id="decided")
+    assert [chunk.type for chunk in run][-1] == "run-waiting"
+    assert run.status == "suspended"
+    [pending] = runs.pending(thread_id="decided")
+    assert pending == durable.pending(thread_id="decided")[0]
+
+    with pytest.raises(InvalidDecision):
+        runs.approve(run.run_id, arguments={"nome": 1})
+    after = runs.approve(run.run_id, number=pending.number, by="somebody")
+    with pytest.raises(RunConflict, match="Ann"):
+        runs.decline(run.run_id)
+
+    assert [chunk.type for chunk in after][-1] == "finish"
+    assert run.result(20).text == "erased it"
+    with pytest.raises(NotSuspended):
+        runs.resume(run.run_id, 1, number=1)
+
+
+def test_errors_are_those_of_runs(runs: HttpRuns, served: Served) -> None:
+    failed = runs.stream("talker", "fail")
+    with pytest.raises(RunFailed):
+        failed.result(20)
+    finished = runs.stream("talker", "say Hi.", run_id="named-over-http")
+    assert finished.result(20).text == "Hi."
+
+    assert runs.retry(failed.run_id).run_id == failed.run_id
+    with pytest.raises(NotFailed):
+        runs.retry(finished.run_id)
+    with pytest.raises(RunConflict):
+        runs.stream("talker", "say Other.", run_id="named-over-http")
+    with pytest.raises(DeclarationError):
+        runs.stream("nobody", "Hi.")
+    with pytest.raises(DeclarationError):
+        runs.list(status="asleep")  # type: ignore[arg-type]
+    with pytest.raises(RunNotFound):
+        runs.observe("nothing")
+    with pytest.raises(ValueError, match="cursor"):
+        runs.observe(finished.run_id, after="yesterday")
+    with pytest.raises(AccessDenied):
+        runs.workers()
+    nobody = HttpRuns(served.url)
+    with pytest.raises(AccessDenied):
+        nobody.get("r")
+    nobody.close()
+
+
+def test_a_service_asks_for_one_person_at_a_time(service: HttpRuns, runs: HttpRuns) -> None:
+    mine = service.stream("talker", "say Hi.", resource_id="ann", instructions="Be kind.")
+
+    assert mine.result(20).text == "Hi."
+    assert runs.get(mine.run_id).run_id == mine.run_id
+    assert service.get(mine.run_id, resource_id="ann").resource_id == "ann"
+    with pytest.raises(RunNotFound):
+        service.get(mine.run_id, resource_id="bob")
+    with pytest.raises(RunNotFound):
+        service.abort(mine.run_id, resource_id="bob")
+    service.delete(mine.run_id)
+    with pytest.raises((RunDeleted, RunNotFound)):
+        service.get(mine.run_id)
+
+
+def test_background_calls_over_http(runs: HttpRuns) -> None:
+    run = runs.stream("talker", call("report", name="over-http"), until_idle=timedelta(seconds=20))
+    wait_until(
+        lambda: [task.status for task in runs.background_tasks(run.run_id)] == ["running"],
+        "it runs",
+    )
+    [task] = runs.background_tasks(run.run_id)
+
+    assert runs.background_task(task.task_id) == task
+    assert runs.background_task(f"{run.run_id}:none") is None
+    assert runs.cancel(task.task_id) is True
+    assert run.result(20).status == "finished"
+
+
+def test_an_abort_over_http(runs: HttpRuns) -> None:
+    run = runs.stream("talker", call("hold", name="http abort"))
+
+    assert run.abort("enough") is True
+    with pytest.raises(RunAborted):
+        run.result(20)
+    assert run.abort() is False
+
+
+def test_a_reader_gives_up_after_its_timeout(runs: HttpRuns) -> None:
+    run = runs.stream("talker", call("hold", name="http timeout"))
+
+    with pytest.raises(TimeoutError, match="goes on"):
+        list(runs.observe(run.run_id, timeout=0.3))
+    with pytest.raises(TimeoutError):
+        run.result(0.3)
+    events = runs.observe(run.run_id, timeout=5).sse(heartbeat=0.1)
+    assert ": hb\n\n" in [next(events) for _ in range(12)]
+    del events
+    run.abort()
+
+
+def test_expired_chunks_over_http(runs: HttpRuns, durable: InProcessAgent) -> None:
+    run = runs.stream("talker", "say Hi.")
+    run.result(20)
+    durable.client.ledger.client().delete(durable.client.keys.of(run.run_id).topic)
+
+    with pytest.raises(RunExpired):
+        list(runs.observe(run.run_id))
+    assert runs.result(run.run_id).text == "Hi."
+
+
+def test_a_reader_goes_on_when_the_server_is_replaced(durable: InProcessAgent) -> None:
+    app = create_app(durable.client, authorize=authorize)
+    port = free_port()
+    first = serving(app, port)
+    served = first.__enter__()
+    runs = HttpRuns(served.url, token="ann", retry_for=10)
+    run = runs.stream("talker", call("hold", name="replaced"))
+    reading = iter(run)
+    seen = [next(reading)]
+    while "tool-call" not in [chunk.type for chunk in seen]:
+        seen.append(next(reading))
+
+    app.close_streams()
+    first.__exit__(None, None, None)
+    second = serving(create_app(durable.client, authorize=authorize), port)
+    second.__enter__()
+    GATES["replaced"].set()
+    seen += reading
+
+    assert seen == list(durable.observe(run.run_id))
+    assert run.result(20).status == "finished"
+    runs.close()
+    second.__exit__(None, None, None)
+
+
+def test_a_server_that_is_away_is_said_so(serve: Serve, durable: InProcessAgent) -> None:
+    gone = HttpRuns(f"http://127.0.0.1:{free_port()}", token="ann", retry_for=0.1)
+    with pytest.raises(LedgerUnavailable, match="could not be reached"):
+        gone.get("r")
+    limits = Limits(live_runs=0)
+    full = HttpRuns(
+        serve(create_app(durable.client, authorize=authorize, limits=limits)).url, token="ann"
+    )
+    with pytest.raises(LimitReached) as refused:
+        full.stream("talker", "say Hi.")
+    assert refused.value.retry_after == 10
+    gone.close()
+    full.close()
+
+
+HIDDEN = """
+import sys
+for name in {names!r}: sys.modules[name] = None
+try:
+    {line}
+except Exception as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("names", "line", "extra"),
+    [
+        (["starlette"], "import evented_agent.web", "web"),
+        (["itsdangerous"], "import evented_agent.web", "web"),
+        (["httpx"], "import evented_agent; evented_agent.HttpRuns('http://x')", "http"),
+    ],
+    ids=str,
+)
+def test_a_missing_extra_is_named_with_the_line_that_installs_it(
+    names: list[str], line: str, extra: str
+) -> None:
+    program = HIDDEN.format(names=names, line=line)
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert f'pip install "evented-agent[{extra}]"' in found.stdout
+
+
+def test_a_base_install_imports_no_extra() -> None:
+    program = (
+        "import sys, evented_agent, evented_agent.testing, evented_agent.cli; "
+        "print([name for name in ('starlette', 'itsdangerous', 'httpx', 'fastapi', 'uvicorn') "
+        "if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert found.stdout.strip() == "[]", found.stderr
