@@ -11,7 +11,7 @@ OLDEST_TESTS := tests/fundamentals tests/conformance tests/topologies/test_scrip
 	tests/unit/ledger tests/unit/models tests/unit/engines tests/engines/test_connecting.py \
 	tests/engines/test_several_brokers.py tests/cli/test_cli.py
 RABBITMQ := /usr/lib/rabbitmq/bin/rabbitmq-server
-.PHONY: help install demo test test-topologies check worker bench chaos clean
+.PHONY: help install demo test test-topologies test-web check worker bench chaos clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -33,6 +33,10 @@ test-topologies: .venv/dev .venv/oldest/done  ## a Redis cluster, Sentinels, Rab
 		$(BIN)/pytest -n $(JOBS) --dist loadfile tests/topologies tests/conformance
 	CONFORMANCE_ENGINES="in-process redis-threads redis-prefork sentinel" \
 		.venv/oldest/bin/python -m pytest -n $(JOBS) --dist loadfile $(OLDEST_TESTS)
+
+test-web: .venv/web  ## the page of the chat in a real Chromium, and hostile requests
+	@command -v chromium >/dev/null || { echo "Chromium is missing; on Debian: apt install chromium"; exit 1; }
+	$(BIN)/pytest tests/web
 
 check: .venv/dev  ## format, lint, types, their completeness, layers
 	$(BIN)/ruff format --check .
@@ -75,8 +79,12 @@ clean:  ## forget the virtual environment
 	@$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/oldest
 	$(BIN)/uv pip install --quiet --python .venv/oldest --resolution lowest-direct \
-		--editable ".[local,cli,flower]"
+		--editable ".[local,cli,flower,web,http]"
 	$(BIN)/uv pip freeze --quiet --python .venv/oldest --exclude-editable > .venv/oldest/lowest.txt
 	$(BIN)/uv pip install --quiet --python .venv/oldest --group test \
 		--constraints .venv/oldest/lowest.txt
+	@touch $@
+
+.venv/web: .venv/dev pyproject.toml
+	$(BIN)/python -m pip install --quiet --group test-web
 	@touch $@

@@ -1,0 +1,169 @@
+"""The page of the chat example, as people use it: in tabs, over drops, while workers die."""
+
+import re
+import threading
+
+from playwright.sync_api import Page, expect
+
+from tests.examples.model_server import Call, ModelServer, held
+from tests.examples.sites import Site
+from tests.web.conftest import SignIn
+
+
+def say(page: Page, text: str) -> None:
+    page.fill("#message", text)
+    page.click("text=Send")
+
+
+def test_text_is_live_and_a_reload_goes_on_with_ones_own_question(
+    page: Page, model: ModelServer, question: str
+) -> None:
+    gate = threading.Event()
+    model.answers(question, ["Tea is ", gate, "a plant."])
+
+    with held(gate):
+        say(page, question)
+        expect(page.locator(".answer")).to_have_text("Tea is")
+        page.reload()
+        expect(page.locator(".question")).to_have_text(question)
+        expect(page.locator(".answer")).to_have_text("Tea is")
+        gate.set()
+        expect(page.locator(".answer")).to_have_text("Tea is a plant.")
+
+    expect(page.locator("section .status")).to_have_text("finished")
+    expect(page.locator("#threads")).to_contain_text(question)
+
+
+def test_a_second_tab_shows_the_same(page: Page, model: ModelServer, question: str) -> None:
+    gate = threading.Event()
+    model.answers(question, ["One, ", gate, "two."])
+
+    with held(gate):
+        say(page, question)
+        expect(page.locator(".answer")).to_have_text("One,")
+        second = page.context.new_page()
+        second.goto(page.url)
+        expect(second.locator(".answer")).to_have_text("One,")
+        gate.set()
+        for tab in (page, second):
+            expect(tab.locator(".answer")).to_have_text("One, two.")
+
+
+def test_a_network_that_is_gone_for_a_while_costs_no_word(
+    page: Page, model: ModelServer, question: str, site: Site
+) -> None:
+    gate = threading.Event()
+    model.answers(question, ["Before, ", gate, "and after."])
+
+    with held(gate):
+        say(page, question)
+        expect(page.locator(".answer")).to_have_text("Before,")
+        # Cuts all connections, unlike a browser that is told to be offline.
+        site.web.kill()
+        expect(page.locator("section .status")).to_have_text("reconnecting …")
+        gate.set()
+        site.restart_web()
+        expect(page.locator(".answer")).to_have_text("Before, and after.")
+
+    expect(page.locator("section .status")).to_have_text("finished")
+
+
+def test_what_a_killed_worker_half_said_is_withdrawn(
+    page: Page, model: ModelServer, question: str, site: Site
+) -> None:
+    gate = threading.Event()
+    model.answers(question, ["Half of ", gate, "it."])
+
+    with held(gate):
+        say(page, question)
+        expect(page.locator(".answer")).to_have_text("Half of")
+        site.worker.kill()
+        model.answers(question, ["All of it."])
+        site.worker.start()
+        expect(page.locator(".answer")).to_have_text("All of it.", timeout=30_000)
+
+    expect(page.locator("section .status")).to_have_text("finished")
+
+
+def test_a_call_is_approved_in_one_tab_and_the_other_is_told(
+    page: Page, model: ModelServer, question: str
+) -> None:
+    model.answers(question, ["Let me see. ", Call("refund")], ["It is paid back."])
+    second = page.context.new_page()
+    second.goto("/")
+
+    say(page, question)
+    for tab in (page, second):
+        expect(tab.locator("#inbox .ask")).to_contain_text("refund(")
+    # The second tab does not look at its inbox meanwhile.
+    second.evaluate("inbox = async () => null")
+    page.click("#inbox >> text=Approve")
+    expect(page.locator(".answer")).to_contain_text("It is paid back.")
+    expect(page.locator("#inbox .ask")).to_have_count(0)
+    second.click("#inbox >> text=Decline")
+
+    expect(second.locator("#notice")).to_have_text(re.compile("Ann|not suspended|has ended"))
+
+
+def test_a_call_is_declined(page: Page, model: ModelServer, question: str) -> None:
+    model.answers(question, [Call("refund")], ["Then not."])
+
+    say(page, question)
+    page.click("#inbox >> text=Decline")
+
+    expect(page.locator(".answer")).to_have_text("Then not.")
+
+
+def test_a_run_is_stopped(page: Page, model: ModelServer, question: str) -> None:
+    gate = threading.Event()
+    model.answers(question, ["On and ", gate, "on."])
+
+    with held(gate):
+        say(page, question)
+        expect(page.locator(".answer")).to_have_text("On and")
+        page.click("section >> text=Stop")
+        expect(page.locator("section .status")).to_have_text("stopped")
+
+
+def test_a_report_goes_on_in_the_background(page: Page, model: ModelServer, question: str) -> None:
+    model.answers(question, [Call("sales_report")], ["This is what I know."])
+
+    say(page, question)
+
+    # Once with the placeholder, and in a turn of its own once the report is there.
+    expect(page.locator(".answer")).to_have_text(re.compile(r"(This is what I know\.\s*){2}"))
+    expect(page.locator("section .status")).to_have_text("finished")
+
+
+def test_conversations_are_listed_and_opened_again(
+    page: Page, model: ModelServer, question: str
+) -> None:
+    model.answers(question, ["First."])
+    say(page, question)
+    expect(page.locator(".answer")).to_have_text("First.")
+
+    page.click("text=New")
+    expect(page.locator("section")).to_have_count(0)
+    page.click(f"#threads >> text={question}")
+
+    expect(page.locator(".question")).to_have_text(question)
+    expect(page.locator(".answer")).to_have_text("First.")
+
+
+def test_users_see_nothing_of_each_other(
+    page: Page, model: ModelServer, question: str, sign_in: SignIn
+) -> None:
+    model.answers(question, [Call("refund")], ["Done."])
+    say(page, question)
+    expect(page.locator("#inbox .ask")).to_have_count(1)
+
+    other = sign_in("bob").new_page()
+    other.goto(page.url)
+    expect(other.locator("#say")).to_be_visible()
+    found = other.evaluate("ask('/runs?limit=200').then((found) => found.runs.length)")
+
+    assert found == 0
+    expect(other.locator("section")).to_have_count(0)
+    expect(other.locator("#inbox .ask")).to_have_count(0)
+    page.click("#inbox >> text=Approve")
+    expect(page.locator("section .status")).to_have_text("finished")
