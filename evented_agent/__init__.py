@@ -15,9 +15,10 @@ from evented_agent.agents.tools.policy import ToolOptions, ToolPolicy
 from evented_agent.agents.tools.tool import Tool, tool
 from evented_agent.agents.validation import AgentOptions
 from evented_agent.chunks import AnyChunk, Chunk, ErrorInfo, TextUpdate, Usage
+from evented_agent.client.begin import Starting
 from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.listing import RunPage
-from evented_agent.client.run_stream import AsyncRunStream, RunStream, Starting
+from evented_agent.client.run_stream import AsyncRunStream, RunStream
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery import EventedAgent, create_evented_agent
 from evented_agent.engines.in_process import InProcessAgent, create_durable_agent

@@ -36,8 +36,8 @@ from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
-    "AuthenticationFailed",
     "AccessDenied",
+    "AuthenticationFailed",
     "BlockingCall",
     "ConfigurationError",
     "ContentFiltered",

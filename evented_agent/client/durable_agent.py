@@ -5,10 +5,10 @@ from typing import Any, Generic, Unpack
 from evented_agent.agents.agent import Agent
 from evented_agent.agents.generics import Out
 from evented_agent.agents.run_options import StreamOptions
-from evented_agent.client.begin import abegin_stream, begin_stream
+from evented_agent.client.begin import Starting, abegin_stream, begin_stream
 from evented_agent.client.deployment import Deployment, refuse_on_loop
 from evented_agent.client.run_methods import RunMethods
-from evented_agent.client.run_stream import AsyncRunStream, RunStream, Starting
+from evented_agent.client.run_stream import AsyncRunStream, RunStream
 from evented_agent.client.runs import Runs
 from evented_agent.errors import DeclarationError
 from evented_agent.given import wait_of

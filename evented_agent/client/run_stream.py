@@ -10,7 +10,6 @@ import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
-    Coroutine,
     Generator,
     Iterator,
     Mapping,
@@ -18,8 +17,6 @@ from collections.abc import (
 )
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, Unpack
-
-from typing_extensions import override
 
 from evented_agent.agents.generics import Out
 from evented_agent.agents.tools.approvals import Pending
@@ -162,9 +159,7 @@ class RunStream(_Stream[Out]):
             if (part := transcript.feed(chunk)) is not None:
                 yield part
         if has_failed:
-            _raise_if_failed(
-                self._outcome()
-            )
+            _raise_if_failed(self._outcome())
 
     def sse(self, heartbeat: float | None = 15) -> Iterator[str]:
         """Yield Server-Sent Events, and a comment after *heartbeat* seconds of silence.
@@ -417,49 +412,6 @@ class AsyncRunStream(_Stream[Out]):
         )
         async for chunk in self._reading:
             yield None if chunk is None else self._took(chunk)
-
-
-class Starting(Coroutine[Any, Any, AsyncRunStream[Out]]):
-    """A run being created: await it, or enter it, for its `AsyncRunStream`.
-
-    Nothing is started before that; Python warns of one that was forgotten, as of any coroutine.
-    """
-
-    def __init__(self, start: Coroutine[Any, Any, AsyncRunStream[Out]]) -> None:
-        self._start = start
-        self._run: AsyncRunStream[Out] | None = None
-
-    @override
-    def __await__(self) -> Generator[Any, None, AsyncRunStream[Out]]:
-        return self._start.__await__()
-
-    @override
-    def send(self, value: Any, /) -> Any:
-        """Go on with *value*, as event loops do."""
-        return self._start.send(value)
-
-    @override
-    def throw(self, *error: Any) -> Any:
-        """Go on with an exception, as event loops do."""
-        return self._start.throw(*error)
-
-    @override
-    def close(self) -> None:
-        """Start nothing."""
-        self._start.close()
-
-    async def __aenter__(self) -> AsyncRunStream[Out]:
-        self._run = await self
-        return self._run
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._run is not None:
-            await self._run.aclose()
 
 
 def _is_over(info: RunInfo, cursor: Cursor) -> bool:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Unpack
 
 from evented_agent.agents.run_options import StreamOptions
-from evented_agent.client.begin import abegin_stream, begin_stream
+from evented_agent.client.begin import Starting, abegin_stream, begin_stream
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.queries import read_workers
 from evented_agent.client.run_methods import RunMethods
-from evented_agent.client.run_stream import AsyncRunStream, RunStream, Starting
+from evented_agent.client.run_stream import AsyncRunStream, RunStream
 from evented_agent.errors import ConfigurationError
 from evented_agent.ledger.settings import Settings
 from evented_agent.ledger.workers import LiveWorker
@@ -87,7 +87,7 @@ class Runs(Deployment, RunMethods):
             agent = self.agent_named(agent_id)
             return await abegin_stream(self._started(), agent, input, options)
 
-        return Starting(start)
+        return Starting(start())
 
     def workers(self) -> Sequence[LiveWorker]:
         """The workers that were heard of in the last 10 s."""

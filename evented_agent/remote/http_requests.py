@@ -214,7 +214,7 @@ def _by_status(status: int, code: str, message: str, headers: Mapping[str, str])
     if status >= 500:
         return LedgerUnavailable(said)
     if code == "invalid_cursor":
-        return ValueError(message)
+        return EventedAgentError(message)
     if status in (401, 403):
         return AccessDenied(said)
     is_declared = status in (400, 413, 422) or code == "unknown_agent"

@@ -7,11 +7,12 @@ from typing import Any, Unpack
 
 from evented_agent.agents.run_options import StreamOptions
 from evented_agent.agents.tools.approvals import Pending
+from evented_agent.client.begin import Starting
 from evented_agent.client.commands import CANCELLED, DecisionOptions
 from evented_agent.client.decisions import approval_data, denial_data
 from evented_agent.client.follow import Cursor, start_of
 from evented_agent.client.listing import RunPage
-from evented_agent.client.run_stream import AsyncRunStream, RunStream, Starting
+from evented_agent.client.run_stream import AsyncRunStream, RunStream
 from evented_agent.ledger.workers import LiveWorker
 from evented_agent.models.messages import Input, Message
 from evented_agent.remote.http_calls import (
@@ -90,7 +91,7 @@ class HttpRuns:
             close = options.get("close_on_suspend", True)
             return HttpAsyncRunStream(self._sender, run_id, close_on_suspend=close)
 
-        return Starting(start)
+        return Starting(start())
 
     def get(self, run_id: str, *, resource_id: str | None = None) -> RunInfo:
         """The state of a run now; see `Runs.get`."""

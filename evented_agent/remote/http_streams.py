@@ -26,6 +26,9 @@ class HttpRunStream(RunStream):
     def _reader(self) -> ChunkReader:
         return HttpReader(self._sender, self.run_id)
 
+    def _check_wait(self, verb: str) -> None:
+        """No run executes in this process."""
+
     def _info(self) -> RunInfo:
         return self._sender.send("get", info_request(self.run_id))
 
@@ -48,6 +51,9 @@ class HttpAsyncRunStream(AsyncRunStream):
 
     def _reader(self) -> ChunkReader:
         return HttpReader(self._sender, self.run_id)
+
+    def _check_wait(self, verb: str) -> None:
+        """No run executes in this process."""
 
     async def _info(self) -> RunInfo:
         return await self._sender.asend(info_request(self.run_id))

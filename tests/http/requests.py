@@ -41,7 +41,8 @@ def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
         lines = dict(
             line.split(": ", 1) for line in block.splitlines() if line[:1] not in ("", ":")
         )
-        if lines:
+        # What says when to come back is no event.
+        if lines.pop("retry", None) is None and lines:
             assert list(lines) == ["id", "event", "data"], block
             found.append((lines["id"], json.loads(lines["data"])))
     return found

@@ -96,7 +96,8 @@ def test_a_server_that_is_stopped_ends_its_streams_at_once_and_no_run(
     # An end that is none of the run: a browser asks again, and finds another process.
     assert [line for line in rest if line.startswith("data:")] == []
     assert seen[-1]["type"] == "tool-call"
-    assert "Traceback" not in web.log.read_text()
+    # hypercorn complains of what it has cut off.
+    assert "/evented_agent/" not in web.log.read_text()
     assert durable.get(run.run_id).status == "running"
     GATES[f"stop {web.port}"].set()
     assert run.result(20).text == f"stop {web.port} is open"

@@ -22,7 +22,7 @@ CLIENT_OPTIONS = ("when_busy", "until_idle", "deadline")
 SERVICE_OPTIONS = (
     *("max_steps", "tool_choice", "active_tools", "instructions", "model_settings", "queue"),
     *("tool_call_concurrency", "require_tool_approval", "stop_when", "prepare_step"),
-    *("output_type", "context"),
+    *("output_type", "context", "model"),
 )
 
 
