@@ -51,8 +51,8 @@ class Deployment:
     ) -> None:
         if not isinstance(settings, Settings | None):
             raise DeclarationError(f"settings={settings!r}: pass Settings(…).")
-        self.settings = settings or Settings()
-        self.keys = Keys(self.settings.prefix, self.settings.shards)
+        self.settings: Settings = settings or Settings()
+        self.keys: Keys = Keys(self.settings.prefix, self.settings.shards)
         self.agents: dict[str, Agent] = {}
         self.notifier: Notifier = NullNotifier()
         #: Starts what executes runs in this process, where that is the case; again changes nothing.

@@ -101,6 +101,9 @@ class _Stream(Generic[Out]):
     def _check_wait(self, verb: str) -> None:
         self._deployment.check_wait(verb)
 
+    def _rewind(self) -> None:
+        self.cursor = 0
+
     def _took(self, chunk: AnyChunk) -> AnyChunk:
         self.cursor = chunk.cursor
         return chunk
@@ -152,7 +155,7 @@ class RunStream(_Stream[Out]):
         Starts from the run's beginning whatever the cursor is, since a snapshot needs it.  Raises
         `RunFailed` behind the last part where the run has failed.
         """
-        self.cursor = 0
+        self._rewind()
         transcript, has_failed = Transcript(), False
         for chunk in self:
             has_failed = isinstance(chunk, Error)
@@ -306,7 +309,7 @@ class AsyncRunStream(_Stream[Out]):
 
     async def text_parts(self) -> AsyncIterator[TextUpdate]:
         """Yield each change of the run's text, from its beginning; `RunFailed` behind the last."""
-        self.cursor = 0
+        self._rewind()
         transcript, has_failed = Transcript(), False
         async for chunk in self:
             has_failed = isinstance(chunk, Error)

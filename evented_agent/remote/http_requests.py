@@ -92,7 +92,7 @@ class HttpSender:
         allow_blocking: bool,
     ) -> None:
         self._httpx = _import_httpx()
-        self.url = url.rstrip("/")
+        self.url: str = url.rstrip("/")
         self._token = token
         self._timeout = timeout
         self._retry_for = retry_for

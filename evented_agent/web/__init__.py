@@ -6,9 +6,9 @@ Needs the extra ``web``: ``pip install "evented-agent[web]"``.
 try:
     import itsdangerous as _itsdangerous
     import starlette as _starlette
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
-        f"evented_agent.web needs {error.name}, which is not installed. Run: "
+        f"evented_agent.web needs {_error.name}, which is not installed. Run: "
         'pip install "evented-agent[web]"'
     ) from None
 

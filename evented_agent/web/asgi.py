@@ -1,7 +1,6 @@
 """The ASGI application: reads a request within its limits, and writes answers and streams."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -9,6 +8,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from evented_agent.client.run_stream import AsyncRunStream
+from evented_agent.logs import logger_of
 from evented_agent.web.exchange import EventReply, PlainReply, failure_reply
 from evented_agent.web.failures import HttpFailure, failure_of
 from evented_agent.web.serve import (
@@ -22,7 +22,7 @@ from evented_agent.web.serve import (
 from evented_agent.web.shutdown import Stopping
 from evented_agent.web.site import Site, adrive
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class WebApp:

@@ -1,6 +1,5 @@
 """What is answered when a request cannot be served: a status, a code, a sentence, no internals."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -19,8 +18,9 @@ from evented_agent.errors import (
     TooLarge,
     UnknownAgent,
 )
+from evented_agent.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 #: Seconds after which a request that met a Redis that is away may be tried again.
 RETRY_AFTER = {"retry-after": "2"}

@@ -1,6 +1,5 @@
 """The WSGI application: the same routes, driven from the thread of each request."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from http import HTTPStatus
@@ -9,12 +8,13 @@ from typing import Any, cast
 from starlette.requests import Request
 
 from evented_agent.client.run_stream import RunStream
+from evented_agent.logs import logger_of
 from evented_agent.web.exchange import EventReply, PlainReply, failure_reply
 from evented_agent.web.failures import HttpFailure, failure_of
 from evented_agent.web.serve import OPENING, STREAM_HEADERS, headers_for, matched, too_large
 from evented_agent.web.site import Site, drive
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
