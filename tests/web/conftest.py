@@ -49,7 +49,8 @@ def site(
         yield site
 
 
-@pytest.fixture(scope="session")
+# No longer than its module: Playwright has an event loop of its own in this thread.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     assert CHROMIUM, "Chromium is missing: apt install chromium"
     with sync_playwright() as playwright:
