@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -92,10 +91,3 @@ def page(sign_in: SignIn) -> Page:
     found.goto("/")
     found.wait_for_selector("#say:visible")
     return found
-
-
-def pictures(folder: Path, page: Page, name: str) -> None:
-    """The page at the widths of a desk and of a phone."""
-    for width in (1280, 390):
-        page.set_viewport_size({"width": width, "height": 800})
-        page.screenshot(path=folder / f"{name}-{width}.png")

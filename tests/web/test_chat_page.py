@@ -2,6 +2,7 @@
 
 import re
 import threading
+from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
@@ -165,5 +166,22 @@ def test_users_see_nothing_of_each_other(
     assert found == 0
     expect(other.locator("section")).to_have_count(0)
     expect(other.locator("#inbox .ask")).to_have_count(0)
+    page.click("#inbox >> text=Approve")
+    expect(page.locator("section .status")).to_have_text("finished")
+
+
+def test_the_page_fits_a_desk_and_a_phone(
+    page: Page, model: ModelServer, question: str, tmp_path: Path
+) -> None:
+    words = "Darjeeling " * 40 + "w" * 200
+    model.answers(question, [words, Call("refund")], ["Done."])
+    say(page, question)
+    expect(page.locator("#inbox .ask")).to_have_count(1)
+
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.screenshot(path=tmp_path / f"{width}.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, tmp_path
+
     page.click("#inbox >> text=Approve")
     expect(page.locator("section .status")).to_have_text("finished")
