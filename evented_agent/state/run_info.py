@@ -117,7 +117,7 @@ def info_of(
         pending=pending_of(record),
         decisions=decisions_of(record),
         asked=_asked(fields.get("messages", "[]")),
-        input=load_messages(pydantic_core.from_json(fields["messages"])) if has_input else (),
+        input=_input(fields.get("messages", "[]")) if has_input else (),
     )
 
 
@@ -187,6 +187,14 @@ def _asked(stored: str) -> str:
         texts = (part.get("text") for part in content if isinstance(part, dict))
         content = " ".join(filter(None, texts))
     return content[:_MOST_ASKED] if isinstance(content, str) else ""
+
+
+def _input(stored: str) -> Sequence[Message]:
+    try:
+        return load_messages(pydantic_core.from_json(stored))
+    except (ValueError, TypeError):
+        # Damaged, or in the form of a later version: the rest of the record is readable.
+        return ()
 
 
 def _usage(fields: Mapping[str, str]) -> Usage:

@@ -46,8 +46,11 @@ def place_problems(app: Celery, redis_url: str) -> Iterator[Problem]:
 
 def worker_problems(app: Celery, queue: str) -> Iterator[Problem]:
     """What workers say of themselves; asks them over the broker, for 1 s."""
-    inspect = app.control.inspect(timeout=_TIMEOUT)
     try:
+        # Else each question would try for seconds.
+        with app.connection_for_write(connect_timeout=_TIMEOUT) as connection:
+            connection.connect()
+        inspect = app.control.inspect(timeout=_TIMEOUT)
         queues: Mapping[str, Any] = inspect.active_queues() or {}
         nodes = [node for node, consumed in queues.items() if queue in _names(consumed)]
         if not nodes:
