@@ -75,6 +75,7 @@ clean:  ## forget the virtual environment
 	@touch $@ .venv/demo
 
 # pip resolves to the newest only.
+.venv/oldest/done: export UV_SYSTEM_CERTS = 1
 .venv/oldest/done: .venv/dev pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/oldest
