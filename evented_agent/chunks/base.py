@@ -5,7 +5,13 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 from pydantic.alias_generators import to_camel
 
 dump_json: Callable[[Any], str] = json.JSONEncoder(
@@ -164,10 +170,6 @@ def token_count(value: object) -> int:
     return int(min(value, MOST_TOKENS))
 
 
-def _is_none_counted(tokens: int) -> bool:
-    return tokens == 0
-
-
 class Usage(Payload):
     """Tokens, as the provider counted them; they add up over the steps of a run.
 
@@ -192,15 +194,22 @@ class Usage(Payload):
     total_tokens: int = 0
     reasoning_tokens: int = 0
     cached_input_tokens: int = 0
-    cache_write_tokens: int = Field(default=0, exclude_if=_is_none_counted)
-    input_audio_tokens: int = Field(default=0, exclude_if=_is_none_counted)
-    output_audio_tokens: int = Field(default=0, exclude_if=_is_none_counted)
+    cache_write_tokens: int = 0
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
 
     @field_validator("*", mode="before")
     @classmethod
     def _counted(cls, value: object) -> int:
         # Also in old records, which may hold what a provider said.
         return token_count(value)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Counts that came later are left out where there is nothing to count."""
+        found: dict[str, Any] = dump(self)
+        later = {n for name in self.stored_if_set for n in (name, stored_names(Usage)[name])}
+        return {name: count for name, count in found.items() if count or name not in later}
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
