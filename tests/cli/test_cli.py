@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from evented_agent import RunDeleted, RunFailed, Runs, Settings
 from evented_agent.chunks import TextUpdate
@@ -19,6 +19,7 @@ from evented_agent.cli import main
 from evented_agent.cli.follow import Typewriter
 from evented_agent.ledger import workers
 from evented_agent.ledger.records import FORMAT
+from tests.support.command_line import cli_runner
 from tests.support.servers import RedisServer
 from tests.support.words import TEXT
 from tests.support.workers import ROOT, WorkerProcess, wait_until
@@ -82,7 +83,7 @@ def started(env: Env, *arguments: str) -> "subprocess.Popen[str]":
 def here(door: Runs, *arguments: str) -> Result:
     """A command in this process, on the runs behind *door*."""
     place = ("--redis", door.redis_url, "--prefix", door.settings.prefix)
-    return CliRunner().invoke(main, [*place, *arguments])
+    return cli_runner().invoke(main, [*place, *arguments])
 
 
 def rows(text: str) -> list[dict[str, Any]]:
@@ -328,7 +329,7 @@ def test_a_doctor_finds_what_is_wrong_with_an_app_and_its_workers(
             "accept_content = ['pickle'] refuses agent messages",
             "worker_pool = 'gevent' cannot run agents",
             "task_queues lacks 'agents'",
-            "@127.0.0.1:1/0 cannot be reached (ConnectionError: ",
+            "127.0.0.1:1/0 cannot be reached (ConnectionError: ",
             "Settings(shards=2), and runs are spread over 3. Set shards=3",
             "Worker old@host does not serve 'clerk'",
             f"Worker old@host knows format {FORMAT - 1}, and others write {FORMAT}",
@@ -369,7 +370,7 @@ def test_wrong_usage_exits_with_2(door: Runs) -> None:
 
 
 def test_a_redis_url_is_refused_without_showing_it() -> None:
-    done = CliRunner().invoke(main, ["runs", "ls", "--redis", "redis//:secret@host"])
+    done = cli_runner().invoke(main, ["runs", "ls", "--redis", "redis//:secret@host"])
 
     assert done.exit_code == 1
     assert "redis://HOST:PORT/DB" in done.stderr
@@ -394,7 +395,7 @@ def test_an_app_that_cannot_be_loaded_is_told_with_its_line(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
 
-    done = CliRunner().invoke(main, ["workers", "-A", name])
+    done = cli_runner().invoke(main, ["workers", "-A", name])
 
     assert done.exit_code == 1
     assert says.format(file=file) in done.stderr

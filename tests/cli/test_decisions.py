@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from evented_agent import Agent, DurableAgent, Settings, create_durable_agent, tool
 from evented_agent.cli import main
 from evented_agent.testing import ScriptedModel, tool_call
+from tests.support.command_line import cli_runner
 from tests.support.servers import RedisServer
 
 #: A text that is shown as "safe" and right to left, rings the bell, and clears the screen.
@@ -36,7 +37,7 @@ class Desk:
 
     def __call__(self, *arguments: str) -> Result:
         place = ("--redis", self.url, "--prefix", "desk.wiper")
-        return CliRunner().invoke(main, [*place, *arguments])
+        return cli_runner().invoke(main, [*place, *arguments])
 
     def waiting(self, **options: Any) -> str:
         run = self.durable.stream("Go.", **options)

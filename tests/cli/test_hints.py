@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from evented_agent import Agent, InProcessAgent, Settings, create_durable_agent, tool
 from evented_agent.cli import main
 from evented_agent.ledger.embedded_server import stop_server
 from evented_agent.testing import ScriptedModel, tool_call
+from tests.support.command_line import cli_runner
 from tests.support.servers import RedisServer
 
 
@@ -30,7 +31,7 @@ def clerk(agent_id: str = "clerk") -> Agent:
 
 
 def invoke(*arguments: str) -> Result:
-    return CliRunner().invoke(main, [*arguments])
+    return cli_runner().invoke(main, [*arguments])
 
 
 @pytest.fixture

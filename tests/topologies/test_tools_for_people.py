@@ -4,11 +4,12 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from evented_agent import Agent, ConfigurationError, Runs, Settings, create_durable_agent
 from evented_agent.cli import main
 from evented_agent.testing import ScriptedModel
+from tests.support.command_line import cli_runner
 from tests.support.topologies import Cluster, ask
 from tests.topologies.conftest import Topology
 
@@ -28,7 +29,7 @@ def run_id(topology: Topology) -> Iterator[str]:
 
 def command(topology: Topology, *arguments: str) -> Result:
     place = ("--redis", topology.url, "--prefix", f"{PREFIX}.hello")
-    return CliRunner().invoke(main, [*place, *arguments])
+    return cli_runner().invoke(main, [*place, *arguments])
 
 
 def test_commands_find_runs(topology: Topology, run_id: str) -> None:
