@@ -11,7 +11,7 @@ OLDEST_TESTS := tests/fundamentals tests/conformance tests/topologies/test_scrip
 	tests/unit/ledger tests/unit/models tests/unit/engines tests/engines/test_connecting.py \
 	tests/engines/test_several_brokers.py tests/cli/test_cli.py
 RABBITMQ := /usr/lib/rabbitmq/bin/rabbitmq-server
-.PHONY: help install demo test test-topologies test-web check worker bench chaos clean
+.PHONY: help install demo test test-topologies test-servers test-oldest test-web check worker bench chaos clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -25,12 +25,16 @@ test: .venv/dev  ## all tests, on servers and workers of their own; fails below 
 	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=
 	$(BIN)/python -m tests.support.coverage_floor
 
-test-topologies: .venv/dev .venv/oldest/done  ## a Redis cluster, Sentinels, RabbitMQ, the oldest dependencies
+test-topologies: test-servers test-oldest  ## a Redis cluster, Sentinels, RabbitMQ, the oldest dependencies
+
+test-servers: .venv/dev
 	@test -x $(RABBITMQ) || test "$(filter rabbitmq,$(TOPOLOGIES))" = "" || { echo "RabbitMQ is \
 		missing. On Debian: apt install rabbitmq-server; without it: make test-topologies \
 		TOPOLOGIES='cluster cluster-in-process sentinel'"; exit 1; }
 	CONFORMANCE_ENGINES="$(TOPOLOGIES)" \
 		$(BIN)/pytest -n $(JOBS) --dist loadfile tests/topologies tests/conformance
+
+test-oldest: .venv/oldest/done
 	CONFORMANCE_ENGINES="in-process redis-threads redis-prefork sentinel" \
 		.venv/oldest/bin/python -m pytest -n $(JOBS) --dist loadfile $(OLDEST_TESTS)
 
