@@ -223,7 +223,8 @@ def test_a_failed_run_is_tried_again(env: Env, door: Runs) -> None:
     assert here(door, "runs", "retry", "tried-again").exit_code == 0
     with pytest.raises(RunFailed):
         door.observe("tried-again").result(20)
-    wrong = here(door, "runs", "retry", "asks")
+    command(env, "run", *APP, "-q", "--run-id", "went-well", "hello", "Hi.")
+    wrong = here(door, "runs", "retry", "went-well")
     assert (wrong.exit_code, "only a failed run" in wrong.stderr) == (1, True)
 
 
