@@ -217,6 +217,7 @@ class StepResetPayload(Payload):
         from_seq: The `seq` of the first chunk that no longer counts.
         attempt: Which attempt ended early: 1, 2, …
         reason: Why, for people: a worker that died, a call that failed.
+        error: The run's failure that a retry takes back with it; None for all other resets.
     """
 
     step: int
@@ -224,6 +225,7 @@ class StepResetPayload(Payload):
     from_seq: int
     attempt: int
     reason: str
+    error: ErrorInfo | None = None
 
 
 class StepReset(Chunk):

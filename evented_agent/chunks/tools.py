@@ -178,6 +178,7 @@ class ToolDecidedPayload(Payload):
         approved: Whether the call may run; None where something else was asked.
         by: Who decided, if that was given.
         reason: Why, as far as it was given; its first 1,000 characters.
+        number: `Pending.number` of what waited; None where an older version has written it.
     """
 
     tool_call_id: str
@@ -186,6 +187,7 @@ class ToolDecidedPayload(Payload):
     approved: bool | None = None
     by: str | None = None
     reason: str | None = None
+    number: int | None = None
 
 
 class ToolCallDecided(Chunk):

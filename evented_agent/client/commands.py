@@ -1,5 +1,6 @@
 """Plans of what a caller changes: decisions of people, cancellations, aborts, retries."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -15,8 +16,7 @@ from evented_agent.errors import DeclarationError, EventedAgentError, InvalidDec
 from evented_agent.given import check_names
 from evented_agent.ledger import runs
 from evented_agent.ledger.plan import Plan, notify, send
-from evented_agent.ledger.records import Record, Recorded, is_done
-from evented_agent.ledger.script import Command
+from evented_agent.ledger.records import Decision, Record, is_done
 from evented_agent.logs import logger_of
 from evented_agent.state.journal import edited_arguments
 from evented_agent.state.views import decision_in
@@ -65,34 +65,45 @@ def take_decision(
     at: Deployment, run_id: str, data: Any, which: DecisionOptions
 ) -> Plan[TakenDecision]:
     """Answer a suspended call, and say whether it had been answered so before."""
-    record = yield from read_owned(at, run_id, which.get("resource_id"))
-    chosen = (which.get("tool_call_id"), which.get("number"), which.get("by"))
-    recorded = yield from send(_decision(at, record, data, *chosen))
-    yield from notify(at.notifier, recorded.sends)
-    stored = recorded.stored
-    stands = decision_in(stored) if stored else None
-    return TakenDecision(record.last_cursor or 0, recorded.is_new, stands)
+    [taken] = yield from take_decisions(at, run_id, [(data, which)])
+    return taken
+
+
+def take_decisions(
+    at: Deployment, run_id: str, decisions: Sequence[tuple[Any, DecisionOptions]]
+) -> Plan[Sequence[TakenDecision]]:
+    """Answer several suspended calls of a run at once: all of them, or none.
+
+    Raises as `Runs.resume` does for the first that cannot be taken.
+    """
+    [(_, first), *_] = decisions
+    record = yield from read_owned(at, run_id, first.get("resource_id"))
+    chosen = [_decision(at, record, data, which) for data, which in decisions]
+    written = yield from send(runs.resume_all(at.keys, record.run_id, chosen, notifies=at.notifies))
+    for recorded in written:
+        yield from notify(at.notifier, recorded.sends)
+    return [
+        TakenDecision(
+            record.last_cursor or 0,
+            recorded.is_new,
+            decision_in(recorded.stored) if recorded.stored else None,
+        )
+        for recorded in written
+    ]
 
 
 def _decision(
-    at: Deployment,
-    record: Record,
-    data: Any,
-    tool_call_id: str | None,
-    number: int | None,
-    by: str | None,
-) -> Command[Recorded]:
-    pending = chosen_suspension(record, tool_call_id, number)
+    at: Deployment, record: Record, data: Any, which: DecisionOptions
+) -> tuple[str, int, Decision]:
+    """Which call and suspension is meant, and what is decided about it."""
+    call, number = which.get("tool_call_id"), which.get("number")
+    pending = chosen_suspension(record, call, number)
     if pending is not None:
         _check_arguments(at, pending, data)
-    return runs.resume(
-        at.keys,
-        record.run_id,
-        call=tool_call_id or (pending.tool_call_id if pending else ""),
-        number=number or (pending.number if pending else 0),
-        decision=decision_of(record, pending, data, by=by, most_bytes=at.settings.max_bytes),
-        notifies=at.notifies,
-    )
+        call, number = call or pending.tool_call_id, number or pending.number
+    most = at.settings.max_bytes
+    decided = decision_of(record, pending, data, by=which.get("by"), most_bytes=most)
+    return call or "", number or 0, decided
 
 
 def _check_arguments(at: Deployment, pending: Pending, data: Any) -> None:

@@ -8,7 +8,13 @@ from typing import Any
 import pydantic_core
 
 from evented_agent.chunks.base import dump_json
-from evented_agent.errors import NotFailed, NotSuspended, RunConflict, SuspensionExpired
+from evented_agent.errors import (
+    EventedAgentError,
+    NotFailed,
+    NotSuspended,
+    RunConflict,
+    SuspensionExpired,
+)
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Decision, Due, NewTask, Record, Recorded, Task
 from evented_agent.ledger.replies import check_exists, sends_of, text_of
@@ -83,33 +89,59 @@ def resume(
     The messages in the reply are still to be sent, which *notifies* promises.  Raises `RunConflict`
     where another decision was taken, `NotSuspended`, `SuspensionExpired`.
     """
+    several = resume_all(keys, run_id, [(call, number, decision)], notifies=notifies)
 
     def parse(reply: Any) -> Recorded:
+        [recorded] = several.parse(reply)
+        return recorded
+
+    return Command(several.script, several.keys, several.args, parse)
+
+
+def resume_all(
+    keys: Keys, run_id: str, decisions: Sequence[tuple[str, int, Decision]], *, notifies: bool
+) -> Command[Sequence[Recorded]]:
+    """Write the decisions about several calls, each with its call and number, or none of them.
+
+    What `resume` says of one holds for each; the messages to send are those of the first.
+    """
+
+    def parse(reply: Any) -> Sequence[Recorded]:
         status = text_of(reply[0])
         check_exists(run_id, status)
-        if status == "conflict":
-            raise RunConflict(run_id, _decided_before(run_id, call, reply[1]))
-        if status == "expired":
-            raise SuspensionExpired(run_id, call or _named(reply[1]))
-        if status in ("not-suspended", "over"):
-            raise NotSuspended(run_id, call, is_over=status == "over")
-        return Recorded(sends_of(run_id, reply[1]), status == "ok", reply[2])
+        if status != "ok":
+            call, _, _ = decisions[int(reply[1])]
+            raise _refused_decision(run_id, call, status, reply[2])
+        due = sends_of(run_id, reply[1])
+        told = zip(reply[2::2], reply[3::2], strict=True)
+        return [
+            Recorded([] if place else due, is_new=bool(int(is_new)), stored=stored)
+            for place, (is_new, stored) in enumerate(told)
+        ]
 
     return command(
         "run/resume",
         keys.of(run_id).all,
         parse,
         run_id=run_id,
-        call=call,
-        number=number,
-        digest=decision.digest,
-        follows=decision.follows,
         notifies=int(notifies),
-        entry=decision.entry,
-        told=decision.told,
-        data=decision.data,
-        chunk=decision.chunk,
-        result=decision.result,
+        rest=[each for decision in decisions for each in _decision_arguments(*decision)],
+    )
+
+
+def _refused_decision(run_id: str, call: str, status: str, stored: bytes) -> EventedAgentError:
+    """Why a decision is refused; *stored* is the one before it."""
+    if status == "conflict":
+        return RunConflict(run_id, _decided_before(run_id, call, stored))
+    if status == "expired":
+        return SuspensionExpired(run_id, call or _named(stored))
+    return NotSuspended(run_id, call, is_over=status == "over")
+
+
+def _decision_arguments(call: str, number: int, decision: Decision) -> Sequence[str | int]:
+    return (
+        *(call, number, decision.digest, decision.follows, decision.entry),
+        *(decision.told, decision.data, decision.chunk, decision.result),
     )
 
 

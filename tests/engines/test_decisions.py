@@ -222,6 +222,7 @@ def test_a_decision_is_told_before_what_follows_from_it(engine: Engines) -> None
         "decision": "approved",
         "approved": True,
         "by": "ann",
+        "number": pending.number,
     }
     [decision] = durable.get(run_id).decisions
     assert (decision.by, decision.approved, decision.number) == ("ann", True, pending.number)

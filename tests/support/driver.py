@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from evented_agent.chunks import AnyChunk
 from evented_agent.chunks.codec import encode
 from evented_agent.client.reader import Reader
 from evented_agent.ledger import attempts, runs, watch
@@ -116,10 +117,14 @@ class Driver:
         return self.ledger.send(call)
 
     def types(self, run_id: str) -> list[str]:
+        return [chunk.type for chunk in self.chunks(run_id)]
+
+    def chunks(self, run_id: str) -> list[AnyChunk]:
+        """All chunks so far."""
         reader = Reader(self.keys, self.ledger, run_id)
-        seen: list[str] = []
+        seen: list[AnyChunk] = []
         try:
-            seen.extend(chunk.type for chunk in reader.chunks(0, timeout=0.05) if chunk)
+            seen.extend(chunk for chunk in reader.chunks(0, timeout=0.05) if chunk)
         except TimeoutError:
             # The run goes on: this is all so far.
             return seen

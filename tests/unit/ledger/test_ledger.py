@@ -342,3 +342,6 @@ def test_a_retry_resets_each_task_that_had_said_something(driver: Driver) -> Non
     driver.ledger.send(runs.retry_failed(driver.keys, "both", notifies=True))
 
     assert driver.types("both")[-2:] == ["step-reset", "step-reset"]
+    first, second = (chunk.payload for chunk in driver.chunks("both")[-2:])
+    # The first says which failure was taken back.
+    assert (first.error.name, second.error) == ("E", None)

@@ -18,6 +18,7 @@ from evented_agent.ledger.records import (
     Fenced,
     NewTask,
     Record,
+    Recorded,
     RunEnd,
     Task,
 )
@@ -187,6 +188,41 @@ def failed(driver: Driver) -> Task:
     chunks = [encode("error", "1:model", {"error": error})]
     driver.committed(task, 2, chunks=chunks, finish=RunEnd("failed", "error", error))
     return task
+
+
+def several(driver: Driver, **digests: str) -> Sequence[Recorded]:
+    """Approve several calls at once, each with its digest."""
+    told = '{"toolCallId":"c","toolName":"t","decision":"approved"}'
+    decisions = [
+        (call, 0, Decision(digest, "approved", f'{{"k":"{call}"}}', data="{}", told=told))
+        for call, digest in digests.items()
+    ]
+    return driver.ledger.send(runs.resume_all(driver.keys, "r", decisions, notifies=True))
+
+
+def test_several_decisions_are_taken_at_once(driver: Driver) -> None:
+    asked(driver, "r", tool(ask=ASK), tool("b", ask=ASK))
+    first, second = several(driver, a="x", b="y")
+    assert (first.is_new, second.is_new) == (True, True)
+    assert [due.key for due in first.sends] == ["1:tool:a", "1:tool:b"]
+    assert states(driver) == {"1:tool:a": "queued", "1:tool:b": "queued"}
+    # No `run-waiting` between the two.
+    assert driver.types("r")[-2:] == ["tool-call-decided"] * 2
+    before = driver.types("r")
+    assert [each.is_new for each in several(driver, a="x", b="y")] == [False, False]
+    assert driver.types("r") == before
+
+
+def test_of_several_decisions_none_is_taken_where_one_is_refused(driver: Driver) -> None:
+    asked(driver, "r", tool(ask=ASK), tool("b", ask=ASK))
+    several(driver, b="x")
+    before = driver.types("r"), states(driver)
+    with pytest.raises(RunConflict, match="decided again"):
+        several(driver, a="x", b="another")
+    with pytest.raises(NotSuspended):
+        several(driver, a="x", c="x")
+    assert (driver.types("r"), states(driver)) == before
+    assert [each.is_new for each in several(driver, a="x", b="x")] == [True, False]
 
 
 def test_retrying_a_failed_run_opens_the_tasks_that_failed(driver: Driver) -> None:

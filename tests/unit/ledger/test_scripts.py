@@ -52,6 +52,7 @@ CALLS: dict[Callable[..., Command[Any]], Command[Any]] = {
     ),
     runs.read: runs.read(KEYS, "r"),
     runs.resume: runs.resume(KEYS, "r", call="c", number=0, decision=DECISION, notifies=True),
+    runs.resume_all: runs.resume_all(KEYS, "r", [("c", 0, DECISION)], notifies=True),
     runs.retry_failed: runs.retry_failed(KEYS, "r", notifies=True),
     runs.cancel: runs.cancel(KEYS, "r", call="c", reason="why"),
     runs.abort: runs.abort(KEYS, "r", reason=None),

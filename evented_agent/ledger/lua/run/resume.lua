@@ -1,62 +1,78 @@
--- resume: writes a person's decision about a suspended call.
--- The same again gets the same answer; another is refused. number names the suspension (0: the one
--- that is pending, or was last), digest the decision. follows says what becomes of the call:
--- 'approved' and 'data' run its tool with data, 'rerun' runs it again, 'settle' ends it with chunk
--- and the journal entry result. entry is the decision for the journal, told (or '') what readers
--- see of it, as JSON; notifies is 1 if the caller sends the messages. decided in the reply is who
--- said what, and when, as JSON, or ''.
+-- resume: writes people's decisions about suspended calls of a run: all of them, or none.
+-- The same again gets the same answer; another is refused. Of each decision, number names the
+-- suspension (0: the one that is pending, or was last), digest what was decided. follows says what
+-- becomes of the call: 'approved' and 'data' run its tool with data, 'rerun' runs it again, 'settle'
+-- ends it with chunk and the journal entry result. entry is the decision for the journal, told (or
+-- '') what readers see of it, as JSON; notifies is 1 if the caller sends the messages. The reply has
+-- for each decision whether it is new, and who said what, and when, as JSON, or ''; a refusal the
+-- place of the decision that it is about, and what was decided before.
 -- INCLUDE record chunks tasks suspensions status
 -- KEYS run statuses
--- ARGV run_id call number digest follows notifies entry told data chunk result
--- RETURNS ok sends decided | already sends decided | conflict decided | deleted | expired decided
---   | missing | not-suspended | over
-number = tonumber(number)
+-- ARGV run_id notifies decisions...
+-- RETURNS ok sends (is_new decided)... | conflict place decided | deleted | expired place decided
+--   | missing | not-suspended place | over place
 local state = load_run()
 if state then return {state} end
 mend_live()
-local key, task = nil, nil
-for _, live_key in ipairs(run.live) do
-  local live = get_task(live_key)
-  if live.kind == 'tool' and live.call == call then key, task = live_key, live end
+local decisions = {}
+for at = DECISIONS_AT, #ARGV, 9 do
+  decisions[#decisions + 1] = {call = ARGV[at], number = tonumber(ARGV[at + 1]),
+    digest = ARGV[at + 2], follows = ARGV[at + 3], entry = ARGV[at + 4], told = ARGV[at + 5],
+    data = ARGV[at + 6], chunk = ARGV[at + 7], result = ARGV[at + 8]}
 end
 local sends = {}
-local is_pending = task and task.state == 'suspended'
-  and (number == 0 or task.suspended.n == number)
-if not is_pending then
-  local n = number ~= 0 and int(number) or redis.call('HGET', TASKS, 'latest:' .. call)
+
+local function task_of(each)
+  for _, key in ipairs(run.live) do
+    local task = get_task(key)
+    if task.kind == 'tool' and task.call == each.call then return key, task end
+  end
+end
+
+-- Taken before, or refused: what is answered to that; none for one that is to be written.
+local function settled_before(each)
+  local key, task = task_of(each)
+  if task and task.state == 'suspended'
+    and (each.number == 0 or task.suspended.n == each.number) then
+    if is_aborting() then return 'over' end
+    if now >= task.suspended.expires then return 'expired', '' end
+    return nil
+  end
+  local latest = 'latest:' .. each.call
+  local n = each.number ~= 0 and int(each.number) or redis.call('HGET', TASKS, latest)
   local known = n and redis.call('HGET', TASKS, 'decision:' .. n)
   local decided = n and redis.call('HGET', TASKS, 'decided:' .. n) or ''
-  if known == digest then
-    if task and task.state == 'queued' then sends[1] = due_message(key, task) end
-    return {'already', cjson.encode(sends), decided}
+  if known == each.digest then
+    if task and task.state == 'queued' then sends[#sends + 1] = due_message(key, task) end
+    return 'already', decided
   end
-  if known == 'expired' then return {'expired', decided} end
-  if known then return {'conflict', decided} end
-  return {ENDED[run.status] and 'over' or 'not-suspended'}
+  if known then return known == 'expired' and 'expired' or 'conflict', decided end
+  return ENDED[run.status] and 'over' or 'not-suspended'
 end
-if is_aborting() then return {'over'} end
-if now >= task.suspended.expires then return {'expired', ''} end
 
-local decided = remember_decision(call, task.suspended.n, digest, told)
-add_entry(entry)
-task.suspended = nil
-if follows == 'settle' then
-  emit(chunk)
-  add_entry(result)
-  settled = true
-  finish_task(key, task, {})
-  wake_waiting(sends)
-  queue_end(sends)
-else
+local function write(each)
+  local key, task = task_of(each)
+  each.decided = remember_decision(each.call, task.suspended.n, each.digest, each.told)
+  add_entry(each.entry)
+  task.suspended = nil
+  if each.follows == 'settle' then
+    emit(each.chunk)
+    add_entry(each.result)
+    settled = true
+    finish_task(key, task, {})
+    wake_waiting(sends)
+    queue_end(sends)
+    return
+  end
   task.decided = true
-  if follows == 'approved' then task.approval = data end
-  if follows == 'data' then
+  if each.follows == 'approved' then task.approval = each.data end
+  if each.follows == 'data' then
     task.given = task.given or {}
-    task.given[#task.given + 1] = data
+    task.given[#task.given + 1] = each.data
   end
   if is_deferred(task) then
     queue_task(key, task)
-    sends[1] = due_message(key, task)
+    sends[#sends + 1] = due_message(key, task)
     -- Waiting for people is not being idle.
     if (run.idle or 0) > 0 then set('idle', now + run.idle_for) end
   else
@@ -66,7 +82,21 @@ else
     wake_waiting(sends)
   end
 end
-if notifies ~= '1' then
+
+for at, each in ipairs(decisions) do
+  each.known, each.decided = settled_before(each)
+  if each.known and each.known ~= 'already' then
+    return {each.known, at - 1, each.decided or ''}
+  end
+end
+local news = 0
+for _, each in ipairs(decisions) do
+  if not each.known then
+    write(each)
+    news = news + 1
+  end
+end
+if news > 0 and notifies ~= '1' then
   -- Nobody sends the messages now: the next look of a watchdog does.
   for _, due in ipairs(sends) do
     local queued = get_task(due.key)
@@ -74,5 +104,10 @@ if notifies ~= '1' then
     put_task(due.key, queued)
   end
 end
-save()
-return {'ok', cjson.encode(sends), decided}
+if news > 0 then save() end
+local reply = {'ok', cjson.encode(sends)}
+for _, each in ipairs(decisions) do
+  reply[#reply + 1] = each.known and 0 or 1
+  reply[#reply + 1] = each.decided
+end
+return reply

@@ -28,15 +28,17 @@ if run.revived_by ~= token then
     set('seq', tonumber(seq) - 1)
     write_before('PERSIST', TOPIC)
   end
-  local resets = 0
+  -- The first reset says what is taken back.
+  local failure = redis.call('HGET', RUN, 'error')
+  failure = failure and cjson.decode(failure)
   for _, each in ipairs(kept) do
     if each.task.state == 'running' and each.task.first then
-      emit(step_reset(each.key, each.task, each.task.first, 'retry'))
-      resets = resets + 1
+      emit(step_reset(each.key, each.task, each.task.first, 'retry', failure))
+      failure = nil
     end
   end
-  if resets == 0 then
-    emit(step_reset(kept[1].key, kept[1].task, run.seq + 1, 'retry'))
+  if #planned.chunks == 0 then
+    emit(step_reset(kept[1].key, kept[1].task, run.seq + 1, 'retry', failure))
   end
   if last then
     planned.chunks[1].id = seq .. '-' .. int(tonumber(life) + 1)

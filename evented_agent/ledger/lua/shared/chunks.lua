@@ -28,10 +28,11 @@ local function close_parts(task)
   task.open = nil
 end
 
--- Tell readers to drop what an attempt has said from a number on.
-local function step_reset(key, task, from_seq, reason)
+-- Tell readers to drop what an attempt has said from a number on; failure is what a retry takes
+-- back with it.
+local function step_reset(key, task, from_seq, reason, failure)
   return cjson.encode({'step-reset', key, {step = task.step, toolCallId = task.call,
-    fromSeq = from_seq, attempt = task.gen, reason = reason}})
+    fromSeq = from_seq, attempt = task.gen, reason = reason, error = failure}})
 end
 
 -- Withdraw what an attempt has said: close its parts, then tell readers to drop them.

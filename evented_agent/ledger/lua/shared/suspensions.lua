@@ -48,7 +48,7 @@ local function remember_decision(call, n, digest, told)
   put_field('latest:' .. call, int(n))
   put_field('latest:', int(n))
   if told == '' then return '' end
-  emit('["tool-call-decided",null,' .. told .. ']')
+  emit('["tool-call-decided",null,{"number":' .. int(n) .. ',' .. string.sub(told, 2) .. ']')
   local decided = '{"n":' .. int(n) .. ',"at":' .. int(now) .. ',' .. string.sub(told, 2)
   put_field('decided:' .. int(n), decided)
   return decided
