@@ -171,10 +171,14 @@ class RunStream(_Stream[Out]):
         ``x-accel-buffering: no``. Where the run waits for people alone they end with a ``retry`` of
         30 s; `is_over` says when to answer with 204 instead.
         """
-        for chunk in self._read(heartbeat=heartbeat):
+        for chunk in self.with_heartbeats(heartbeat):
             yield HEARTBEAT if chunk is None else chunk.sse()
         if not self._info().is_ended:
             yield WAITING
+
+    def with_heartbeats(self, seconds: float | None = 15) -> Iterator[AnyChunk | None]:
+        """Yield the chunks, and None after *seconds* of silence, for a protocol of your own."""
+        return self._read(seconds)
 
     def is_over(self) -> bool:
         """Whether the run has ended and nothing follows the cursor, read anew each time.
@@ -320,10 +324,14 @@ class AsyncRunStream(_Stream[Out]):
 
     async def sse(self, heartbeat: float | None = 15) -> AsyncIterator[str]:
         """Yield Server-Sent Events, and a comment after *heartbeat* seconds of silence."""
-        async for chunk in self._read(heartbeat=heartbeat):
+        async for chunk in self.with_heartbeats(heartbeat):
             yield HEARTBEAT if chunk is None else chunk.sse()
         if not (await self._info()).is_ended:
             yield WAITING
+
+    def with_heartbeats(self, seconds: float | None = 15) -> AsyncIterator[AnyChunk | None]:
+        """Yield the chunks, and None after *seconds* of silence, for a protocol of your own."""
+        return self._read(seconds)
 
     async def is_over(self) -> bool:
         """Whether the run has ended and nothing follows the cursor: answer with the status 204."""

@@ -41,13 +41,15 @@ def somebody(
     return _with_scope(who, name)
 
 
-def allowed_run(site: Site, exchange: Exchange, name: ActionName) -> WebSteps[Allowed]:
-    """The run of the path, and who asks for it.
+def allowed_run(
+    site: Site, exchange: Exchange, name: ActionName, run_id: str | None = None
+) -> WebSteps[Allowed]:
+    """The run of the path, or the one of *run_id*, and who asks for it.
 
     Raises `HttpFailure`: 404 alike for a run of somebody else and for one that there is not, 401
     for nobody, 403 for who may do that to no run.
     """
-    given, action = exchange.path["run_id"], Action(name)
+    given, action = run_id or exchange.path["run_id"], Action(name)
     found = yield from _look(site, given)
     info = found if isinstance(found, RunInfo) else None
     who = yield Consult(exchange, action, info)

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, cast
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from evented_agent.client.run_stream import AsyncRunStream
 from evented_agent.logs import logger_of
-from evented_agent.web.exchange import EventReply, PlainReply, failure_reply
+from evented_agent.web.exchange import EventReply, PlainReply, StreamBroken
 from evented_agent.web.failures import HttpFailure, failure_of
 from evented_agent.web.serve import (
     OPENING,
@@ -21,6 +22,7 @@ from evented_agent.web.serve import (
 )
 from evented_agent.web.shutdown import Stopping
 from evented_agent.web.site import Site, adrive
+from evented_agent.web.table import failure_reply
 
 logger = logger_of(__name__)
 
@@ -50,7 +52,7 @@ class WebApp:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - each has its status
-            reply = failure_reply(failure_of(error))
+            reply = failure_reply(_path_of(request.scope), failure_of(error))
         if isinstance(reply, EventReply):
             await self._stream(request, reply, receive, send)
         else:
@@ -101,17 +103,18 @@ class WebApp:
     ) -> None:
         try:
             with self._site.streams.one_of(reply.counted_by):
-                await send(_start(200, headers_for(self._site, request, STREAM_HEADERS)))
+                own = {**STREAM_HEADERS, **reply.headers}
+                await send(_start(200, headers_for(self._site, request, own)))
                 try:
-                    await self._until_gone(self._write(reply, send), receive, send)
+                    await self._until_gone(reply, receive, send)
                 finally:
                     await cast(AsyncRunStream, reply.run).aclose()
         except HttpFailure as failure:
-            await self._send(request, failure_reply(failure), send)
+            await self._send(request, failure_reply(_path_of(request.scope), failure), send)
 
-    async def _until_gone(self, writing: Any, receive: Receive, send: Send) -> None:
+    async def _until_gone(self, reply: EventReply, receive: Receive, send: Send) -> None:
         """Write until the end, or until the reader or this server goes; the run never notices."""
-        writer = asyncio.ensure_future(writing)
+        writer = asyncio.ensure_future(self._write(reply, send))
         gone = asyncio.ensure_future(_disconnected(receive))
         stopping = self._stopping.future()
         try:
@@ -121,7 +124,7 @@ class WebApp:
             stopping.cancel()
             await _cancel(writer, gone)
         if writer.cancelled():
-            if not has_gone:
+            if not has_gone and not reply.has_end:
                 # The server stops. No end of the run: whoever reads comes back elsewhere.
                 await send({"type": "http.response.body"})
         elif (error := writer.exception()) is not None:
@@ -136,7 +139,7 @@ class WebApp:
 
     def _note(self, error: BaseException) -> None:
         """A stream that broke off is told by its missing end; its reader asks again."""
-        if isinstance(error, TimeoutError | OSError):
+        if isinstance(error, TimeoutError | OSError | StreamBroken):
             logger.info("A stream was cut: %r", error)
         else:
             logger.error("A stream broke off", exc_info=error)
@@ -179,8 +182,11 @@ def _start(status: int, headers: list[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _path_of(scope: Scope) -> str:
-    """The path below where this is mounted."""
+    """The path below where this is mounted, percent-encoded."""
     path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    raw = scope.get("raw_path")
+    # A slash inside of an id is one only in the encoded form.
+    encoded = quote(path) if raw is None else bytes(raw).partition(b"?")[0].decode("latin-1")
     if root and path.startswith(f"{root}/"):
-        return path[len(root) :]
-    return "" if path == root else path
+        return "/" + "/".join(encoded.split("/")[root.count("/") + 1 :])
+    return "" if path == root else encoded

@@ -95,11 +95,20 @@ class EventReply:
         events: The events, an iterator for threads or for an event loop.
         run: What they are read from; to be closed.
         counted_by: Whose open stream it is; None is not counted.
+        headers: More headers of the reply.
+        has_end: Whether clients take a clean end for the end of what they read. Where the server
+            stops, the connection is broken instead.
     """
 
     events: Iterator[str] | AsyncIterator[str]
     run: RunStream[Any] | AsyncRunStream[Any]
     counted_by: str | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    has_end: bool = False
+
+
+class StreamBroken(Exception):
+    """Break the connection of a stream: what it has sent no longer holds, and no event says so."""
 
 
 def json_reply(
@@ -113,10 +122,6 @@ def object_reply(
     body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> PlainReply:
     return json_reply(pydantic_core.to_json(body), status, headers)
-
-
-def failure_reply(failure: HttpFailure) -> PlainReply:
-    return object_reply(failure.json(), failure.status, failure.headers)
 
 
 def bad_request(message: str) -> HttpFailure:

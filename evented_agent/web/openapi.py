@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from evented_agent.web.table import ROUTES, Route
+from evented_agent.web.route import Route
+from evented_agent.web.table import ROUTES
 
 _ERROR = {
     "type": "object",

@@ -8,8 +8,9 @@ from starlette.requests import Request
 from evented_agent.web.exchange import Exchange, PlainReply, object_reply
 from evented_agent.web.failures import HttpFailure
 from evented_agent.web.openapi import openapi_document
+from evented_agent.web.route import Route
 from evented_agent.web.site import Site
-from evented_agent.web.table import Route, match_routes
+from evented_agent.web.table import match_routes
 from evented_agent.web.tokens import take_token
 
 _EVERYWHERE = {"referrer-policy": "no-referrer", "x-content-type-options": "nosniff"}

@@ -1,45 +1,14 @@
 """Every route in one table: what serves it, and what the OpenAPI document says of it."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from urllib.parse import unquote
 
-from evented_agent.web.exchange import Exchange
+from evented_agent.web.exchange import PlainReply, object_reply
+from evented_agent.web.faces.face import Face
+from evented_agent.web.failures import HttpFailure
+from evented_agent.web.route import Route
 from evented_agent.web.routes import change, look, start, stream
-from evented_agent.web.site import Site, WebSteps
-
-Handler = Callable[[Site, Exchange], WebSteps[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One method of one path.
-
-    Attributes:
-        method: The HTTP method.
-        path: With placeholders, ``{run_id}``, each of one segment.
-        handler: What answers.
-        answers: The statuses that it may answer with, beside those that any route may.
-        query: The names of its query parameters, each with its JSON schema.
-        body: The fields of its JSON body, each with its JSON schema.
-        needs: Those of the fields that must be there.
-        is_open: Whether nobody has to sign in.
-    """
-
-    method: str
-    path: str
-    handler: Handler
-    answers: Sequence[int] = (200,)
-    query: Mapping[str, Any] = field(default_factory=dict)
-    body: Mapping[str, Any] | None = None
-    needs: Sequence[str] = ()
-    is_open: bool = False
-
-    @property
-    def summary(self) -> str:
-        return (self.handler.__doc__ or "").partition("\n")[0].rstrip(".")
-
 
 _TEXT = {"type": "string"}
 _FLAG = {"type": "string", "enum": ["true", "false"]}
@@ -137,20 +106,32 @@ ROUTES: Sequence[Route] = (
     Route("GET", "/ready", look.get_ready, is_open=True),
 )
 
+#: The protocols of clients that exist.
+FACES: Sequence[Face] = ()
+
 
 def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path) + r"\Z")
 
 
-_PATTERNS = [(_pattern(route.path), route) for route in ROUTES]
+_ALL = (*ROUTES, *(route for face in FACES for route in face.routes))
+_PATTERNS = [(_pattern(route.path), route) for route in _ALL]
 
 
 def match_routes(path: str) -> tuple[Mapping[str, str], Mapping[str, Route]]:
-    """What the placeholders of *path* stand for, and its routes by method; none for no path."""
+    """What the placeholders of an encoded *path* stand for, and its routes by method."""
     values: Mapping[str, str] = {}
     routes: dict[str, Route] = {}
     for pattern, route in _PATTERNS:
         if (found := pattern.match(path)) is not None:
-            values = found.groupdict()
+            values = {name: unquote(value) for name, value in found.groupdict().items()}
             routes[route.method] = route
     return values, routes
+
+
+def failure_reply(path: str, failure: HttpFailure) -> PlainReply:
+    """How a failure is told to the clients of *path*."""
+    for face in FACES:
+        if path.startswith(f"{face.prefix}/"):
+            return face.failure(failure)
+    return object_reply(failure.json(), failure.status, failure.headers)

@@ -4,15 +4,23 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from http import HTTPStatus
 from typing import Any, cast
+from urllib.parse import quote
 
 from starlette.requests import Request
 
 from evented_agent.client.run_stream import RunStream
 from evented_agent.logs import logger_of
-from evented_agent.web.exchange import EventReply, PlainReply, failure_reply
+from evented_agent.web.exchange import EventReply, PlainReply, StreamBroken
 from evented_agent.web.failures import HttpFailure, failure_of
-from evented_agent.web.serve import OPENING, STREAM_HEADERS, headers_for, matched, too_large
+from evented_agent.web.serve import (
+    OPENING,
+    STREAM_HEADERS,
+    headers_for,
+    matched,
+    too_large,
+)
 from evented_agent.web.site import Site, drive
+from evented_agent.web.table import failure_reply
 
 logger = logger_of(__name__)
 
@@ -31,13 +39,13 @@ class WsgiApp:
         try:
             reply = self._reply(request, environ)
         except Exception as error:  # noqa: BLE001 - each has its status
-            reply = failure_reply(failure_of(error))
+            reply = failure_reply(_path_of(request), failure_of(error))
         if isinstance(reply, EventReply):
             return self._stream(request, reply, start_response)
         return self._whole(request, reply, start_response)
 
     def _reply(self, request: Request, environ: Environ) -> PlainReply | EventReply:
-        match = matched(self._site, request, request.scope["path"])
+        match = matched(self._site, request, _path_of(request))
         environ["QUERY_STRING"] = request.scope["query_string"].decode("latin-1")
         if isinstance(match, PlainReply):
             return match
@@ -70,8 +78,9 @@ class WsgiApp:
         try:
             stack.enter_context(self._site.streams.one_of(reply.counted_by))
         except HttpFailure as failure:
-            return self._whole(request, failure_reply(failure), start_response)
-        start_response(_status(200), headers_for(self._site, request, STREAM_HEADERS))
+            return self._whole(request, failure_reply(_path_of(request), failure), start_response)
+        own = {**STREAM_HEADERS, **reply.headers}
+        start_response(_status(200), headers_for(self._site, request, own))
         stack.callback(cast(RunStream, reply.run).close)
         return _Body(cast(Iterator[str], reply.events), stack)
 
@@ -88,6 +97,8 @@ class _Body:
         try:
             for event in self._events:
                 yield event.encode()
+        except StreamBroken:
+            raise
         except Exception:
             # A stream that broke off is told by its missing end; its reader asks again.
             logger.exception("A stream broke off")
@@ -122,6 +133,10 @@ def _scope_of(environ: Environ) -> dict[str, Any]:
         "client": (client, 0) if client else None,
         "wsgi.environ": environ,
     }
+
+
+def _path_of(request: Request) -> str:
+    return quote(request.scope["path"])
 
 
 def _status(number: int) -> str:

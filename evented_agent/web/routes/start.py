@@ -1,12 +1,14 @@
 """`POST /runs`: a run is started, durably, and named; nobody has to wait for it here."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
 import pydantic_core
 
 from evented_agent.client.queries import count_live_runs
+from evented_agent.client.run_stream import AsyncRunStream, RunStream
 from evented_agent.errors import RunConflict, RunDeleted, RunNotFound
 from evented_agent.web.access import somebody
 from evented_agent.web.exchange import Exchange, PlainReply, bad_request, object_reply
@@ -26,34 +28,78 @@ SERVICE_OPTIONS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class NewRunRequest:
+    """A run that somebody wants to start, as they have said it.
+
+    Attributes:
+        agent: Which agent.
+        input: What it is given.
+        run_id: Under which id it is stored; None for one that is made up.
+        thread_id: In which conversation.
+        resource_id: Whose it is, where they see all; else it is their own.
+        options: What they choose of `StreamOptions`.
+    """
+
+    agent: str
+    input: object
+    run_id: str | None = None
+    thread_id: str | None = None
+    resource_id: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
 def post_run(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     """Start a run; the same name or `Idempotency-Key` again is the same run."""
     body = exchange.json(*_OWN, *CLIENT_OPTIONS, *SERVICE_OPTIONS)
     agent = _agent(site, body)
     who = yield from somebody(exchange, "start", agent=agent)
-    if agent not in site.runs.agents or site.agent not in (None, agent):
-        raise HttpFailure(404, "unknown_agent", "There is no such agent.")
-    _check_options(site, who, body)
-    _check_input(site, who, body.get("input"))
     name = _text(body, "run_id")
-    run_id = run_id_for(who, name, exchange.request.headers.get("idempotency-key"))
-    resource_id = _text(body, "resource_id") if who.all_resources else who.resource_id
+    request = NewRunRequest(
+        agent,
+        body.get("input"),
+        run_id_for(who, name, exchange.request.headers.get("idempotency-key")),
+        _text(body, "thread_id"),
+        _text(body, "resource_id"),
+        {key: value for key, value in body.items() if key not in _OWN},
+    )
+    run = yield from begin_run(site, who, request)
+    shown = name or run.run_id
+    location = f"{exchange.request.scope.get('root_path', '')}/runs/{quote(shown, safe='')}"
+    return object_reply({"run_id": shown}, 202, {"location": location})
+
+
+def begin_run(
+    site: Site, who: Principal, request: NewRunRequest
+) -> WebSteps[RunStream[Any] | AsyncRunStream[Any]]:
+    """Start a run for *who*, durably, or attach to the one of that id; what reads it.
+
+    Raises `HttpFailure` for what they may not choose, for too much, and for an id that is taken.
+    """
+    if request.agent not in site.runs.agents or site.agent not in (None, request.agent):
+        raise HttpFailure(404, "unknown_agent", "There is no such agent.")
+    _check_options(site, who, request)
+    _check_input(site, who, request.input)
+    resource_id = request.resource_id if who.all_resources else who.resource_id
     if not who.all_resources and resource_id is not None:
-        yield from _check_live_runs(site, resource_id, run_id)
-    ids = {"run_id": run_id, "resource_id": resource_id, "thread_id": _text(body, "thread_id")}
-    options = {key: value for key, value in body.items() if key not in _OWN}
-    options |= {key: value for key, value in ids.items() if value is not None}
+        yield from _check_live_runs(site, resource_id, request.run_id)
+    ids = {
+        "run_id": request.run_id,
+        "resource_id": resource_id,
+        "thread_id": request.thread_id,
+    }
+    options = {**request.options, **{key: value for key, value in ids.items() if value is not None}}
     try:
-        run = yield Verb("stream", (agent, body.get("input")), options)
+        run: RunStream[Any] | AsyncRunStream[Any] = yield Verb(
+            "stream", (request.agent, request.input), options
+        )
     except RunConflict:
         raise HttpFailure(
             409,
             "run_conflict",
             "That name was given to a run with another agent, input or options.",
         ) from None
-    shown = name or run.run_id
-    location = f"{exchange.request.scope.get('root_path', '')}/runs/{quote(shown, safe='')}"
-    return object_reply({"run_id": shown}, 202, {"location": location})
+    return run
 
 
 def _agent(site: Site, body: Mapping[str, Any]) -> str:
@@ -70,12 +116,12 @@ def _text(body: Mapping[str, Any], name: str) -> str | None:
     return value
 
 
-def _check_options(site: Site, who: Principal, body: Mapping[str, Any]) -> None:
+def _check_options(site: Site, who: Principal, request: NewRunRequest) -> None:
     """A browser chooses no instructions, and takes no approval away."""
     if who.all_resources:
         return
     allowed = {*_OWN, *site.options}
-    if refused := sorted(set(body) - allowed):
+    if refused := sorted(set(request.options) - allowed):
         raise HttpFailure(
             403,
             "option_not_allowed",

@@ -1,0 +1,1 @@
+"""Runs in the protocols of clients that exist: each a pure translation of the log of a run."""

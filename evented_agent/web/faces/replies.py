@@ -1,0 +1,149 @@
+"""Reading a run for a client of another protocol: all of it so far, or one leg as a stream."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from evented_agent.chunks import AnyChunk, TopicReset
+from evented_agent.client.run_stream import HEARTBEAT, AsyncRunStream, RunStream
+from evented_agent.state.run_info import RunInfo
+from evented_agent.web.exchange import EventReply, StreamBroken
+from evented_agent.web.faces.legs import Leg, LegCutter, Translator
+from evented_agent.web.principal import Principal
+from evented_agent.web.site import Site, Verb, WebSteps
+
+_Event = TypeVar("_Event")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLog:
+    """Read all chunks of a run up to where it is now.
+
+    Raises `RunExpired` where they are gone.
+    """
+
+    info: RunInfo
+
+    def run(self, site: Site) -> Sequence[AnyChunk]:
+        found: list[AnyChunk] = []
+        with site.runs.observe(self.info.run_id) as run:
+            for chunk in run:
+                if self._is_last(found, chunk):
+                    break
+        return found
+
+    async def arun(self, site: Site) -> Sequence[AnyChunk]:
+        found: list[AnyChunk] = []
+        async with await site.runs.aobserve(self.info.run_id) as run:
+            async for chunk in run:
+                if self._is_last(found, chunk):
+                    break
+        return found
+
+    def _is_last(self, found: list[AnyChunk], chunk: AnyChunk) -> bool:
+        if isinstance(chunk, TopicReset):
+            # Redis has lost its last second; the chunks follow once more.
+            found.clear()
+            return False
+        found.append(chunk)
+        return chunk.seq >= int(self.info.cursor.partition("-")[0] or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class LegRequest(Generic[_Event]):
+    """What a client wants to read of a run.
+
+    Attributes:
+        leg: Which leg.
+        translator: A new translator of the protocol.
+        frame: How one event is written as a Server-Sent Event.
+        skip: How many of the leg's events the client has.
+        last: What is written behind the last event.
+        headers: More headers of the reply.
+    """
+
+    leg: Leg
+    translator: Translator[_Event]
+    frame: Callable[[_Event], str]
+    skip: int = 0
+    last: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def follow_leg(site: Site, who: Principal, request: LegRequest[Any]) -> WebSteps[EventReply]:
+    """Follow a leg from its first event, or from where the client was, to its end."""
+    counted_by = None if who.all_resources else who.name
+    site.streams.check(counted_by)
+    run = yield Verb("observe", (request.leg.run_id,), {"close_on_suspend": True})
+    events = _LegEvents(run, request, site.heartbeat)
+    return EventReply(
+        iter(events) if isinstance(run, RunStream) else aiter(events),
+        run,
+        counted_by,
+        request.headers,
+        has_end=True,
+    )
+
+
+class _LegEvents(Generic[_Event]):
+    """The events of a leg as they are sent, for a thread or an event loop."""
+
+    def __init__(
+        self,
+        run: RunStream[Any] | AsyncRunStream[Any],
+        request: LegRequest[_Event],
+        heartbeat: float,
+    ) -> None:
+        self._run = run
+        self._request = request
+        self._heartbeat = heartbeat
+        self._cutter = LegCutter(request.leg.run_id, request.translator)
+        self._skip = request.skip
+
+    def __iter__(self) -> Iterator[str]:
+        assert isinstance(self._run, RunStream)
+        for chunk in self._run.with_heartbeats(self._heartbeat):
+            yield from self._frames(chunk)
+            if self._is_over():
+                break
+        yield from self._rest()
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        assert isinstance(self._run, AsyncRunStream)
+        async for chunk in self._run.with_heartbeats(self._heartbeat):
+            for frame in self._frames(chunk):
+                yield frame
+            if self._is_over():
+                break
+        for frame in self._rest():
+            yield frame
+
+    def _frames(self, chunk: AnyChunk | None) -> Iterator[str]:
+        if chunk is None:
+            yield HEARTBEAT
+            return
+        if isinstance(chunk, TopicReset):
+            # No integer can say that what was counted is gone.
+            raise StreamBroken
+        yield from self._wanted(self._cutter.feed(chunk))
+
+    def _rest(self) -> Iterator[str]:
+        if not self._is_over():
+            yield from self._wanted(self._cutter.stop())
+        yield self._request.last
+
+    def _wanted(self, events: Sequence[tuple[Leg, _Event]]) -> Iterator[str]:
+        for leg, event in events:
+            if leg != self._request.leg:
+                continue
+            if self._skip > 0:
+                self._skip -= 1
+            else:
+                yield self._request.frame(event)
+
+    def _is_over(self) -> bool:
+        """Whether the leg that is wanted has ended, or there can be none such any more."""
+        leg = self._cutter.leg
+        if leg is None or leg.first < self._request.leg.first:
+            return False
+        return not self._cutter.is_open or leg.first > self._request.leg.first

@@ -1,0 +1,271 @@
+"""Logs of runs as engines write them, made up by hypothesis: what translators must bear.
+
+Crashes and resets of both forms, tools, questions to people and their decisions, background calls,
+retries of failed runs, and every end.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from evented_agent.chunks import AnyChunk
+from evented_agent.chunks.codec import decode, encode
+
+USAGE = {"inputTokens": 3, "outputTokens": 2, "totalTokens": 5}
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=4)
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+
+
+class LogBuilder:
+    """Appends chunks, numbered, as the scripts do."""
+
+    def __init__(self, run_id: str = "run") -> None:
+        self.chunks: list[AnyChunk] = []
+        self._run_id = run_id
+
+    @property
+    def seq(self) -> int:
+        return len(self.chunks)
+
+    def add(self, type_: str, task: str | None = None, **payload: Any) -> int:
+        """Append a chunk; its number."""
+        seq = self.seq + 1
+        stored = encode(type_, task, payload)
+        self.chunks.append(decode(seq, f"{seq}-1", self._run_id, stored))
+        return seq
+
+    def take_back_last(self) -> None:
+        self.chunks.pop()
+
+
+class _Run:
+    """One run, told from its start to where it is now."""
+
+    def __init__(self, draw: Draw) -> None:
+        self.log = LogBuilder()
+        self._draw = draw
+        self._step = 0
+        self._attempt = 1
+        self._last_call = 0
+        self._background: dict[str, str] = {}
+
+    def tell(self) -> None:
+        self.log.add("start", None, id="agent", input=[{"role": "user", "content": "Hello"}])
+        steps = self._draw(st.integers(1, 3))
+        for number in range(1, steps + 1):
+            self._step = number
+            task = f"{number - 1}:end" if number > 1 else None
+            self.log.add("step-start", task, step=number)
+            if not self._model() or not self._tools(is_last=number == steps):
+                return
+            if not self._finish_step(is_last=number == steps):
+                return
+        self._finish()
+
+    # A model call ---------------------------------------------------------------------------------
+
+    def _model(self) -> bool:
+        """Attempts of a model call, the last of which succeeds; False where the log ends in it."""
+        self._attempt = 1
+        for _ in range(self._draw(st.integers(0, 2))):
+            if not self._lost_attempt():
+                return False
+            self._attempt += 1
+        for _ in range(self._draw(st.integers(0, 2))):
+            self._part()
+        return not self._ends_here()
+
+    def _lost_attempt(self) -> bool:
+        """What is said and withdrawn; closed first, or left open, or with a pause before."""
+        task, first = f"{self._step}:model", self.log.seq + 1
+        how = self._draw(st.sampled_from(["closed", "open", "waits", "failed"]))
+        for _ in range(self._draw(st.integers(0, 2))):
+            self._part()
+        if self._draw(st.booleans()):
+            self._part(is_open=how == "open")
+        has_said = self.log.seq >= first
+        if how == "failed":
+            return self._retried_failure(task, first)
+        if has_said:
+            reset = {"step": self._step, "fromSeq": first, "attempt": self._attempt}
+            self.log.add("step-reset", task, **reset, reason="crash")
+        if how == "waits":
+            self.log.add("run-waiting", None, **{"for": "model"}, until="2030-01-01T00:00:00Z")
+        return True
+
+    def _retried_failure(self, task: str, first: int) -> bool:
+        """The run has failed; somebody has retried it, or not."""
+        error = {"name": "ModelError", "message": "away"}
+        if self._draw(st.booleans()):
+            self.log.add("error", task, error=error)
+            return False
+        reset = {"step": self._step, "fromSeq": first, "attempt": self._attempt}
+        self.log.add("step-reset", task, **reset, reason="retry", error=error)
+        return True
+
+    def _part(self, *, is_open: bool = False) -> None:
+        kind = self._draw(st.sampled_from(["text", "text", "reasoning", "input"]))
+        if kind == "input":
+            self._arguments(is_open=is_open)
+            return
+        name = "txt" if kind == "text" else "rsn"
+        id_ = f"{name}-{self._step}.{self._attempt}.{self.log.seq}"
+        task = f"{self._step}:model"
+        self.log.add(f"{kind}-start", task, id=id_)
+        for text in self._draw(st.lists(TEXTS, max_size=3)):
+            self.log.add(f"{kind}-delta", task, id=id_, text=text)
+        if not is_open:
+            self.log.add(f"{kind}-end", task, id=id_)
+
+    def _arguments(self, *, is_open: bool) -> None:
+        """Arguments that a model wrote for a call that it never made: it was cut."""
+        call = {"toolCallId": self._call_id(), "toolName": "look"}
+        self.log.add("tool-call-input-streaming-start", f"{self._step}:model", **call)
+        self._deltas(call["toolCallId"], '{"name":"x"}')
+        if not is_open:
+            end = {"toolCallId": call["toolCallId"]}
+            self.log.add("tool-call-input-streaming-end", f"{self._step}:model", **end)
+
+    def _deltas(self, call: str, text: str) -> None:
+        cut = self._draw(st.integers(0, len(text)))
+        for piece in filter(None, (text[:cut], text[cut:])):
+            delta = {"toolCallId": call, "argsTextDelta": piece}
+            self.log.add("tool-call-delta", f"{self._step}:model", **delta)
+
+    # Tools ----------------------------------------------------------------------------------------
+
+    def _tools(self, *, is_last: bool) -> bool:
+        """Calls of the step and what they come to; False where the log ends among them."""
+        if is_last:
+            return True
+        calls = [self._request() for _ in range(self._draw(st.integers(1, 3)))]
+        task = f"{self._step}:model"
+        for call in calls:
+            end = {"toolCallId": call["toolCallId"]}
+            self.log.add("tool-call-input-streaming-end", task, **end)
+        for call in calls:
+            self.log.add("tool-call", task, **call)
+        kinds = [self._draw(st.sampled_from(["runs", "asks", "deferred"])) for _ in calls]
+        for call, kind in zip(calls, kinds, strict=True):
+            if kind == "deferred":
+                self._defer(call)
+            elif kind == "runs":
+                self._outcome(call)
+        asking = [call for call, kind in zip(calls, kinds, strict=True) if kind == "asks"]
+        return self._people(asking) and not self._ends_here()
+
+    def _request(self) -> dict[str, Any]:
+        call = {"toolCallId": self._call_id(), "toolName": self._draw(st.sampled_from("ab"))}
+        self.log.add("tool-call-input-streaming-start", f"{self._step}:model", **call)
+        arguments = self._draw(st.dictionaries(st.sampled_from("xy"), TEXTS, max_size=2))
+        self._deltas(call["toolCallId"], json.dumps(arguments))
+        return {**call, "args": arguments}
+
+    def _call_id(self) -> str:
+        self._last_call += 1
+        return f"call_{self._last_call}"
+
+    def _outcome(self, call: dict[str, Any], step: int | None = None) -> None:
+        task = f"{step or self._step}:tool:{call['toolCallId']}"
+        named = {"toolCallId": call["toolCallId"], "toolName": call["toolName"]}
+        if self._draw(st.booleans()):
+            first = self.log.add("tool-output", task, **named, output={"at": 1})
+            if self._draw(st.booleans()):
+                reset = {"step": step or self._step, "fromSeq": first, "attempt": 1}
+                self.log.add("step-reset", task, **reset, **named, reason="crash")
+        if self._draw(st.booleans()):
+            self.log.add("tool-result", task, **named, result=self._draw(TEXTS))
+        else:
+            self.log.add("tool-error", task, **named, error={"name": "E", "message": "no"})
+
+    def _defer(self, call: dict[str, Any]) -> None:
+        named = {"toolCallId": call["toolCallId"], "toolName": call["toolName"]}
+        task_id = f"run:{call['toolCallId']}"
+        started = {"taskId": task_id, **named, "args": call["args"]}
+        self.log.add("background-task-started", f"{self._step}:model", **started)
+        task = f"{self._step}:tool:{call['toolCallId']}"
+        self.log.add("background-task-running", task, taskId=task_id, **named)
+        self._background[call["toolCallId"]] = call["toolName"]
+
+    def _settle_background(self) -> None:
+        for call, tool in list(self._background.items()):
+            if not self._draw(st.booleans()):
+                continue
+            del self._background[call]
+            task, named = f"1:tool:{call}", {"toolCallId": call, "toolName": tool}
+            done = {"taskId": f"run:{call}", **named, "result": "ready"}
+            self.log.add("background-task-completed", task, **done)
+            self.log.add("tool-result", task, **named, result="ready")
+
+    # People ---------------------------------------------------------------------------------------
+
+    def _people(self, calls: Sequence[dict[str, Any]]) -> bool:
+        """Calls that wait, and decisions about some at a time; False where nobody decides."""
+        waiting: dict[int, tuple[dict[str, Any], str]] = {}
+        for call in calls:
+            kind = self._draw(st.sampled_from(["approval", "suspended"]))
+            waiting[self._ask(call, kind)] = (call, kind)
+        while waiting:
+            names = [call["toolCallId"] for call, _ in waiting.values()]
+            self.log.add("run-waiting", None, **{"for": "people"}, calls=names)
+            if self._draw(st.booleans()) and self._ends_here():
+                return False
+            count = self._draw(st.integers(1, len(waiting)))
+            self._decide([(number, *waiting.pop(number)) for number in list(waiting)[:count]])
+        return True
+
+    def _ask(self, call: dict[str, Any], kind: str) -> int:
+        more = {"suspendPayload": {"question": "Sure?"}} if kind == "suspended" else {}
+        task = f"{self._step}:tool:{call['toolCallId']}"
+        return self.log.add(f"tool-call-{kind}", task, **call, **more)
+
+    def _decide(self, chosen: Sequence[tuple[int, dict[str, Any], str]]) -> None:
+        """Decisions of one request come together; what follows of them after."""
+        verdicts = [self._draw(st.booleans()) for _ in chosen]
+        for (number, call, kind), is_approved in zip(chosen, verdicts, strict=True):
+            named = {"toolCallId": call["toolCallId"], "toolName": call["toolName"]}
+            if kind == "suspended":
+                self.log.add("tool-call-decided", None, **named, decision="answered", number=number)
+                continue
+            decision = "approved" if is_approved else "declined"
+            decided = {**named, "decision": decision, "approved": is_approved, "number": number}
+            self.log.add("tool-call-decided", None, **decided)
+            if not is_approved:
+                task = f"{self._step}:tool:{call['toolCallId']}"
+                self.log.add("tool-output-denied", task, **named, approval={"approved": False})
+        for (_, call, kind), is_approved in zip(chosen, verdicts, strict=True):
+            if kind == "suspended" or is_approved:
+                self._outcome(call)
+
+    # Ends -----------------------------------------------------------------------------------------
+
+    def _ends_here(self) -> bool:
+        """Whether the log ends in the middle: by an error, an abort, or because it is not over."""
+        end: str = self._draw(st.sampled_from([*["goes on"] * 6, "error", "abort", "now"]))
+        if end == "error":
+            self.log.add("error", None, error={"name": "E", "message": "no"})
+        elif end == "abort":
+            self.log.add("abort", None, reason="enough")
+        return end != "goes on"
+
+    def _finish_step(self, *, is_last: bool) -> bool:
+        task = f"{self._step}:end"
+        reason = "stop" if is_last else "tool-calls"
+        done = {"reason": reason, "isContinued": not is_last}
+        self.log.add("step-finish", task, step=self._step, stepResult=done, output={"usage": USAGE})
+        self._settle_background()
+        return not self._ends_here()
+
+    def _finish(self) -> None:
+        done = {"reason": "stop", "isContinued": False}
+        self.log.add("finish", f"{self._step}:end", stepResult=done, output={"usage": USAGE})
+
+
+@st.composite
+def chunk_logs(draw: Draw) -> Sequence[AnyChunk]:
+    """The log of a run from its first chunk to where it is now."""
+    run = _Run(draw)
+    run.tell()
+    return run.log.chunks
