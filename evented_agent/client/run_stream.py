@@ -135,7 +135,7 @@ class RunStream(_Stream[Out]):
         self.close()
 
     def __iter__(self) -> Iterator[AnyChunk]:
-        for chunk in self._read():
+        for chunk in self.with_heartbeats():
             if chunk is not None:
                 yield chunk
 
@@ -175,10 +175,6 @@ class RunStream(_Stream[Out]):
             yield HEARTBEAT if chunk is None else chunk.sse()
         if not self._info().is_ended:
             yield WAITING
-
-    def with_heartbeats(self, seconds: float | None = 15) -> Iterator[AnyChunk | None]:
-        """Yield the chunks, and None after *seconds* of silence, for a protocol of your own."""
-        return self._read(seconds)
 
     def is_over(self) -> bool:
         """Whether the run has ended and nothing follows the cursor, read anew each time.
@@ -268,14 +264,15 @@ class RunStream(_Stream[Out]):
         plan = request_abort(self._deployment, self.run_id, reason=reason)
         return self._deployment.drive("abort", plan)
 
-    def _read(self, heartbeat: float | None = None) -> Iterator[AnyChunk | None]:
+    def with_heartbeats(self, seconds: float | None = None) -> Iterator[AnyChunk | None]:
+        """Yield the chunks, and None after *seconds* of silence, for a protocol of your own."""
         self._check_wait("reading")
         self.close()
         reader = self._reader()
         self._reading = reader.chunks(
             self.cursor,
             timeout=self._timeout,
-            heartbeat=heartbeat,
+            heartbeat=seconds,
             close_on_suspend=self._close_on_suspend,
         )
         for chunk in self._reading:
@@ -299,7 +296,7 @@ class AsyncRunStream(_Stream[Out]):
         await self.aclose()
 
     async def __aiter__(self) -> AsyncIterator[AnyChunk]:
-        async for chunk in self._read():
+        async for chunk in self.with_heartbeats():
             if chunk is not None:
                 yield chunk
 
@@ -328,10 +325,6 @@ class AsyncRunStream(_Stream[Out]):
             yield HEARTBEAT if chunk is None else chunk.sse()
         if not (await self._info()).is_ended:
             yield WAITING
-
-    def with_heartbeats(self, seconds: float | None = 15) -> AsyncIterator[AnyChunk | None]:
-        """Yield the chunks, and None after *seconds* of silence, for a protocol of your own."""
-        return self._read(seconds)
 
     async def is_over(self) -> bool:
         """Whether the run has ended and nothing follows the cursor: answer with the status 204."""
@@ -411,14 +404,15 @@ class AsyncRunStream(_Stream[Out]):
         plan = request_abort(self._deployment, self.run_id, reason=reason)
         return await self._deployment.adrive(plan)
 
-    async def _read(self, heartbeat: float | None = None) -> AsyncIterator[AnyChunk | None]:
+    async def with_heartbeats(self, seconds: float | None = None) -> AsyncIterator[AnyChunk | None]:
+        """Yield the chunks, and None after *seconds* of silence, for a protocol of your own."""
         self._check_wait("reading")
         await self.aclose()
         reader = self._reader()
         self._reading = reader.achunks(
             self.cursor,
             timeout=self._timeout,
-            heartbeat=heartbeat,
+            heartbeat=seconds,
             close_on_suspend=self._close_on_suspend,
         )
         async for chunk in self._reading:

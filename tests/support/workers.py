@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
+
+from tests.support.warm_start import WarmProcess, start_warm
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -42,24 +45,22 @@ class WorkerProcess:
         self.name = name
         self.log = log
         self._env = {**os.environ, **env, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-        self._command = [
-            *(sys.executable, "-m", "celery", "-A", app, "worker"),
+        self._arguments = [
+            *("-A", app, "worker"),
             *("-n", f"{name}@test", "-P", pool, "-c", str(concurrency), "-Q", queue),
             *("--loglevel", "INFO", "--without-gossip", "--without-mingle"),
             *options,
         ]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: WarmProcess | subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
+        if platform.system() == "Linux":
+            self._process = start_warm(self._arguments, self._env, self.log, ROOT)
+            return self
+        command = [sys.executable, "-m", "celery", *self._arguments]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command,
-                env=self._env,
-                cwd=ROOT,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
+                command, env=self._env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
             )
         return self
 
@@ -73,7 +74,7 @@ class WorkerProcess:
         return self
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> "WarmProcess | subprocess.Popen[bytes]":
         assert self._process is not None
         return self._process
 

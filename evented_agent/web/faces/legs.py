@@ -25,7 +25,7 @@ from evented_agent.chunks import (
 _LEG_ID = re.compile(r"(?P<run_id>[^:]+)(?::(?P<first>[1-9][0-9]{0,17}))?")
 
 #: How a leg ends: with the run, or where it waits for people.
-Ending = Finish | Error | Abort | RunWaiting
+LegEnd = Finish | Error | Abort | RunWaiting
 
 Event = TypeVar("Event", covariant=True)
 
@@ -66,7 +66,7 @@ class Translator(Protocol[Event]):
     def feed(self, chunk: AnyChunk) -> Sequence[Event]:
         """A chunk of the leg that began last, other than its end."""
 
-    def end(self, ending: Ending) -> Sequence[Event]:
+    def end(self, ending: LegEnd) -> Sequence[Event]:
         """That leg ends."""
 
 
@@ -113,7 +113,7 @@ class LegCutter(Generic[Event]):
         self.is_open = True
         return self._of_leg(self._translator.begin(self.leg))
 
-    def _end(self, ending: Ending) -> Sequence[tuple[Leg, Event]]:
+    def _end(self, ending: LegEnd) -> Sequence[tuple[Leg, Event]]:
         self.is_open = False
         return self._of_leg(self._translator.end(ending))
 
@@ -122,7 +122,7 @@ class LegCutter(Generic[Event]):
         return [(self.leg, event) for event in events]
 
 
-def is_ending(chunk: AnyChunk) -> TypeGuard[Ending]:
+def is_ending(chunk: AnyChunk) -> TypeGuard[LegEnd]:
     """Whether a leg ends with this chunk."""
     if isinstance(chunk, RunWaiting):
         return chunk.payload.waits_for == "people"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given
 
 from evented_agent.chunks import AnyChunk, StepReset
-from evented_agent.web.faces.legs import Ending, Leg, LegCutter, is_ending, leg_of
+from evented_agent.web.faces.legs import Leg, LegCutter, LegEnd, is_ending, leg_of
 from tests.support.chunk_logs import LogBuilder, chunk_logs
 
 
@@ -18,7 +18,7 @@ class Told:
     def feed(self, chunk: AnyChunk) -> Sequence[object]:
         return [chunk]
 
-    def end(self, ending: Ending) -> Sequence[object]:
+    def end(self, ending: LegEnd) -> Sequence[object]:
         return ["end", ending]
 
 
