@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from evented_agent.agents.tools.approvals import Pending
@@ -116,9 +117,11 @@ class _DecisionBuilder:
         what = f"Call {self.pending.tool_call_id!r} ({self.pending.tool_name})"
         return InvalidDecision(self.run_id, f"{what} {problem}")
 
-    def told(self, decision: str, **more: Any) -> str:
+    def told(
+        self, decision: str, *, approved: bool | None = None, reason: str | None = None
+    ) -> str:
         """What readers see of it."""
-        given: dict[str, Any] = {"by": self.by, **more}
+        given: dict[str, Any] = {"by": self.by, "approved": approved, "reason": reason}
         shown: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         payload = ToolDecidedPayload(**self.named, decision=decision, **shown)
         return dump_json(stored_payload(payload))
@@ -126,11 +129,14 @@ class _DecisionBuilder:
     def goes_on(self, follows: Any, told: str) -> Decision:
         return Decision(self.digest, follows, self.entry, data=self.text, told=told)
 
+    def result(self) -> Result:
+        """What the call comes to, yet to be said."""
+        return Result(self.step, self.pending.tool_call_id, self.pending.tool_name)
+
     def settles(
-        self, told: str, chunk: type[ChunkWith[PayloadT]], payload: PayloadT, **outcome: Any
+        self, told: str, chunk: type[ChunkWith[PayloadT]], payload: PayloadT, result: Result
     ) -> Decision:
-        """The call ends with *outcome*, which readers see in a *chunk* with this *payload*."""
-        result = Result(self.step, self.pending.tool_call_id, self.pending.tool_name, **outcome)
+        """The call ends with *result*, which readers see in a *chunk* with this *payload*."""
         return Decision(
             self.digest,
             "settle",
@@ -157,7 +163,8 @@ def _approval(builder: _DecisionBuilder) -> Decision:
     payload = ToolDeniedPayload(
         **builder.named, approval=Approval.model_validate({"approved": False, **shown})
     )
-    return builder.settles(told, ToolOutputDenied, payload, denied=Denied(reason, builder.by))
+    denied = replace(builder.result(), denied=Denied(reason, builder.by))
+    return builder.settles(told, ToolOutputDenied, payload, denied)
 
 
 def _answer(builder: _DecisionBuilder) -> Decision:
@@ -181,10 +188,11 @@ def _after_crash(builder: _DecisionBuilder) -> Decision:
             error = ErrorInfo(name="ToolInterrupted", message=reason)
             payload = ToolErrorPayload(**builder.named, error=error)
             told = builder.told("failed", reason=reason[:_MOST_REASON])
-            return builder.settles(told, ToolError, payload, error=error)
+            return builder.settles(told, ToolError, payload, replace(builder.result(), error=error))
         case {"action": "result", "result": result}:
             shown = ToolResultPayload(**builder.named, result=result)
-            return builder.settles(builder.told("settled"), ToolResult, shown, result=result)
+            settled = replace(builder.result(), result=result)
+            return builder.settles(builder.told("settled"), ToolResult, shown, settled)
     raise builder.invalid(f"lost its worker: pass {ACTIONS}.")
 
 

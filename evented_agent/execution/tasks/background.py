@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from evented_agent.agents.tools.background import ARGUMENT, SCHEMA, Background, chosen_background
 from evented_agent.agents.tools.tool import Tool
-from evented_agent.chunks import BackgroundPayload
+from evented_agent.chunks import BackgroundPayload, ErrorInfo
 from evented_agent.chunks.codec import ChunkWith
 from evented_agent.errors import EventedAgentError
 from evented_agent.execution.abandoned import ThreadCall
@@ -89,12 +89,26 @@ def placeholder(attempt: Attempt, step: int, call: ToolCall) -> Result:
     return Result(step, call.id, call.name, text, is_placeholder=True)
 
 
+class BackgroundDetails(TypedDict, total=False):
+    """What only some chunks of background calls have; see `BackgroundPayload`."""
+
+    arguments: dict[str, Any]
+    output: Any
+    result: Any
+    error: ErrorInfo
+    reason: str | None
+    suspend_payload: Any
+
+
 def emit_background_chunk(
-    attempt: Attempt, chunk: type[ChunkWith[BackgroundPayload]], call: ToolCall, **what: Any
+    attempt: Attempt,
+    chunk: type[ChunkWith[BackgroundPayload]],
+    call: ToolCall,
+    **details: Unpack[BackgroundDetails],
 ) -> None:
-    """Write a chunk about a background call; *what* are further fields of its payload."""
+    """Write a chunk about a background call."""
     id_ = task_id(attempt.task.run_id, call.id)
-    payload = BackgroundPayload(task_id=id_, tool_call_id=call.id, tool_name=call.name, **what)
+    payload = BackgroundPayload(task_id=id_, tool_call_id=call.id, tool_name=call.name, **details)
     attempt.writer.put(chunk, payload)
 
 

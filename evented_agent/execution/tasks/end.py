@@ -186,9 +186,8 @@ async def _drop(attempt: Attempt, state: State, action: Drop) -> Work:
     dropped = [_dropped(result) for result in state.outstanding]
     for result in dropped:
         call = ToolCall(id=result.call, name=result.name)
-        emit_background_chunk(
-            attempt, BackgroundTaskCancelled, call, reason=result.error and result.error.message
-        )
+        reason = None if result.error is None else result.error.message
+        emit_background_chunk(attempt, BackgroundTaskCancelled, call, reason=reason)
     step = attempt.task.step
     work = await _work(attempt, action, [NewTask(f"{step}:end:dropped", "end", step)])
     entries = [*(dump_entry(result) for result in dropped), *work.entries]

@@ -1,8 +1,10 @@
 """Calls of an agent's hooks: at least once per event, each time with the same key."""
 
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-from evented_agent.agents.callbacks import EventKind, RunEvent
+from evented_agent.agents.callbacks import EventKind, RunEvent, StepInfo
+from evented_agent.agents.tools.approvals import Pending
+from evented_agent.chunks import ErrorInfo
 from evented_agent.chunks.json_values import error_text, for_log
 from evented_agent.execution.attempt import Attempt, Requeue, backoff
 from evented_agent.logs import logger_of
@@ -16,8 +18,23 @@ TRIES = 3
 _FIRST_WAIT, _MOST_WAIT = 1.0, 10.0
 
 
+class EventDetails(TypedDict, total=False):
+    """What only some kinds of events have; see `RunEvent`."""
+
+    finish_reason: str | None
+    error: ErrorInfo | None
+    output: Any
+    info: StepInfo
+    pending: Pending
+
+
 async def call_hook(
-    attempt: Attempt, kind: EventKind, state: State, *, of: str = "", **what: Any
+    attempt: Attempt,
+    kind: EventKind,
+    state: State,
+    *,
+    of: str = "",
+    **details: Unpack[EventDetails],
 ) -> None:
     """Call the agent's hook; raises `Requeue` where it failed and is to be called again later.
 
@@ -37,7 +54,7 @@ async def call_hook(
         thread_id=attempt.claim.thread,
         resource_id=attempt.claim.resource,
         context=attempt.options.context,
-        **what,
+        **details,
     )
     await attempt.check_lease()
     try:
