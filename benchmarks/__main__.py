@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import abort, calls, cost, latency, readers, recovery, throughput
+from benchmarks import abort, calls, cost, latency, over_http, readers, recovery, throughput
 from benchmarks.harness import Bench, bench
 
 ALL = {
@@ -18,6 +18,8 @@ ALL = {
     "stream": calls.stream_call,
     "readers": readers.readers,
     "silence": readers.silence,
+    "http": over_http.many,
+    "first-token-http": over_http.first_token,
     "runs": throughput.runs_per_minute,
     "cost": cost.cost,
     "idle": cost.idle,
