@@ -16,6 +16,8 @@ _START = "0-0"
 #: The largest second half of an entry id: "after that number, whoever wrote it".
 _ANY_LIFE = f"-{2**64 - 1}"
 _ENDED = {"finished", "failed", "aborted"}
+#: Chunks of a batch: few, since whoever is slow holds them all.
+_MOST_TOGETHER = 32
 
 Cursor = str | int
 #: An entry: its id, and its chunk as it is stored, or decoded already.
@@ -96,6 +98,29 @@ def follow(
             is_over = yield from (place.give(entries) if entries else place.ask())
         else:
             place.lost()
+
+
+def batched(
+    steps: Generator[AnyChunk | Request, Reply, None],
+) -> Generator[Sequence[AnyChunk] | Request, Reply, None]:
+    """The same, with the chunks that come without a request between them together."""
+    batch: list[AnyChunk] = []
+    reply: Reply = None
+    while True:
+        try:
+            step = steps.send(reply)
+        except StopIteration:
+            break
+        reply = None
+        if isinstance(step, Chunk):
+            batch.append(step)
+        if batch and (len(batch) == _MOST_TOGETHER or not isinstance(step, Chunk)):
+            yield batch
+            batch = []
+        if not isinstance(step, Chunk):
+            reply = yield step
+    if batch:
+        yield batch
 
 
 class _Place:

@@ -7,11 +7,12 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import AsyncGenerator, Generator
-from contextlib import closing
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import aclosing, closing
+from typing import Protocol, TypedDict, Unpack
 
-from evented_agent.chunks import AnyChunk, Chunk
-from evented_agent.client.follow import Cursor, Disconnected, Reply, follow
+from evented_agent.chunks import AnyChunk
+from evented_agent.client.follow import Cursor, Disconnected, Reply, Request, batched, follow
 from evented_agent.client.hub.asker import TopicSource
 from evented_agent.client.hub.hub import Subscription
 from evented_agent.client.hub.waits import Failure
@@ -25,6 +26,44 @@ from evented_agent.ledger.runs import read
 
 #: Seconds that a reader keeps trying to reach Redis.
 _RETRY_FOR = 60.0
+#: What `chunks` yields for a batch with nothing in it.
+_SILENT: Sequence[None] = (None,)
+
+
+class ReadOptions(TypedDict, total=False):
+    """How a run is read.
+
+    Attributes:
+        timeout: Seconds without a chunk after which `TimeoutError` is raised.
+        total_timeout: Seconds in all after which it is.
+        heartbeat: Seconds of silence after which that is told.
+        close_on_suspend: Whether to end where the run waits for people alone.
+    """
+
+    timeout: float | None
+    total_timeout: float | None
+    heartbeat: float | None
+    close_on_suspend: bool
+
+
+class ChunkReader(Protocol):
+    """What reads a run's chunks for a stream; see `Reader`."""
+
+    def chunks(
+        self, after: Cursor, **options: Unpack[ReadOptions]
+    ) -> Generator[AnyChunk | None, None, None]: ...
+
+    def achunks(
+        self, after: Cursor, **options: Unpack[ReadOptions]
+    ) -> AsyncGenerator[AnyChunk | None, None]: ...
+
+    def batches(
+        self, after: Cursor, **options: Unpack[ReadOptions]
+    ) -> Generator[Sequence[AnyChunk], None, None]: ...
+
+    def abatches(
+        self, after: Cursor, **options: Unpack[ReadOptions]
+    ) -> AsyncGenerator[Sequence[AnyChunk], None]: ...
 
 
 class Reader:
@@ -37,21 +76,30 @@ class Reader:
         self._ledger = ledger
 
     def chunks(
-        self,
-        after: Cursor,
-        *,
-        timeout: float | None = None,
-        total_timeout: float | None = None,
-        heartbeat: float | None = None,
-        close_on_suspend: bool = True,
+        self, after: Cursor, **options: Unpack[ReadOptions]
     ) -> Generator[AnyChunk | None, None, None]:
-        """Yield chunks from a thread, and None after each *beat* seconds of silence.
+        """Yield chunks from a thread, and None after each *heartbeat* seconds of silence.
 
-        With *close_on_suspend* they end where the run waits for people alone. Raises
-        `TimeoutError` when *timeout* seconds brought no chunk, or *whole* seconds are over.
+        Raises `TimeoutError` when *timeout* seconds brought no chunk, or *total_timeout* are over.
         """
-        steps = follow(self._run_id, after, close_on_suspend=close_on_suspend)
-        retry_for = _Deadlines(self._run_id, self._ledger.url, timeout, total_timeout, heartbeat)
+        with closing(self.batches(after, **options)) as batches:
+            for batch in batches:
+                yield from batch or _SILENT
+
+    async def achunks(
+        self, after: Cursor, **options: Unpack[ReadOptions]
+    ) -> AsyncGenerator[AnyChunk | None, None]:
+        """`chunks` for the running event loop."""
+        async with aclosing(self.abatches(after, **options)) as batches:
+            async for batch in batches:
+                for chunk in batch or _SILENT:
+                    yield chunk
+
+    def batches(
+        self, after: Cursor, **options: Unpack[ReadOptions]
+    ) -> Generator[Sequence[AnyChunk], None, None]:
+        """`chunks`, those together that are there at once; none of them for None."""
+        steps, retry_for = self._steps(after, options)
         reply: Reply = None
         with closing(Subscription(self._ledger, self._source, self._run_id)) as subscription:
             while True:
@@ -60,12 +108,12 @@ class Reader:
                 except StopIteration:
                     return
                 reply = None
-                if isinstance(step, Chunk):
+                if isinstance(step, Sequence):
                     yield step
                     retry_for.heard()
                     continue
                 if retry_for.is_heartbeat():
-                    yield None
+                    yield ()
                 answer = subscription.answer(step, retry_for.wait())
                 if isinstance(answer, Failure):
                     self._recover(answer.error)
@@ -75,18 +123,11 @@ class Reader:
                     retry_for.connected()
                     reply = answer
 
-    async def achunks(
-        self,
-        after: Cursor,
-        *,
-        timeout: float | None = None,
-        total_timeout: float | None = None,
-        heartbeat: float | None = None,
-        close_on_suspend: bool = True,
-    ) -> AsyncGenerator[AnyChunk | None, None]:
-        """`chunks` for the running event loop."""
-        steps = follow(self._run_id, after, close_on_suspend=close_on_suspend)
-        retry_for = _Deadlines(self._run_id, self._ledger.url, timeout, total_timeout, heartbeat)
+    async def abatches(
+        self, after: Cursor, **options: Unpack[ReadOptions]
+    ) -> AsyncGenerator[Sequence[AnyChunk], None]:
+        """`batches` for the running event loop."""
+        steps, retry_for = self._steps(after, options)
         reply: Reply = None
         with closing(Subscription(self._ledger, self._source, self._run_id)) as subscription:
             while True:
@@ -95,12 +136,12 @@ class Reader:
                 except StopIteration:
                     return
                 reply = None
-                if isinstance(step, Chunk):
+                if isinstance(step, Sequence):
                     yield step
                     retry_for.heard()
                     continue
                 if retry_for.is_heartbeat():
-                    yield None
+                    yield ()
                 answer = await subscription.aanswer(step, retry_for.wait())
                 if isinstance(answer, Failure):
                     await self._arecover(answer.error)
@@ -109,6 +150,13 @@ class Reader:
                 else:
                     retry_for.connected()
                     reply = answer
+
+    def _steps(
+        self, after: Cursor, options: ReadOptions
+    ) -> tuple[Generator[Sequence[AnyChunk] | Request, Reply, None], "_Deadlines"]:
+        closes = options.get("close_on_suspend", True)
+        steps = batched(follow(self._run_id, after, close_on_suspend=closes))
+        return steps, _Deadlines(self._run_id, self._ledger.url, options)
 
     def _recover(self, error: BaseException) -> None:
         _raise_unless_connection(error)
@@ -127,20 +175,15 @@ class Reader:
 class _Deadlines:
     """How long a reader waits: for the next chunk, for the end, for a Redis that is gone."""
 
-    def __init__(
-        self,
-        run_id: str,
-        url: str,
-        timeout: float | None,
-        total_timeout: float | None,
-        heartbeat: float | None,
-    ) -> None:
+    def __init__(self, run_id: str, url: str, options: ReadOptions) -> None:
+        timeout, heartbeat = options.get("timeout"), options.get("heartbeat")
+        total = options.get("total_timeout")
         self._run_id = run_id
         self._url = url
         self._timeout = math.inf if timeout is None else timeout
         self._heartbeat = math.inf if heartbeat is None else heartbeat
         self._heard = self._signed = time.monotonic()
-        self._ends = math.inf if total_timeout is None else self._heard + total_timeout
+        self._ends = math.inf if total is None else self._heard + total
         self._lost_since: float | None = None
 
     def heard(self) -> None:

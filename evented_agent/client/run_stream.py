@@ -16,7 +16,7 @@ from collections.abc import (
     Sequence,
 )
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, Unpack
+from typing import Any, Generic, Self, Unpack
 
 from evented_agent.agents.generics import Out
 from evented_agent.agents.tools.approvals import Pending
@@ -27,7 +27,7 @@ from evented_agent.client.deployment import Deployment
 from evented_agent.client.follow import Cursor
 from evented_agent.client.listen import Callbacks, call_back, callbacks_for, check_callbacks, settle
 from evented_agent.client.queries import read_info, read_result
-from evented_agent.client.reader import Reader
+from evented_agent.client.reader import ChunkReader, Reader, ReadOptions
 from evented_agent.errors import RunAborted, RunFailed
 from evented_agent.given import wait_of
 from evented_agent.ledger.plan import Plan
@@ -45,30 +45,6 @@ WAITING = ": waits for people\nretry: 30000\n\n"
 
 #: Statuses in which nothing more comes by itself.
 SETTLED = (*ENDED, "suspended")
-
-
-class ChunkReader(Protocol):
-    """What reads a run's chunks for a stream; None after *heartbeat* seconds of silence."""
-
-    def chunks(
-        self,
-        after: Cursor,
-        *,
-        timeout: float | None = None,
-        total_timeout: float | None = None,
-        heartbeat: float | None = None,
-        close_on_suspend: bool = True,
-    ) -> Generator[AnyChunk | None, None, None]: ...
-
-    def achunks(
-        self,
-        after: Cursor,
-        *,
-        timeout: float | None = None,
-        total_timeout: float | None = None,
-        heartbeat: float | None = None,
-        close_on_suspend: bool = True,
-    ) -> AsyncGenerator[AnyChunk | None, None]: ...
 
 
 class _Stream(Generic[Out]):
@@ -104,6 +80,13 @@ class _Stream(Generic[Out]):
     def _rewind(self) -> None:
         self.cursor = 0
 
+    def _options(self, heartbeat: float | None) -> ReadOptions:
+        return {
+            "timeout": self._timeout,
+            "heartbeat": heartbeat,
+            "close_on_suspend": self._close_on_suspend,
+        }
+
     def _took(self, chunk: AnyChunk) -> AnyChunk:
         self.cursor = chunk.cursor
         return chunk
@@ -121,7 +104,7 @@ class RunStream(_Stream[Out]):
         ...         print(chunk.type, chunk.payload)
     """
 
-    _reading: Generator[AnyChunk | None, None, None] | None = None
+    _reading: Generator[Any, None, None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -135,7 +118,7 @@ class RunStream(_Stream[Out]):
         self.close()
 
     def __iter__(self) -> Iterator[AnyChunk]:
-        for chunk in self.with_heartbeats():
+        for chunk in self._read():
             if chunk is not None:
                 yield chunk
 
@@ -171,10 +154,23 @@ class RunStream(_Stream[Out]):
         ``x-accel-buffering: no``. Where the run waits for people alone they end with a ``retry`` of
         30 s; `is_over` says when to answer with 204 instead.
         """
-        for chunk in self.with_heartbeats(heartbeat):
+        for chunk in self._read(heartbeat):
             yield HEARTBEAT if chunk is None else chunk.sse()
         if not self._info().is_ended:
             yield WAITING
+
+    def batches(self, heartbeat: float | None = 15) -> Iterator[Sequence[AnyChunk]]:
+        """Yield the chunks, those together that are there at once: for one write of a server.
+
+        An empty one comes after *heartbeat* seconds of silence. The cursor is that of the last.
+        """
+        self._check_wait("reading")
+        self.close()
+        self._reading = self._reader().batches(self.cursor, **self._options(heartbeat))
+        for batch in self._reading:
+            for chunk in batch[-1:]:
+                self._took(chunk)
+            yield batch
 
     def is_over(self) -> bool:
         """Whether the run has ended and nothing follows the cursor, read anew each time.
@@ -264,17 +260,10 @@ class RunStream(_Stream[Out]):
         plan = request_abort(self._deployment, self.run_id, reason=reason)
         return self._deployment.drive("abort", plan)
 
-    def with_heartbeats(self, seconds: float | None = None) -> Iterator[AnyChunk | None]:
-        """Yield the chunks, and None after *seconds* of silence, for a protocol of your own."""
+    def _read(self, heartbeat: float | None = None) -> Iterator[AnyChunk | None]:
         self._check_wait("reading")
         self.close()
-        reader = self._reader()
-        self._reading = reader.chunks(
-            self.cursor,
-            timeout=self._timeout,
-            heartbeat=seconds,
-            close_on_suspend=self._close_on_suspend,
-        )
+        self._reading = self._reader().chunks(self.cursor, **self._options(heartbeat))
         for chunk in self._reading:
             yield None if chunk is None else self._took(chunk)
 
@@ -282,7 +271,7 @@ class RunStream(_Stream[Out]):
 class AsyncRunStream(_Stream[Out]):
     """`RunStream` for the running event loop; its methods are awaited under the same names."""
 
-    _reading: AsyncGenerator[AnyChunk | None, None] | None = None
+    _reading: AsyncGenerator[Any, None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -296,7 +285,7 @@ class AsyncRunStream(_Stream[Out]):
         await self.aclose()
 
     async def __aiter__(self) -> AsyncIterator[AnyChunk]:
-        async for chunk in self.with_heartbeats():
+        async for chunk in self._read():
             if chunk is not None:
                 yield chunk
 
@@ -321,10 +310,20 @@ class AsyncRunStream(_Stream[Out]):
 
     async def sse(self, heartbeat: float | None = 15) -> AsyncIterator[str]:
         """Yield Server-Sent Events, and a comment after *heartbeat* seconds of silence."""
-        async for chunk in self.with_heartbeats(heartbeat):
+        async for chunk in self._read(heartbeat):
             yield HEARTBEAT if chunk is None else chunk.sse()
         if not (await self._info()).is_ended:
             yield WAITING
+
+    async def batches(self, heartbeat: float | None = 15) -> AsyncIterator[Sequence[AnyChunk]]:
+        """Yield the chunks, those together that are there at once: for one write of a server."""
+        self._check_wait("reading")
+        await self.aclose()
+        self._reading = self._reader().abatches(self.cursor, **self._options(heartbeat))
+        async for batch in self._reading:
+            for chunk in batch[-1:]:
+                self._took(chunk)
+            yield batch
 
     async def is_over(self) -> bool:
         """Whether the run has ended and nothing follows the cursor: answer with the status 204."""
@@ -404,17 +403,10 @@ class AsyncRunStream(_Stream[Out]):
         plan = request_abort(self._deployment, self.run_id, reason=reason)
         return await self._deployment.adrive(plan)
 
-    async def with_heartbeats(self, seconds: float | None = None) -> AsyncIterator[AnyChunk | None]:
-        """Yield the chunks, and None after *seconds* of silence, for a protocol of your own."""
+    async def _read(self, heartbeat: float | None = None) -> AsyncIterator[AnyChunk | None]:
         self._check_wait("reading")
         await self.aclose()
-        reader = self._reader()
-        self._reading = reader.achunks(
-            self.cursor,
-            timeout=self._timeout,
-            heartbeat=seconds,
-            close_on_suspend=self._close_on_suspend,
-        )
+        self._reading = self._reader().achunks(self.cursor, **self._options(heartbeat))
         async for chunk in self._reading:
             yield None if chunk is None else self._took(chunk)
 

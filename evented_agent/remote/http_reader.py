@@ -4,9 +4,9 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing, closing
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import quote
 
 import pydantic_core
@@ -15,6 +15,7 @@ from evented_agent.chunks import AnyChunk
 from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.codec import decode
 from evented_agent.client.follow import Cursor
+from evented_agent.client.reader import ReadOptions
 from evented_agent.remote.http_requests import AWAY, HttpSender, failure_in
 
 #: Seconds of silence after which a connection counts as lost; servers show life more often.
@@ -32,18 +33,12 @@ class HttpReader:
         self._path = f"/runs/{quote(run_id, safe='')}/stream"
 
     def chunks(
-        self,
-        after: Cursor,
-        *,
-        timeout: float | None = None,
-        total_timeout: float | None = None,
-        heartbeat: float | None = None,
-        close_on_suspend: bool = True,
+        self, after: Cursor, **options: Unpack[ReadOptions]
     ) -> Generator[AnyChunk | None, None, None]:
-        reading = _Reading(self._run_id, after, timeout, total_timeout, heartbeat)
+        reading = _Reading(self._run_id, after, options)
         while not reading.ended():
             try:
-                with closing(self._lines(reading, close_on_suspend)) as lines:
+                with closing(self._lines(reading)) as lines:
                     for line in lines:
                         yield from reading.feed(line)
                         if reading.ended():
@@ -55,19 +50,13 @@ class HttpReader:
             time.sleep(reading.pause())
 
     async def achunks(
-        self,
-        after: Cursor,
-        *,
-        timeout: float | None = None,
-        total_timeout: float | None = None,
-        heartbeat: float | None = None,
-        close_on_suspend: bool = True,
+        self, after: Cursor, **options: Unpack[ReadOptions]
     ) -> AsyncGenerator[AnyChunk | None, None]:
         """`chunks` for the running event loop."""
-        reading = _Reading(self._run_id, after, timeout, total_timeout, heartbeat)
+        reading = _Reading(self._run_id, after, options)
         while not reading.ended():
             try:
-                async with aclosing(self._alines(reading, close_on_suspend)) as lines:
+                async with aclosing(self._alines(reading)) as lines:
                     async for line in lines:
                         for chunk in reading.feed(line):
                             yield chunk
@@ -79,15 +68,31 @@ class HttpReader:
                 yield None
             await asyncio.sleep(reading.pause())
 
-    def _lines(self, reading: "_Reading", closes: bool) -> Generator[str, None, None]:
-        with self._sender.client().stream(**self._arguments(reading, closes)) as reply:
+    def batches(
+        self, after: Cursor, **options: Unpack[ReadOptions]
+    ) -> Generator[Sequence[AnyChunk], None, None]:
+        """`chunks`, one by one as they come over the wire; none of them for None."""
+        with closing(self.chunks(after, **options)) as chunks:
+            for chunk in chunks:
+                yield () if chunk is None else (chunk,)
+
+    async def abatches(
+        self, after: Cursor, **options: Unpack[ReadOptions]
+    ) -> AsyncGenerator[Sequence[AnyChunk], None]:
+        """`batches` for the running event loop."""
+        async with aclosing(self.achunks(after, **options)) as chunks:
+            async for chunk in chunks:
+                yield () if chunk is None else (chunk,)
+
+    def _lines(self, reading: "_Reading") -> Generator[str, None, None]:
+        with self._sender.client().stream(**self._arguments(reading)) as reply:
             if reply.status_code == 200:
                 yield from reply.iter_lines()
             else:
                 self._refused(reading, reply.status_code, reply.read(), reply.headers)
 
-    async def _alines(self, reading: "_Reading", closes: bool) -> AsyncGenerator[str, None]:
-        async with self._sender.aclient().stream(**self._arguments(reading, closes)) as reply:
+    async def _alines(self, reading: "_Reading") -> AsyncGenerator[str, None]:
+        async with self._sender.aclient().stream(**self._arguments(reading)) as reply:
             if reply.status_code == 200:
                 async for line in reply.aiter_lines():
                     yield line
@@ -95,8 +100,8 @@ class HttpReader:
                 body = await reply.aread()
                 self._refused(reading, reply.status_code, body, reply.headers)
 
-    def _arguments(self, reading: "_Reading", close_on_suspend: bool) -> dict[str, Any]:
-        query = {"after": str(reading.cursor), "close_on_suspend": str(close_on_suspend).lower()}
+    def _arguments(self, reading: "_Reading") -> dict[str, Any]:
+        query = {"after": str(reading.cursor), "close_on_suspend": str(reading.closes).lower()}
         return self._sender.stream_arguments(self._path, query, reading.wait())
 
     def _refused(self, reading: "_Reading", status: int, body: bytes, headers: Any) -> None:
@@ -115,22 +120,18 @@ class HttpReader:
 class _Reading:
     """Where a reader is in the run and in an event, and how long it waits."""
 
-    def __init__(
-        self,
-        run_id: str,
-        after: Cursor,
-        timeout: float | None,
-        total_timeout: float | None,
-        heartbeat: float | None,
-    ) -> None:
+    def __init__(self, run_id: str, after: Cursor, options: ReadOptions) -> None:
+        timeout, heartbeat = options.get("timeout"), options.get("heartbeat")
+        total = options.get("total_timeout")
         self.cursor = after
+        self.closes = options.get("close_on_suspend", True)
         self._is_over = False
         self._run_id = run_id
         self._event: dict[str, str] = {}
         self._timeout = math.inf if timeout is None else timeout
         self._heartbeat = math.inf if heartbeat is None else heartbeat
         self._heard = self._signed = now = time.monotonic()
-        self._ends = math.inf if total_timeout is None else now + total_timeout
+        self._ends = math.inf if total is None else now + total
         self._lost_since: float | None = None
 
     def feed(self, line: str) -> Generator[AnyChunk | None, None, None]:

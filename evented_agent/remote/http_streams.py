@@ -3,7 +3,8 @@
 from typing import Any
 
 from evented_agent.client.commands import DecisionOptions
-from evented_agent.client.run_stream import AsyncRunStream, ChunkReader, RunStream
+from evented_agent.client.reader import ChunkReader
+from evented_agent.client.run_stream import AsyncRunStream, RunStream
 from evented_agent.remote.http_calls import (
     abort_request,
     decision_request,

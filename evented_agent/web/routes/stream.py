@@ -1,11 +1,12 @@
 """`GET /runs/{id}/stream`: a run as Server-Sent Events, and the token to open it with."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
+from evented_agent.chunks import AnyChunk
 from evented_agent.chunks.base import dump_json
 from evented_agent.client.follow import Cursor, start_of
-from evented_agent.client.run_stream import AsyncRunStream, RunStream
+from evented_agent.client.run_stream import HEARTBEAT, WAITING, AsyncRunStream, RunStream
 from evented_agent.state.run_info import RunInfo
 from evented_agent.web.access import Allowed, allowed_run, somebody
 from evented_agent.web.exchange import EventReply, Exchange, PlainReply, bad_request, object_reply
@@ -14,6 +15,9 @@ from evented_agent.web.principal import Principal
 from evented_agent.web.routes.look import resource_of
 from evented_agent.web.site import Site, Verb, WebSteps
 from evented_agent.web.tokens import TOKEN_SECONDS
+
+#: Characters that are sent at once; more would wait in this process for a slow reader.
+_ENOUGH = 16_384
 
 
 def get_stream(site: Site, exchange: Exchange) -> WebSteps[PlainReply | EventReply]:
@@ -33,7 +37,10 @@ def get_stream(site: Site, exchange: Exchange) -> WebSteps[PlainReply | EventRep
     run = yield Verb("observe", (allowed.run_id,), options)
     if exchange.is_head:
         return PlainReply(200, headers={"content-type": "text/event-stream"})
-    return EventReply(_events(run, allowed, site.heartbeat), run, counted_by)
+    events = _Events(run, allowed, site.heartbeat)
+    return EventReply(
+        iter(events) if isinstance(run, RunStream) else aiter(events), run, counted_by
+    )
 
 
 def post_token(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
@@ -78,21 +85,49 @@ def _has_all(info: RunInfo, after: Cursor, closes: bool) -> bool:
     return int(seq) == int(info.cursor.partition("-")[0])
 
 
-def _events(
-    run: RunStream[Any] | AsyncRunStream[Any], allowed: Allowed, heartbeat: float
-) -> Iterator[str] | AsyncIterator[str]:
-    if allowed.name == allowed.run_id:
-        return run.sse(heartbeat)
-    stored = f'"runId":{dump_json(allowed.run_id)}'
-    named = f'"runId":{dump_json(allowed.name)}'
-    if isinstance(run, RunStream):
-        return (event.replace(stored, named, 1) for event in run.sse(heartbeat))
-    return _renamed(run.sse(heartbeat), stored, named)
+class _Events:
+    """The events of a run as they are sent: those that are there at once in one piece."""
 
+    def __init__(
+        self, run: RunStream[Any] | AsyncRunStream[Any], allowed: Allowed, heartbeat: float
+    ) -> None:
+        self._run = run
+        self._heartbeat = heartbeat
+        self._stored, self._named = (
+            f'"runId":{dump_json(each)}' for each in (allowed.run_id, allowed.name)
+        )
 
-async def _renamed(events: AsyncIterator[str], stored: str, named: str) -> AsyncIterator[str]:
-    async for event in events:
-        yield event.replace(stored, named, 1)
+    def __iter__(self) -> Iterator[str]:
+        assert isinstance(self._run, RunStream)
+        for batch in self._run.batches(self._heartbeat):
+            yield from self._pieces(batch)
+        if not self._run.is_over():
+            yield WAITING
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        assert isinstance(self._run, AsyncRunStream)
+        async for batch in self._run.batches(self._heartbeat):
+            for piece in self._pieces(batch):
+                yield piece
+        if not await self._run.is_over():
+            yield WAITING
+
+    def _pieces(self, batch: Sequence[AnyChunk]) -> Iterator[str]:
+        if not batch:
+            yield HEARTBEAT
+        piece = ""
+        for chunk in batch:
+            piece += self._event(chunk)
+            if len(piece) >= _ENOUGH:
+                yield piece
+                piece = ""
+        if piece:
+            yield piece
+
+    def _event(self, chunk: AnyChunk) -> str:
+        if self._stored == self._named:
+            return chunk.sse()
+        return chunk.sse().replace(self._stored, self._named, 1)
 
 
 def _may(site: Site, exchange: Exchange) -> str:

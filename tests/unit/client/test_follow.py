@@ -1,6 +1,7 @@
 """The cursor's rules, driven with lists instead of Redis."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from evented_agent.client.follow import (
     Read,
     ReadRecord,
     Reply,
+    batched,
     follow,
     start_of,
 )
@@ -103,6 +105,29 @@ def test_reading_goes_on_after_any_cursor(after: int) -> None:
 
     assert seqs(drive(topic, cursor)) == list(range(after + 1, 11))
     assert seqs(drive(topic, after)) == list(range(after + 1, 11))
+
+
+@given(st.integers(0, 80), st.integers(1, 70))
+def test_batches_have_what_comes_at_once_and_nothing_else(words: int, at_once: int) -> None:
+    topic = Topic("w" * words)
+    topic.finish()
+    steps, reply = batched(follow("r")), None
+    batches: list[list[int]] = []
+    while True:
+        try:
+            step = steps.send(reply)
+        except StopIteration:
+            break
+        reply = None if isinstance(step, Sequence) else topic.answer(step, at_once)
+        if isinstance(step, Sequence):
+            batches.append([chunk.seq for chunk in step])
+
+    assert list(chain(*batches)) == seqs(drive(topic))
+    most = min(32, at_once)
+    assert all(0 < len(batch) <= most for batch in batches)
+    assert len(batches) == sum(
+        -(-min(at_once, words + 2 - first) // 32) for first in range(0, words + 2, at_once)
+    )
 
 
 def test_a_cursor_at_the_end_of_an_ended_topic_ends_at_once() -> None:
