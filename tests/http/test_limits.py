@@ -225,8 +225,10 @@ def test_while_redis_is_away_all_is_503_and_comes_back(tmp_path: Path, serve: Se
         served = serve(create_app(runs, authorize=authorize))
         ann = served.as_("ann")
         run_id = start(ann, "say Hi.")
-        # On disk: what is killed loses its last second.
-        server.client().waitaof(1, 0, 10_000)
+        # On disk: what is killed loses its last second. A client waits for writes of its own.
+        disk = server.client()
+        disk.set("written", "last")
+        assert disk.waitaof(1, 0, 10_000)[0] == 1
         server.kill()
 
         body = {"agent": "talker", "input": "say Hi."}
