@@ -10,10 +10,10 @@ from starlette.types import Receive, Scope, Send
 
 from evented_agent.client.run_stream import AsyncRunStream
 from evented_agent.logs import logger_of
+from evented_agent.web.event_writer import Connection, EventWriter
 from evented_agent.web.exchange import EventReply, PlainReply, StreamBroken
 from evented_agent.web.failures import HttpFailure, failure_of
 from evented_agent.web.serve import (
-    OPENING,
     STREAM_HEADERS,
     Match,
     headers_for,
@@ -25,6 +25,9 @@ from evented_agent.web.site import Site, adrive
 from evented_agent.web.table import failure_reply
 
 logger = logger_of(__name__)
+
+#: Seconds that a reader has, when the server stops, to take what was sent.
+_GRACE = 1.0
 
 
 class WebApp:
@@ -114,31 +117,43 @@ class WebApp:
 
     async def _until_gone(self, reply: EventReply, receive: Receive, send: Send) -> None:
         """Write until the end, or until the reader or this server goes; the run never notices."""
-        writer = asyncio.ensure_future(self._write(reply, send))
+        writer = EventWriter(cast(AsyncIterator[str], reply.events), send)
+        connection = Connection(receive)
+        writing = asyncio.ensure_future(writer.write())
         gone = asyncio.ensure_future(_disconnected(receive))
         stopping = self._stopping.future()
         try:
-            await asyncio.wait({writer, gone, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await self._until_first({writing, gone, stopping}, writer)
+            has_gone, is_stalled = gone.done(), writer.waits()
+            if is_stalled and not has_gone:
+                connection.break_off()
+                await asyncio.wait({gone}, timeout=_GRACE)
         finally:
-            has_gone = gone.done()
             stopping.cancel()
-            await _cancel(writer, gone)
-        if writer.cancelled():
-            if not has_gone and not reply.has_end:
-                # The server stops. No end of the run: whoever reads comes back elsewhere.
-                await send({"type": "http.response.body"})
-        elif (error := writer.exception()) is not None:
-            self._note(error)
+            await _cancel(writing, gone)
+        if not writing.cancelled():
+            self._note(writing.exception())
+        elif is_stalled and not has_gone:
+            logger.info("A stream was cut: its reader took nothing of it")
+        elif not has_gone and not reply.has_end:
+            # The server stops. No end of the run: whoever reads comes back elsewhere.
+            await send({"type": "http.response.body"})
+            await connection.drain(_GRACE)
 
-    async def _write(self, reply: EventReply, send: Send) -> None:
-        stall = self._site.limits.stall_seconds
-        await _send_event(OPENING, send, stall)
-        async for event in cast(AsyncIterator[str], reply.events):
-            await _send_event(event, send, stall)
-        await send({"type": "http.response.body"})
+    async def _until_first(self, ends: set[asyncio.Future[None]], writer: EventWriter) -> None:
+        """Wait for the first of *ends*, or until the reader has taken nothing for too long."""
+        most = self._site.limits.stall_seconds
+        while not writer.waits(most):
+            done, _ = await asyncio.wait(
+                ends, timeout=most / 4, return_when=asyncio.FIRST_COMPLETED
+            )
+            if done:
+                return
 
-    def _note(self, error: BaseException) -> None:
+    def _note(self, error: BaseException | None) -> None:
         """A stream that broke off is told by its missing end; its reader asks again."""
+        if error is None:
+            return
         if isinstance(error, TimeoutError | OSError | StreamBroken):
             logger.info("A stream was cut: %r", error)
         else:
@@ -154,12 +169,6 @@ class WebApp:
                 await self._site.runs.aclose()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
-
-
-async def _send_event(event: str, send: Send, stall: float) -> None:
-    # Who takes nothing for so long holds a connection for nothing.
-    async with asyncio.timeout(stall):
-        await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
 
 
 async def _cancel(*tasks: asyncio.Future[None]) -> None:
