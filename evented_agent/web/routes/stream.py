@@ -5,6 +5,7 @@ from typing import Any
 
 from evented_agent.chunks import AnyChunk
 from evented_agent.chunks.base import dump_json
+from evented_agent.chunks.shared_events import event_of
 from evented_agent.client.follow import Cursor, start_of
 from evented_agent.client.run_stream import HEARTBEAT, WAITING, AsyncRunStream, RunStream
 from evented_agent.state.run_info import RunInfo
@@ -125,9 +126,10 @@ class _Events:
             yield piece
 
     def _event(self, chunk: AnyChunk) -> str:
+        event = event_of(chunk)
         if self._stored == self._named:
-            return chunk.sse()
-        return chunk.sse().replace(self._stored, self._named, 1)
+            return event
+        return event.replace(self._stored, self._named, 1)
 
 
 def _may(site: Site, exchange: Exchange) -> str:
