@@ -145,7 +145,7 @@ class WebApp:
         most = self._site.limits.stall_seconds
         while not writer.waits(most):
             done, _ = await asyncio.wait(
-                ends, timeout=most / 4, return_when=asyncio.FIRST_COMPLETED
+                ends, timeout=most / 2, return_when=asyncio.FIRST_COMPLETED
             )
             if done:
                 return
