@@ -102,7 +102,7 @@ def follow(
 
 def batched(
     steps: Generator[AnyChunk | Request, Reply, None],
-) -> Generator[Sequence[AnyChunk] | Request, Reply, None]:
+) -> Generator[list[AnyChunk] | Request, Reply, None]:
     """The same, with the chunks that come without a request between them together."""
     batch: list[AnyChunk] = []
     reply: Reply = None

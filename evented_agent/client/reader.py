@@ -108,7 +108,7 @@ class Reader:
                 except StopIteration:
                     return
                 reply = None
-                if isinstance(step, Sequence):
+                if isinstance(step, list):
                     yield step
                     retry_for.heard()
                     continue
@@ -136,7 +136,7 @@ class Reader:
                 except StopIteration:
                     return
                 reply = None
-                if isinstance(step, Sequence):
+                if isinstance(step, list):
                     yield step
                     retry_for.heard()
                     continue
@@ -153,7 +153,7 @@ class Reader:
 
     def _steps(
         self, after: Cursor, options: ReadOptions
-    ) -> tuple[Generator[Sequence[AnyChunk] | Request, Reply, None], "_Deadlines"]:
+    ) -> tuple[Generator[list[AnyChunk] | Request, Reply, None], "_Deadlines"]:
         closes = options.get("close_on_suspend", True)
         steps = batched(follow(self._run_id, after, close_on_suspend=closes))
         return steps, _Deadlines(self._run_id, self._ledger.url, options)

@@ -14,7 +14,7 @@ from evented_agent.client.follow import Read, Request
 from evented_agent.client.hub.asker import Asker, TopicSource
 from evented_agent.client.hub.group import Group
 from evented_agent.client.hub.topic import Seat, Topic
-from evented_agent.client.hub.waits import LoopWait, ThreadWait, Wait
+from evented_agent.client.hub.waits import LoopTimer, LoopWait, ThreadWait, Wait
 from evented_agent.ledger.connection import Ledger
 
 
@@ -63,6 +63,7 @@ class Subscription:
         self._source = source
         self._run_id = run_id
         self._pid = 0
+        self._timer = LoopTimer()
         self.close()
 
     def answer(self, request: Request, seconds: float) -> Any:
@@ -87,13 +88,19 @@ class Subscription:
                     wait, ends = steps.send(answer)
                 except StopIteration as stop:
                     return stop.value
-                answer = await wait.result(ends and ends - time.monotonic())
+                if ends is not None:
+                    self._timer.watch(wait, ends - time.monotonic())
+                try:
+                    answer = await wait.result()
+                finally:
+                    self._timer.forget()
 
     def close(self) -> None:
         """Let go of the topic; a traceback may hold a reader for longer."""
         self._seat: Seat | None = None
         self._group: Group | None = None
         self._topic: Topic | None = None
+        self._timer.close()
 
     def _steps(
         self, request: Request, seconds: float, make_wait: Callable[[], Any]

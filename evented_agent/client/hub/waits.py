@@ -49,15 +49,54 @@ class LoopWait:
         if not self._answer.done():
             self._answer.set_result(answer)
 
-    async def result(self, seconds: float | None) -> Any:
-        """The answer; None if *seconds* brought none."""
-        if seconds is None:
-            return await self._answer
-        timer = self.loop.call_later(seconds, self.give, None)
-        try:
-            return await self._answer
-        finally:
-            timer.cancel()
+    async def result(self) -> Any:
+        """The answer; None where a `LoopTimer` ended the wait."""
+        return await self._answer
+
+
+class LoopTimer:
+    """Ends waits of one reader that last too long.
+
+    Most are short, so it is not set and cancelled for each: it looks what there is to end when it
+    rings.
+    """
+
+    def __init__(self) -> None:
+        self._wait: LoopWait | None = None
+        self._ends = 0.0
+        self._handle: asyncio.TimerHandle | None = None
+        self._rings = 0.0
+
+    def watch(self, wait: LoopWait, seconds: float) -> None:
+        """End *wait* after so long; instead of the one before."""
+        self._wait, self._ends = wait, wait.loop.time() + seconds
+        if self._handle is None or self._ends < self._rings:
+            self._set(wait)
+
+    def forget(self) -> None:
+        """There is nothing to end now."""
+        self._wait = None
+
+    def close(self) -> None:
+        """Ring no more."""
+        self._wait = None
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _set(self, wait: LoopWait) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._rings = self._ends
+        self._handle = wait.loop.call_at(self._ends, self._ring)
+
+    def _ring(self) -> None:
+        self._handle = None
+        wait = self._wait
+        if wait is not None and wait.loop.time() < self._ends:
+            self._set(wait)
+        elif wait is not None:
+            wait.give(None)
 
 
 Wait = ThreadWait | LoopWait
