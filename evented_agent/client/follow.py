@@ -19,6 +19,9 @@ _ENDED = {"finished", "failed", "aborted"}
 #: Chunks of a batch: few, since whoever is slow holds them all.
 _MOST_TOGETHER = 32
 
+#: Entries that one answer has; fewer of large ones.
+MOST_READ = 500
+
 Cursor = str | int
 #: An entry: its id, and its chunk as it is stored, or decoded already.
 StoredChunk = tuple[str, bytes | AnyChunk]
@@ -26,10 +29,11 @@ StoredChunk = tuple[str, bytes | AnyChunk]
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Ask for the entries after *position*, waiting for them if *block*."""
+    """Ask for the entries after *position*, *most* at once, waiting for them if *block*."""
 
     position: str
     block: bool
+    most: int = MOST_READ
 
 
 @dataclass(frozen=True, slots=True)

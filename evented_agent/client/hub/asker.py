@@ -18,6 +18,7 @@ from evented_agent.client.hub.group import (
     Group,
     blobs_of,
     entries_of,
+    first_of,
     recover,
     with_blobs,
 )
@@ -32,8 +33,6 @@ logger = logging.getLogger(__name__)
 _MOST_AT_WORK = 2
 #: Questions in one round trip.
 _MOST_AT_ONCE = 64
-#: Chunks per question.
-_CHUNKS_PER_READ = 500
 
 
 class TopicSource(NamedTuple):
@@ -190,8 +189,8 @@ class Asker:
             match question.request:
                 case CheckEntry(position):
                     pipeline.xrange(key, position, position)
-                case Read(position):
-                    pipeline.xread({key: position}, count=_CHUNKS_PER_READ)
+                case Read(position, most=most):
+                    pipeline.xread({key: position}, count=most)
 
         found = self._pipeline(questions, queue)
         answers = [
@@ -248,4 +247,4 @@ def _answer(question: _Question, reply: Any) -> Any:
     if not reply:
         return []
     [(_, entries)] = reply.items() if isinstance(reply, dict) else reply
-    return entries_of(entries)
+    return first_of(entries_of(entries))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from evented_agent.chunks.codec import decode
-from evented_agent.client.follow import StoredChunk
+from evented_agent.client.follow import MOST_READ, StoredChunk
 from evented_agent.client.hub.topic import Topic, entry_order
 from evented_agent.client.hub.waits import Failure, ThreadWait, Wait, give_all
 from evented_agent.ledger.connection import Ledger
@@ -29,7 +29,12 @@ MOST_TOPICS = 256
 #: Seconds after which a thread of the hub ends that has nothing to do, and its connection.
 IDLE = 10.0
 #: Chunks of one topic per read, and of all topics; more come at once with the next one.
-_MOST_CHUNKS, _MOST_CHUNKS_OF_ALL = 500, 25_600
+_MOST_CHUNKS_OF_ALL = 25_600
+#: Bytes of one topic that are handed out at once, up to one entry more: whoever is slow holds them
+#: until all of them are read. A payload that is stored apart has more than that.
+MOST_HELD = 128 * 1024
+#: Chunks that are read at least; of large ones, those that are not handed out are read once more.
+_FEWEST = 16
 #: How long a read lasts that cannot be ended: a topic that comes waits for it.
 _SHORT_BLOCK_MS = 50
 #: Tries to end one read, and their seconds at least. It may not have begun yet; but behind a
@@ -65,6 +70,7 @@ class Group:
         self._is_waking = False
         self._tries, self._first_try = 0, 0.0
         self._line: _Line | None = None
+        self._most = MOST_READ
 
     def topic(self, key: str) -> Topic | None:
         """The topic, if it is one of this group's and is read; the caller has the lock."""
@@ -196,7 +202,7 @@ class Group:
                 self._line = _Line(self._ledger, self._key)
             asked = self._begin_read()
             try:
-                found = self._line.read(asked, seconds) if asked else []
+                found = self._line.read(asked, self._most, seconds) if asked else []
             finally:
                 with self.lock:
                     self._asked = None
@@ -225,7 +231,14 @@ class Group:
             return self._asked
 
     def _hand_out(self, asked: dict[str, str], found: Sequence[tuple[str, Any]]) -> None:
-        for key, stored_entries in found:
+        some = [(key, first_of(entries)) for key, entries in found]
+        cut = [
+            len(few)
+            for (_, few), (_, all_) in zip(some, found, strict=True)
+            if len(few) < len(all_)
+        ]
+        self._most = most_after(min(cut, default=self._most))
+        for key, stored_entries in some:
             with self.lock:
                 topic = self._topics.get(key)
             if topic is None or self._line is None:
@@ -269,12 +282,12 @@ class _Line:
                 self.close()
                 raise
 
-    def read(self, asked: dict[str, str], seconds: float) -> list[tuple[str, Any]]:
+    def read(self, asked: dict[str, str], most: int, seconds: float) -> list[tuple[str, Any]]:
         """Wait for news of any of these topics; nothing if none came in time."""
-        most = BLOCK_MS if self.may_be_ended else _SHORT_BLOCK_MS
-        block = int(max(1, min(most, seconds * 1000)))
+        longest = BLOCK_MS if self.may_be_ended else _SHORT_BLOCK_MS
+        block = int(max(1, min(longest, seconds * 1000)))
         streams: Any = asked
-        count = min(_MOST_CHUNKS, _MOST_CHUNKS_OF_ALL // len(asked))
+        count = min(most, _MOST_CHUNKS_OF_ALL // len(asked))
         reply: Any = self._client.xread(streams, count=count, block=block)
         now = time.monotonic()
         if reply:
@@ -311,6 +324,21 @@ class _Line:
 def entries_of(entries: Any) -> list[tuple[str, bytes]]:
     """Entries as a client of Redis gives them."""
     return [(entry_id.decode(), fields[b"d"]) for entry_id, fields in entries]
+
+
+def first_of(entries: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """The first entries, as many as are handed out at once."""
+    size = 0
+    for n, (_, stored) in enumerate(entries, 1):
+        size += MOST_HELD if stored[:1] == b"@" else len(stored)
+        if size >= MOST_HELD:
+            return entries[:n]
+    return entries
+
+
+def most_after(handed_out: int) -> int:
+    """How many entries to read next, where an answer had room for so many."""
+    return max(_FEWEST, min(MOST_READ, 2 * handed_out))
 
 
 def blobs_of(entries: Sequence[tuple[str, bytes]]) -> list[str]:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any
 
-from evented_agent.client.follow import Read, Request
+from evented_agent.client.follow import MOST_READ, Read, Request
 from evented_agent.client.hub.asker import Asker, TopicSource
-from evented_agent.client.hub.group import Group
+from evented_agent.client.hub.group import Group, most_after
 from evented_agent.client.hub.topic import Seat, Topic
 from evented_agent.client.hub.waits import LoopTimer, LoopWait, ThreadWait, Wait
 from evented_agent.ledger.connection import Ledger
@@ -64,6 +64,7 @@ class Subscription:
         self._run_id = run_id
         self._pid = 0
         self._timer = LoopTimer()
+        self._most = MOST_READ
         self.close()
 
     def answer(self, request: Request, seconds: float) -> Any:
@@ -107,15 +108,34 @@ class Subscription:
     ) -> Generator[Any, Any, Any]:
         """Yield each wait and until when, be sent what came of it; return the answer."""
         hub = self._hub()
-        if not isinstance(request, Read) or not request.block:
-            return (yield from _asked(hub, self._source, request, make_wait))
+        if not isinstance(request, Read):
+            return (yield from self._asked(hub, request, make_wait))
+        if not request.block:
+            return (yield from self._from_log(hub, request.position, make_wait))
         position, ends = request.position, time.monotonic() + seconds
         answer = yield from self._wait(hub, position, make_wait(), ends, rewind=False)
         if answer is None:
             # Further behind than what the topic keeps.
-            answer = yield from _asked(hub, self._source, Read(position, block=False), make_wait)
+            answer = yield from self._from_log(hub, position, make_wait)
             if answer == []:
                 answer = yield from self._wait(hub, position, make_wait(), ends, rewind=True)
+        return answer
+
+    def _asked(
+        self, hub: Hub, request: Request, make_wait: Callable[[], Any]
+    ) -> Generator[Any, Any, Any]:
+        wait = make_wait()
+        hub.ask(self._source, request, wait)
+        return (yield wait, None)
+
+    def _from_log(
+        self, hub: Hub, position: str, make_wait: Callable[[], Any]
+    ) -> Generator[Any, Any, Any]:
+        """Ask for about as many entries as the last answer had room for."""
+        request = Read(position, block=False, most=self._most)
+        answer = yield from self._asked(hub, request, make_wait)
+        if isinstance(answer, list):
+            self._most = most_after(len(answer) or MOST_READ)
         return answer
 
     def _wait(
@@ -139,14 +159,6 @@ class Subscription:
             self._pid = os.getpid()
             self.close()
         return _hubs.of(self._ledger.url)
-
-
-def _asked(
-    hub: Hub, source: TopicSource, request: Request, make_wait: Callable[[], Any]
-) -> Generator[Any, Any, Any]:
-    wait = make_wait()
-    hub.ask(source, request, wait)
-    return (yield wait, None)
 
 
 def _shard_of(key: str) -> str:

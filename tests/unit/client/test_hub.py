@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -18,6 +19,7 @@ from evented_agent.chunks.codec import encode
 from evented_agent.client import reader as reader_module
 from evented_agent.client.hub import asker as asker_module
 from evented_agent.client.hub import group as group_module
+from evented_agent.client.hub import hub as hub_module
 from evented_agent.client.hub import topic as topic_module
 from evented_agent.client.reader import Reader
 from evented_agent.errors import LedgerUnavailable, RunDeleted
@@ -194,6 +196,28 @@ def test_more_topics_than_one_connection_takes(
     for each in done:
         each.result(timeout=60)
     assert all(heard == numbered(all_of[0]) for heard in readers.heard)
+
+
+@pytest.mark.parametrize("size", [9_000, 60_000, 300_000])
+def test_a_reader_that_is_behind_holds_little_of_large_chunks(
+    server: RedisServer, size: int
+) -> None:
+    run = Run(server.url)
+    run.say(*[f"{n}" + "x" * size for n in range(40)])
+    run.finish()
+    held: list[int] = []
+    real = hub_module.Subscription.answer
+
+    def answer(self: Any, request: Any, seconds: float) -> Any:
+        found = real(self, request, seconds)
+        held.extend([sum(len(stored) for _, stored in found)] if isinstance(found, list) else [])
+        return found
+
+    with patch.object(hub_module.Subscription, "answer", answer):
+        seen = numbered(run)
+
+    assert seen == list(range(1, 2 + 2 * 40 + 1))
+    assert max(held) <= group_module.MOST_HELD + size + 200
 
 
 @pytest.mark.parametrize("most", [4, 10_000])
