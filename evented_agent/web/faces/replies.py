@@ -70,11 +70,20 @@ class LegRequest(Generic[_Event]):
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def follow_leg(site: Site, who: Principal, request: LegRequest[Any]) -> WebSteps[EventReply]:
-    """Follow a leg from its first event, or from where the client was, to its end."""
+def follow_leg(
+    site: Site,
+    who: Principal,
+    request: LegRequest[Any],
+    run: RunStream[Any] | AsyncRunStream[Any] | None = None,
+) -> WebSteps[EventReply]:
+    """Follow a leg from its first event, or from where the client was, to its end.
+
+    With the *run* that was just started nothing is asked first, so nothing can be refused any more.
+    """
     counted_by = None if who.all_resources else who.name
-    site.streams.check(counted_by)
-    run = yield Verb("observe", (request.leg.run_id,), {"close_on_suspend": True})
+    if run is None:
+        site.streams.check(counted_by)
+        run = yield Verb("observe", (request.leg.run_id,), {"close_on_suspend": True})
     events = _LegEvents(run, request, site.heartbeat)
     return EventReply(
         iter(events) if isinstance(run, RunStream) else aiter(events),
