@@ -1,6 +1,6 @@
 """One HTTP request and its answer as handlers see them, whatever server they run under."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -105,6 +105,22 @@ class EventReply:
     counted_by: str | None
     headers: Mapping[str, str] = field(default_factory=dict)
     has_end: bool = False
+
+
+#: Characters that are sent at once; more would wait in this process for a slow reader.
+_ENOUGH = 16_384
+
+
+def in_pieces(events: Iterable[str]) -> Iterator[str]:
+    """Events that are there at once, joined for as few writes as their sizes allow."""
+    piece = ""
+    for event in events:
+        piece += event
+        if len(piece) >= _ENOUGH:
+            yield piece
+            piece = ""
+    if piece:
+        yield piece
 
 
 class StreamBroken(Exception):

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from evented_agent.chunks import AnyChunk, TopicReset
 from evented_agent.client.run_stream import HEARTBEAT, AsyncRunStream, RunStream
 from evented_agent.state.run_info import RunInfo
-from evented_agent.web.exchange import EventReply, StreamBroken
+from evented_agent.web.exchange import EventReply, StreamBroken, in_pieces
 from evented_agent.web.faces.legs import Leg, LegCutter, Translator
 from evented_agent.web.principal import Principal
 from evented_agent.web.site import Site, Verb, WebSteps
@@ -111,44 +111,43 @@ class _LegEvents(Generic[_Event]):
 
     def __iter__(self) -> Iterator[str]:
         assert isinstance(self._run, RunStream)
-        for chunk in self._run.with_heartbeats(self._heartbeat):
-            yield from self._frames(chunk)
+        for batch in self._run.batches(self._heartbeat):
+            yield from self._pieces(batch)
             if self._is_over():
                 break
-        yield from self._rest()
+        yield self._rest()
 
     async def __aiter__(self) -> AsyncIterator[str]:
         assert isinstance(self._run, AsyncRunStream)
-        async for chunk in self._run.with_heartbeats(self._heartbeat):
-            for frame in self._frames(chunk):
-                yield frame
+        async for batch in self._run.batches(self._heartbeat):
+            for piece in self._pieces(batch):
+                yield piece
             if self._is_over():
                 break
-        for frame in self._rest():
-            yield frame
+        yield self._rest()
 
-    def _frames(self, chunk: AnyChunk | None) -> Iterator[str]:
-        if chunk is None:
-            yield HEARTBEAT
-            return
+    def _pieces(self, batch: Sequence[AnyChunk]) -> Iterator[str]:
+        """What a batch of chunks becomes; a sign of life for an empty one."""
+        return in_pieces(map(self._framed, batch)) if batch else iter([HEARTBEAT])
+
+    def _framed(self, chunk: AnyChunk) -> str:
+        if self._is_over():
+            return ""
         if isinstance(chunk, TopicReset):
             # No integer can say that what was counted is gone.
             raise StreamBroken
-        yield from self._wanted(self._cutter.feed(chunk))
+        return self._wanted(self._cutter.feed(chunk))
 
-    def _rest(self) -> Iterator[str]:
-        if not self._is_over():
-            yield from self._wanted(self._cutter.stop())
-        yield self._request.last
+    def _rest(self) -> str:
+        rest = "" if self._is_over() else self._wanted(self._cutter.stop())
+        return rest + self._request.last
 
-    def _wanted(self, events: Sequence[tuple[Leg, _Event]]) -> Iterator[str]:
-        for leg, event in events:
-            if leg != self._request.leg:
-                continue
-            if self._skip > 0:
-                self._skip -= 1
-            else:
-                yield self._request.frame(event)
+    def _wanted(self, events: Sequence[tuple[Leg, _Event]]) -> str:
+        """The events that the client lacks, as they are written."""
+        mine = [event for leg, event in events if leg == self._request.leg]
+        skipped = min(self._skip, len(mine))
+        self._skip -= skipped
+        return "".join(self._request.frame(event) for event in mine[skipped:])
 
     def _is_over(self) -> bool:
         """Whether the leg that is wanted has ended, or there can be none such any more."""

@@ -10,15 +10,19 @@ from evented_agent.client.follow import Cursor, start_of
 from evented_agent.client.run_stream import HEARTBEAT, WAITING, AsyncRunStream, RunStream
 from evented_agent.state.run_info import RunInfo
 from evented_agent.web.access import Allowed, allowed_run, somebody
-from evented_agent.web.exchange import EventReply, Exchange, PlainReply, bad_request, object_reply
+from evented_agent.web.exchange import (
+    EventReply,
+    Exchange,
+    PlainReply,
+    bad_request,
+    in_pieces,
+    object_reply,
+)
 from evented_agent.web.failures import HttpFailure
 from evented_agent.web.principal import Principal
 from evented_agent.web.routes.look import resource_of
 from evented_agent.web.site import Site, Verb, WebSteps
 from evented_agent.web.tokens import TOKEN_SECONDS
-
-#: Characters that are sent at once; more would wait in this process for a slow reader.
-_ENOUGH = 16_384
 
 
 def get_stream(site: Site, exchange: Exchange) -> WebSteps[PlainReply | EventReply]:
@@ -114,16 +118,7 @@ class _Events:
             yield WAITING
 
     def _pieces(self, batch: Sequence[AnyChunk]) -> Iterator[str]:
-        if not batch:
-            yield HEARTBEAT
-        piece = ""
-        for chunk in batch:
-            piece += self._event(chunk)
-            if len(piece) >= _ENOUGH:
-                yield piece
-                piece = ""
-        if piece:
-            yield piece
+        return in_pieces(map(self._event, batch)) if batch else iter([HEARTBEAT])
 
     def _event(self, chunk: AnyChunk) -> str:
         event = event_of(chunk)
