@@ -13,8 +13,8 @@ class StartPayload(Payload):
 
     Attributes:
         id: The agent's id.
-        input: The messages that the run was given, as JSON; None where they are long, or an older
-            version started it.
+        input: The messages that the run was given, as JSON; None where they are long (then
+            `get(run_id)` has them, as `input`), or an older version started it.
     """
 
     id: str

@@ -51,7 +51,8 @@ class RunInfo:
         pending: The calls that wait for a person.
         decisions: What was decided about calls that waited, when and by whom, the oldest first.
         asked: What the last message of its input says, up to 200 characters.
-        input: The messages that it was given; lists of runs leave it out.
+        input: The messages that it was given, all of them from its first moment on, however long;
+            lists of runs leave it out.
     """
 
     run_id: str

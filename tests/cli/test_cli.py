@@ -172,6 +172,8 @@ def test_a_run_is_listed_shown_aborted_and_deleted(env: Env, door: Runs) -> None
     shown = here(door, "runs", "show", run_id).stdout
     assert "status      aborted" in shown
     assert "user: Talk." in shown
+    [as_json] = rows(here(door, "--json", "runs", "show", run_id).stdout)
+    assert as_json["input"] == [{"role": "user", "content": "Talk."}]
     assert here(door, "runs", "delete", run_id).exit_code == 0
     with pytest.raises(RunDeleted):
         door.get(run_id)

@@ -6,7 +6,8 @@ import uuid
 import pytest
 
 from evented_agent import RunAborted, RunStream, ThreadBusy
-from evented_agent.chunks import TextDelta
+from evented_agent.chunks import Start, TextDelta
+from evented_agent.models.messages import UserMessage
 from tests.conformance.conftest import Engine
 from tests.support.workers import wait_until
 
@@ -63,6 +64,18 @@ def test_a_waiting_run_says_what_it_waits_for(engine: Engine, thread: str) -> No
     first.abort()
     wait_until(lambda: second.status == "running", "the second has its turn")
     second.abort()
+
+
+def test_a_run_shows_its_input_before_it_has_begun(engine: Engine, thread: str) -> None:
+    first = engine["memory"].stream("slow", thread_id=thread)
+    question = "How long? " + "x" * 70_000
+    second = engine["memory"].stream(question, thread_id=thread)
+    assert engine["memory"].get(second.run_id).input == [UserMessage(content=question)]
+    start = next(iter(second))
+    assert isinstance(start, Start)
+    assert start.payload.input is None
+    for run in (first, second):
+        run.abort()
 
 
 def test_the_partial_text_of_an_aborted_run_is_remembered(engine: Engine, thread: str) -> None:

@@ -33,6 +33,15 @@ def test_a_run_is_started_followed_and_looked_at(ann: httpx.Client) -> None:
     assert run["resource_id"] == "ann"
 
 
+def test_a_run_that_is_under_way_shows_what_it_was_asked(ann: httpx.Client) -> None:
+    question = call("hold", name="asked")
+    run_id = start(ann, question)
+    until(ann, run_id, "running")
+    assert ann.get(f"/runs/{run_id}").json()["input"] == [{"role": "user", "content": question}]
+    GATES["asked"].set()
+    until(ann, run_id, "finished")
+
+
 def test_events_are_numbered_and_their_ids_are_cursors(ann: httpx.Client) -> None:
     run_id = start(ann, "say One two three.")
     events = read(ann, run_id)
