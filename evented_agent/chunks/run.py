@@ -184,8 +184,11 @@ class RunWaitingPayload(Payload):
     """What a run waits for.
 
     Attributes:
-        waits_for: "people", or "model": a call that failed is tried again; ``for`` on the wire.
-        calls: The ids of the tool calls that people are asked about.
+        waits_for: "people"; "turn": another run has its turn in the thread; "model": a call that
+            failed is tried again; or "background": its turn has ended, calls in the background go
+            on. ``for`` on the wire; a later version may have others.
+        calls: The ids of the tool calls that people are asked about, or that go on in the
+            background.
         until: When it goes on at the latest, by the clock of Redis; None where nobody knows.
     """
 
@@ -195,14 +198,16 @@ class RunWaitingPayload(Payload):
 
 
 class RunWaiting(Chunk):
-    """The run waits, for people alone or for a model; nothing follows before that is over.
+    """The run waits, and says so once each time; whatever it says next, it waits no more.
+
+    What calls in the background say of themselves may come meanwhile. It is the last chunk where
+    the run waits for people alone.
 
     Attributes:
         type: "run-waiting".
         payload: What it waits for.
     """
 
-    asks_person: ClassVar[bool] = True
     may_be_last: ClassVar[bool] = True
     type: Literal["run-waiting"] = "run-waiting"
     payload: RunWaitingPayload

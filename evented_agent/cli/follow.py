@@ -12,6 +12,7 @@ import click
 
 from evented_agent.chunks import (
     Chunk,
+    RunWaiting,
     StepReset,
     TextUpdate,
     ToolCallDecided,
@@ -32,6 +33,11 @@ from evented_agent.state.run_info import RunInfo
 
 #: Seconds of silence after which to look what the run waits for.
 _SILENCE = 3.0
+#: What a run waits for, where nothing else tells that as it begins.
+_WAITS = {
+    "turn": "~ Waits for its turn in the thread.",
+    "background": "~ Waits for calls in the background.",
+}
 #: The exit code of whoever was interrupted by Ctrl-C.
 _INTERRUPTED = 130
 
@@ -183,7 +189,7 @@ def judge(choices: Choices, info: RunInfo) -> NoReturn:
 
 
 def _note_of(chunk: Chunk) -> str | None:
-    """A line about what a tool does, or about what was withdrawn."""
+    """A line about what a tool does, what the run waits for, or what was withdrawn."""
     note: str | None = None
     match chunk:
         case ToolCallRequested(payload=call):
@@ -197,8 +203,17 @@ def _note_of(chunk: Chunk) -> str | None:
             note = f"< {done.tool_name}: {short(done.result)}"
         case ToolError(payload=failed):
             note = f"! {failed.tool_name}: {failed.error.name}: {short(failed.error.message)}"
-        case StepReset(payload=reset, task=task):
-            note = f"~ Attempt {reset.attempt} of {task} ended early ({reset.reason}); once more."
-        case TopicReset(payload=reset):
-            note = f"~ {reset.reason}"
+        case _:
+            note = _note_of_run(chunk)
     return note
+
+
+def _note_of_run(chunk: Chunk) -> str | None:
+    match chunk:
+        case RunWaiting(payload=waiting):
+            return _WAITS.get(waiting.waits_for)
+        case StepReset(payload=reset, task=task):
+            return f"~ Attempt {reset.attempt} of {task} ended early ({reset.reason}); once more."
+        case TopicReset(payload=reset):
+            return f"~ {reset.reason}"
+    return None

@@ -2,10 +2,12 @@
 
 import json
 import uuid
+from collections.abc import Iterable
 
 import pytest
 
 from evented_agent import RunAborted, RunStream
+from evented_agent.chunks import AnyChunk, RunWaiting
 from tests.conformance.agents import mark, marks
 from tests.conformance.conftest import Engine
 from tests.support.workers import wait_until
@@ -88,6 +90,34 @@ def test_the_result_takes_the_place_of_the_placeholder_in_the_thread(
         *("user", "assistant", "tool", "assistant", "assistant")
     ]
     assert "all about" in str(said[2])
+
+
+def waits(chunks: Iterable[AnyChunk]) -> list[RunWaiting]:
+    return [chunk for chunk in chunks if isinstance(chunk, RunWaiting)]
+
+
+def test_a_run_says_that_it_waits_for_background_calls(engine: Engine, topic: str) -> None:
+    run = engine["writer"].stream(call("compile_report", topic=topic), until_idle=True)
+    idle(run)
+    said = next(chunk for chunk in run if isinstance(chunk, RunWaiting))
+    let_go(topic)
+    assert run.result(timeout=20).status == "finished"
+
+    assert (said.payload.waits_for, said.payload.calls) == ("background", ["call_1_0"])
+    assert said.payload.until is not None
+    assert waits(engine["writer"].observe(run.run_id)) == [said]
+
+
+def test_a_run_waits_for_the_background_again_once_a_person_has_decided(
+    engine: Engine, topic: str
+) -> None:
+    run = engine["writer"].stream(call("ask_apart", topic=topic), until_idle=True)
+    wait_until(lambda: run.status == "suspended", "it waits")
+    engine["writer"].resume(run.run_id, "yes")
+    assert run.result(timeout=20).status == "finished"
+
+    said = [each.payload.waits_for for each in waits(engine["writer"].observe(run.run_id))]
+    assert said[-2:] == ["people", "background"]
 
 
 def test_a_reader_that_joins_again_has_the_same_text(engine: Engine, topic: str) -> None:

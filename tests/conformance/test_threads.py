@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from evented_agent import RunAborted, RunStream, ThreadBusy
-from evented_agent.chunks import Start, TextDelta
+from evented_agent.chunks import RunWaiting, Start, TextDelta
 from evented_agent.models.messages import UserMessage
 from tests.conformance.conftest import Engine
 from tests.support.workers import wait_until
@@ -64,6 +64,30 @@ def test_a_waiting_run_says_what_it_waits_for(engine: Engine, thread: str) -> No
     first.abort()
     wait_until(lambda: second.status == "running", "the second has its turn")
     second.abort()
+
+
+def test_a_run_tells_its_readers_once_that_it_waits_for_its_turn(
+    engine: Engine, thread: str
+) -> None:
+    first = engine["memory"].stream("slow", thread_id=thread)
+    second = engine["memory"].stream("two", thread_id=thread)
+    early = iter(second)
+    kinds = [next(early).type for _ in range(3)]
+    wait_until(lambda: engine["memory"].get(second.run_id).waiting_for, "it waits")
+    first.abort()
+    kinds += [chunk.type for chunk in early]
+
+    assert kinds[:3] == ["start", "step-start", "run-waiting"]
+    assert (kinds.count("run-waiting"), kinds[-1]) == (1, "finish")
+    late = list(engine["memory"].observe(second.run_id))
+    assert [chunk.type for chunk in late] == kinds
+    assert isinstance(late[2], RunWaiting)
+    assert late[2].payload.waits_for == "turn"
+
+
+def test_a_run_that_has_its_turn_at_once_waits_for_nothing(engine: Engine, thread: str) -> None:
+    run = engine["memory"].stream("Hi.", thread_id=thread)
+    assert "run-waiting" not in [chunk.type for chunk in run]
 
 
 def test_a_run_shows_its_input_before_it_has_begun(engine: Engine, thread: str) -> None:

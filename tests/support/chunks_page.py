@@ -36,8 +36,8 @@ Below are the names on the wire; in Python they are in snake_case (`chunk.payloa
 and `args` is `arguments`. A chunk of a type that is not below is of a newer version: pass over it.
 
 A run is `start`, then for each step `step-start`, the parts of the answer, its calls and their
-results, `step-finish`, and at last one of `finish`, `error`, `abort`. `run-waiting` is the last
-one while only people can go on.
+results, `step-finish`, and at last one of `finish`, `error`, `abort`. `run-waiting` says what a run
+waits for; it is the last one while only people can go on.
 """
 
 

@@ -1,5 +1,6 @@
 """The stored form of each type of chunk, to the byte: other versions, and web clients, read it."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -385,3 +386,15 @@ def test_what_scripts_write_of_people_is_read() -> None:
     assert type(waiting) is RunWaiting
     assert (waiting.payload.waits_for, waiting.payload.calls) == ("people", ["a", "b"])
     assert waiting.wire()["payload"] == {"for": "people", "calls": ["a", "b"]}
+
+
+def test_what_scripts_write_of_a_turn_and_of_the_background_is_read() -> None:
+    turn = decode(3, "3-1", "r", '["run-waiting",null,{"for":"turn"}]')
+    stored = '["run-waiting",null,{"for":"background","calls":["a"],"until":1764000000000}]'
+    idle = decode(9, "9-1", "r", stored)
+
+    assert isinstance(turn, RunWaiting)
+    assert isinstance(idle, RunWaiting)
+    assert (turn.payload.waits_for, turn.payload.calls, turn.payload.until) == ("turn", [], None)
+    assert idle.payload.until == datetime(2025, 11, 24, 16, tzinfo=UTC)
+    assert not turn.asks_person

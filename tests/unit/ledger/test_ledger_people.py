@@ -309,6 +309,28 @@ def test_a_nudge_shortens_no_other_wait(driver: Driver) -> None:
     assert driver.ledger.send(watch.wake(driver.keys, "r")) == []
 
 
+def test_a_wait_for_the_turn_is_said_once_and_again_after_a_retry(driver: Driver) -> None:
+    def wait(task: Task, waited: int) -> None:
+        change = {"waits_for": "a turn", "waited": waited}
+        call = attempts.requeue(driver.keys, task, delay_ms=0, reason="", change=change)
+        # The reply to the first was lost.
+        first, again = driver.ledger.send(call), driver.ledger.send(call)
+        assert first.sends == again.sends != []
+
+    driver.create("r")
+    for waited in (1, 2):
+        wait(driver.granted("r", token=f"t{waited}"), waited)
+    assert driver.types("r").count("run-waiting") == 1
+
+    error = {"name": "ModelError", "message": "away"}
+    failing = driver.granted("r", token="u")
+    chunks = [encode("error", "1:model", {"error": error})]
+    driver.committed(failing, chunks=chunks, finish=RunEnd("failed", "error", error))
+    driver.ledger.send(runs.retry_failed(driver.keys, "r", notifies=True))
+    wait(driver.granted("r", token="v"), 1)
+    assert driver.types("r").count("run-waiting") == 2
+
+
 def test_turns_are_taken_in_order(driver: Driver) -> None:
     def enter(run_id: str) -> str:
         return driver.ledger.send(threads.enter(driver.keys, "t", run_id, ttl_ms=10_000))

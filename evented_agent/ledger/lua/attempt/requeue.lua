@@ -26,6 +26,7 @@ task.retried = token
 local changes = cjson.decode(change)
 local announced = changes.announces
 changes.announces = nil
+local has_waited = (task.waited or 0) > 0
 for name, value in pairs(changes) do task[name] = value end
 -- What it waits for came while it asked.
 local is_there = task.woken and changes.waited
@@ -34,8 +35,9 @@ local delay = is_there and 0 or tonumber(delay_ms)
 if announced then
   emit_new('run-waiting', nil, {['for'] = announced, ['until'] = now + delay})
 elseif task.waits_for then
-  -- A run that waits for its turn has not begun.
+  -- A run that waits for its turn has not begun. It asks again and again, and says so once.
   set_status('queued')
+  if not has_waited then emit_new('run-waiting', nil, {['for'] = 'turn'}) end
 end
 if delay > 0 then
   task.not_before = now + delay

@@ -14,6 +14,18 @@ local function set_status(status)
   set('status', status)
 end
 
+-- A turn has ended, and all that is left are calls in the background, suspended ones aside. Not its
+-- last chunk: they go on.
+local function tell_idle()
+  if not changed.idle or run.idle == 0 then return end
+  local calls = {}
+  for _, key in ipairs(run.live) do
+    local task = get_task(key)
+    if task.kind == 'tool' and task.state ~= 'suspended' then calls[#calls + 1] = task.call end
+  end
+  emit_new('run-waiting', nil, {['for'] = 'background', calls = calls, ['until'] = run.idle})
+end
+
 -- A run is suspended while all that is left of it waits for people, or tells them that it does.
 -- Its last chunk says so.
 local function settle_status()
@@ -25,7 +37,7 @@ local function settle_status()
       calls[#calls + 1] = task.call
     elseif task.kind ~= 'hook' then
       if run.status == 'suspended' then set_status('running') end
-      return
+      return tell_idle()
     end
   end
   if #calls > 0 then
