@@ -16,6 +16,7 @@ from evented_agent.agents.tools.tool import Tool, tool
 from evented_agent.agents.validation import AgentOptions
 from evented_agent.chunks import AnyChunk, Chunk, ErrorInfo, TextUpdate, Usage
 from evented_agent.client.begin import Starting
+from evented_agent.client.conversations import ThreadPage
 from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.listing import RunPage
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
@@ -45,6 +46,7 @@ from evented_agent.errors import (
     RunNotFound,
     SuspensionExpired,
     ThreadBusy,
+    ThreadNotFound,
     TooLarge,
     UnknownAgent,
 )
@@ -55,6 +57,7 @@ from evented_agent.models.protocol import Model
 from evented_agent.remote.http_runs import HttpRuns
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import BackgroundTask, RunResult
+from evented_agent.state.thread_info import ThreadInfo, ThreadTurn
 
 __all__ = [
     "AccessDenied",
@@ -111,6 +114,10 @@ __all__ = [
     "TextUpdate",
     "Thread",
     "ThreadBusy",
+    "ThreadInfo",
+    "ThreadNotFound",
+    "ThreadPage",
+    "ThreadTurn",
     "TooLarge",
     "Tool",
     "ToolContext",

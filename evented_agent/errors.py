@@ -8,6 +8,7 @@ EventedAgentError
 ├── TooLarge             an input, result or chunk is over its size limit
 ├── LedgerUnavailable    Redis could not be reached, nothing is known about the outcome
 ├── InvalidCursor        what should say where to go on reading does not (also a ValueError)
+├── ThreadNotFound       there is no such conversation (any more)
 ├── AccessDenied         a server does not let this caller do that
 ├── LimitReached         a server asks this caller to wait; carries ``retry_after``
 ├── ModelError           a model call failed; says whether trying again can help
@@ -64,6 +65,7 @@ __all__ = [
     "RunNotFound",
     "SuspensionExpired",
     "ThreadBusy",
+    "ThreadNotFound",
     "TooLarge",
     "UnknownAgent",
 ]
@@ -109,6 +111,16 @@ class UnknownAgent(EventedAgentError):
             f"No agent named {agent_id!r} (registered: {names}). Register it with "
             "create_evented_agent(agent, app=app) in the module that your worker loads."
         )
+
+
+class ThreadNotFound(EventedAgentError):
+    """Raised for a conversation in which nothing has been said, or that was deleted."""
+
+    def __init__(self, thread_id: str, resource_id: str | None) -> None:
+        self.thread_id = thread_id
+        self.resource_id = resource_id
+        whose = "" if resource_id is None else f" of resource {resource_id!r}"
+        super().__init__(f"There is no thread {thread_id!r}{whose}, or it has expired.")
 
 
 class TooLarge(EventedAgentError, ValueError):

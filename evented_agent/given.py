@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Collection, Iterable
+from datetime import datetime
 
 from evented_agent.durations import as_seconds
 from evented_agent.errors import DeclarationError
@@ -38,6 +39,14 @@ def check_optional_text(name: str, given: object) -> None:
     """Refuse what is neither a text nor left out."""
     if given is not None and not isinstance(given, str):
         raise DeclarationError(f"{name}={given!r}: pass a text, or leave it out.")
+
+
+def check_optional_time(name: str, given: object) -> None:
+    """Refuse what is neither a time nor left out."""
+    if given is not None and not isinstance(given, datetime):
+        raise DeclarationError(
+            f"{name}={given!r}: pass a datetime, such as datetime.now(UTC) - timedelta(hours=1)."
+        )
 
 
 def _meant(name: str, known: Collection[str]) -> str:

@@ -8,9 +8,10 @@ from evented_agent.agents.agent import Agent
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.agents.tools.tool import InvalidArguments
 from evented_agent.client.deployment import Deployment
+from evented_agent.client.index_pages import IndexPages
 from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound
-from evented_agent.given import check_count, check_optional_text
-from evented_agent.ledger.indexes import forget, list_index
+from evented_agent.given import check_optional_text, check_optional_time
+from evented_agent.ledger.indexes import forget
 from evented_agent.ledger.keys import STATUSES, Keys
 from evented_agent.ledger.plan import Plan, send, send_all
 from evented_agent.ledger.records import Record
@@ -18,13 +19,8 @@ from evented_agent.ledger.runs import read
 from evented_agent.ledger.workers import LiveWorker, live_workers
 from evented_agent.state.run_info import RunInfo, Status, info_of, is_waiting
 
-#: Runs read per round trip.
-_PAGE = 50
 #: The statuses of runs in which a call may wait for a person.
 _MAY_WAIT: tuple[Status, ...] = ("suspended", "running")
-
-#: A run's place in a listing: its time in the index (ms), and its id where times are equal.
-_Place = tuple[int, str]
 
 
 class RunPage(list[RunInfo]):
@@ -58,11 +54,7 @@ class RunFilter:
             raise DeclarationError(f"status={self.status!r}: use one of {', '.join(STATUSES)}.")
         for name in ("agent", "thread_id", "resource_id"):
             check_optional_text(name, getattr(self, name))
-        if self.since is not None and not isinstance(self.since, datetime):
-            raise DeclarationError(
-                f"since={self.since!r}: pass a datetime, such as datetime.now(UTC) - "
-                "timedelta(hours=1)."
-            )
+        check_optional_time("since", self.since)
 
     @property
     def fields(self) -> Mapping[str, str]:
@@ -75,6 +67,10 @@ class RunFilter:
         }
         return {name: value for name, value in fields.items() if value is not None}
 
+    def has(self, record: Record) -> bool:
+        """Whether a run is one of those that are wanted."""
+        return all(record.fields.get(name) == value for name, value in self.fields.items())
+
 
 def page_of_runs(
     at: Deployment, wanted: RunFilter, *, limit: int, page: str | None = None
@@ -84,20 +80,20 @@ def page_of_runs(
     Runs come by the time when they were created; those of a status in which they have ended, when
     they ended.
     """
-    check_count("limit", limit)
-    check_optional_text("page", page)
-    listing = _Listing(at.keys, wanted, limit, None if page is None else _place(page))
-    found: list[tuple[_Place, Record]] = []
-    for shard in range(at.keys.shards):
-        found.extend((yield from listing.of_shard(shard)))
-    found.sort(key=lambda each: each[0], reverse=True)
-    shown = found[:limit]
+    index = next(iter(wanted.fields.items()), ("all", ""))
+    pages = IndexPages(
+        at.keys,
+        index,
+        wanted.since,
+        read=lambda _, run_ids: read_records(at.keys, run_ids),
+        matches=wanted.has,
+        forget=lambda shard, gone: forget(at.keys, shard, index, gone),
+    )
+    shown, next_page = yield from pages.page(limit, page)
     fleet: Sequence[LiveWorker] = ()
-    if any(is_waiting(record) for _, record in shown):
+    if any(is_waiting(record) for record in shown):
         fleet = yield from send(live_workers(at.keys))
-    is_more = len(found) > limit and bool(shown)
-    next_page = "{}.{}".format(*shown[-1][0]) if is_more else None
-    return RunPage([info_of(record, fleet) for _, record in shown], next_page)
+    return RunPage([info_of(record, fleet) for record in shown], next_page)
 
 
 def pending_calls(at: Deployment, wanted: RunFilter, *, limit: int) -> Plan[list[Pending]]:
@@ -133,64 +129,12 @@ def _misfit(agent: Agent | None, pending: Pending) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    """Reads the narrowest index page by page, and keeps what matches."""
-
-    keys: Keys
-    wanted: RunFilter
-    limit: int
-    before: _Place | None
-
-    def of_shard(self, shard: int) -> Plan[list[tuple[_Place, Record]]]:
-        index = next(iter(self.wanted.fields.items()), ("all", ""))
-        since = self.wanted.since
-        matching: list[tuple[_Place, Record]] = []
-        offset = 0
-        # One more than is shown says whether there is another page.
-        while len(matching) <= self.limit:
-            places = yield from send(
-                list_index(
-                    self.keys,
-                    shard,
-                    index,
-                    since=0 if since is None else int(since.timestamp() * 1000),
-                    until=None if self.before is None else self.before[0],
-                    offset=offset,
-                    limit=_PAGE,
-                )
-            )
-            if not places:
-                break
-            records = yield from self._read([run_id for _, run_id in places])
-            gone = [run_id for _, run_id in places if run_id not in records]
-            if gone:
-                # Their records have expired; nothing else removes them from the index.
-                yield from send(forget(self.keys, shard, index, gone))
-            offset += len(places) - len(gone)
-            matching.extend(
-                (place, records[place[1]])
-                for place in places
-                if place[1] in records and self._matches(place, records[place[1]])
-            )
-        return matching[: self.limit + 1]
-
-    def _read(self, run_ids: Sequence[str]) -> Plan[dict[str, Record]]:
-        """The records that there are."""
-        found = yield from send_all([read(self.keys, run_id) for run_id in run_ids])
-        for each in found:
-            if isinstance(each, Exception) and not isinstance(each, RunNotFound | RunDeleted):
-                raise each
-        return {each.run_id: each for each in found if isinstance(each, Record)}
-
-    def _matches(self, place: _Place, record: Record) -> bool:
-        if self.before is not None and place >= self.before:
-            return False
-        return all(record.fields.get(name) == value for name, value in self.wanted.fields.items())
-
-
-def _place(page: str) -> _Place:
-    time, _, run_id = page.partition(".")
-    if not time.isdecimal() or not run_id:
-        raise DeclarationError(f"page={page!r}: pass the next_page of the page before.")
-    return int(time), run_id
+def read_records(keys: Keys, run_ids: Sequence[str]) -> Plan[dict[str, Record]]:
+    """The records that there are."""
+    if not run_ids:
+        return {}
+    found = yield from send_all([read(keys, run_id) for run_id in run_ids])
+    for each in found:
+        if isinstance(each, Exception) and not isinstance(each, RunNotFound | RunDeleted):
+            raise each
+    return {each.run_id: each for each in found if isinstance(each, Record)}

@@ -16,7 +16,7 @@ from evented_agent.client.commands import (
 )
 from evented_agent.client.decisions import approval_data, denial_data
 from evented_agent.client.deployment import Deployment
-from evented_agent.client.erasure import delete_conversation, erase_resource, erase_run
+from evented_agent.client.erasure import erase_resource, erase_run
 from evented_agent.client.follow import Cursor
 from evented_agent.client.listing import RunFilter, RunPage, page_of_runs, pending_calls
 from evented_agent.client.owner import for_owner, run_of
@@ -26,10 +26,9 @@ from evented_agent.client.queries import (
     read_background_tasks,
     read_info,
     read_result,
-    read_thread,
 )
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
-from evented_agent.models.messages import Message
+from evented_agent.client.thread_methods import ThreadMethods
 from evented_agent.state.run_info import RunInfo, Status
 from evented_agent.state.run_result import BackgroundTask, RunResult
 
@@ -37,7 +36,7 @@ from evented_agent.state.run_result import BackgroundTask, RunResult
 _NOT_GIVEN: Any = object()
 
 
-class RunMethods:
+class RunMethods(ThreadMethods):
     """What a caller does with runs: look, list, follow, decide, retry, abort, delete.
 
     Each method has a twin with the prefix ``a`` to await on an event loop; it asks the same of
@@ -46,11 +45,6 @@ class RunMethods:
     With a *resource_id*, methods about one run take it for one of that resource only: another's
     is `RunNotFound`, as is one that was deleted.
     """
-
-    @property
-    def _deployment(self) -> Deployment:
-        """Where the runs are."""
-        raise NotImplementedError
 
     def _started(self) -> Deployment:
         """The same, once whatever executes runs in this process is up."""
@@ -153,20 +147,6 @@ class RunMethods:
         """`pending` for the running event loop."""
         wanted = RunFilter(None, self._agent_scope(agent), thread_id, resource_id, since)
         return await self._deployment.adrive(pending_calls(self._deployment, wanted, limit=limit))
-
-    def thread(self, thread_id: str, *, resource_id: str | None = None) -> builtins.list[Message]:
-        """The conversation that runs with this *thread_id* and *resource_id* have had so far.
-
-        Empty for one that is unknown, or that an agent's own `Memory` keeps.
-        """
-        plan = read_thread(self._deployment, thread_id, resource_id)
-        return self._deployment.drive("thread", plan)
-
-    async def athread(
-        self, thread_id: str, *, resource_id: str | None = None
-    ) -> builtins.list[Message]:
-        """`thread` for the running event loop."""
-        return await self._deployment.adrive(read_thread(self._deployment, thread_id, resource_id))
 
     def background_tasks(
         self, run_id: str, *, resource_id: str | None = None
@@ -402,13 +382,3 @@ class RunMethods:
             return await self._deployment.adrive(erase_resource(self._deployment, resource_id))
         await self._deployment.adrive(erase_run(self._deployment, run_id, resource_id))
         return None
-
-    def delete_thread(self, thread_id: str, *, resource_id: str | None = None) -> None:
-        """Forget a conversation; its runs stay."""
-        plan = delete_conversation(self._deployment, thread_id, resource_id)
-        self._deployment.drive("delete_thread", plan)
-
-    async def adelete_thread(self, thread_id: str, *, resource_id: str | None = None) -> None:
-        """`delete_thread` for the running event loop."""
-        plan = delete_conversation(self._deployment, thread_id, resource_id)
-        await self._deployment.adrive(plan)

@@ -1,16 +1,17 @@
-"""Takes runs whose records have expired out of the indexes, a little at each look.
+"""Takes runs and conversations that have expired out of the indexes, a little at each look.
 
 The indexes of statuses are ordered by the runs' ends, so what has expired is known. Those of
 agents, threads and resources are ordered by the runs' starts, and may be of agents that no process
-knows any more: they are found by scanning, and their oldest runs are looked up.
+knows any more: they are found by scanning, and their oldest runs are looked up. So are those of
+conversations, which are ordered by when they were in use last.
 """
 
 import time
 from collections.abc import Sequence
 
 from evented_agent.ledger.connection import Ledger
-from evented_agent.ledger.indexes import forget_gone, oldest, trim
-from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.indexes import forget_gone, forget_gone_threads, oldest, trim
+from evented_agent.ledger.keys import CONVERSATIONS, Keys
 
 #: Seconds between two rounds over a shard, and those of one look.
 TRIM = 60.0
@@ -22,11 +23,14 @@ _TRIMMED, _LOOKED_UP = 500, 500
 class IndexTrimmer:
     """Trims the indexes of one shard."""
 
-    def __init__(self, keys: Keys, ledger: Ledger, shard: int, *, record_ms: int) -> None:
+    def __init__(
+        self, keys: Keys, ledger: Ledger, shard: int, *, record_ms: int, thread_ms: int
+    ) -> None:
         self._keys = keys
         self._ledger = ledger
         self._shard = shard
         self._record_ms = record_ms
+        self._thread_ms = thread_ms
         self._next_round = time.monotonic() + TRIM
         self._cursor = 0
         self._found: list[tuple[str, int]] = []
@@ -49,7 +53,11 @@ class IndexTrimmer:
                 self._cursor, names = self._ledger.scan(
                     self._keys.index(self._shard, "*"), self._cursor
                 )
-                self._found = [(name, 0) for name in names if self._is_by_start(name)]
+                self._found = [
+                    (name, 0)
+                    for name in names
+                    if self._is_by_start(name) or self._is_of_conversations(name)
+                ]
                 self._is_scanning = self._cursor != 0
         # What is left is looked at at the next look.
         self._is_scanning = self._is_scanning or bool(self._found)
@@ -71,13 +79,22 @@ class IndexTrimmer:
             tuple(f"{self._keys.index(self._shard, kind)}:" for kind in kinds)
         ) or name == self._keys.index(self._shard, "all")
 
+    def _is_of_conversations(self, name: str) -> bool:
+        every = self._keys.index(self._shard, *CONVERSATIONS)
+        return name == every or name.startswith(f"{every}:")
+
     def _look_up(self, now: int) -> None:
         name, offset = self._found.pop()
-        before = now - self._record_ms
+        is_of_runs = not self._is_of_conversations(name)
+        before = now - (self._record_ms if is_of_runs else self._thread_ms)
         call = oldest(name, before=before, offset=offset, limit=_LOOKED_UP)
-        run_ids = self._ledger.send(call, retry_for=0)
-        if not run_ids:
+        members = self._ledger.send(call, retry_for=0)
+        if not members:
             return
-        gone = self._ledger.send(forget_gone(self._keys, name, run_ids), retry_for=0)
-        if len(run_ids) == _LOOKED_UP:
-            self._found.append((name, offset + len(run_ids) - gone))
+        if is_of_runs:
+            forget = forget_gone(self._keys, name, members)
+        else:
+            forget = forget_gone_threads(self._keys, self._shard, name, members)
+        gone = self._ledger.send(forget, retry_for=0)
+        if len(members) == _LOOKED_UP:
+            self._found.append((name, offset + len(members) - gone))

@@ -74,10 +74,12 @@ class Watchdog:
         self._keys = keys
         self._ledger = Ledger(url)
         self._lease_ms = settings.lease_ms
-        record_ms = milliseconds(settings.record_ttl)
+        kept = {
+            "record_ms": milliseconds(settings.record_ttl),
+            "thread_ms": milliseconds(settings.thread_ttl),
+        }
         self._trimmers = [
-            IndexTrimmer(keys, self._ledger, shard, record_ms=record_ms)
-            for shard in range(keys.shards)
+            IndexTrimmer(keys, self._ledger, shard, **kept) for shard in range(keys.shards)
         ]
         self._myself = myself
         self._id = secrets.token_hex(6)

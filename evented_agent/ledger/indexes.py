@@ -87,3 +87,9 @@ def forget_gone(keys: Keys, name: str, run_ids: Sequence[str]) -> Command[int]:
     """Take those out of the index with that key whose records have expired; how many there were."""
     records = [keys.of(run_id).run for run_id in run_ids]
     return command("indexes/forget_gone", (name, *records), int, rest=run_ids)
+
+
+def forget_gone_threads(keys: Keys, shard: int, name: str, digests: Sequence[str]) -> Command[int]:
+    """Take conversations that have expired out of the index with that key; how many there were."""
+    kept = [keys.thread_at(shard, digest)[2] for digest in digests]
+    return command("indexes/forget_gone", (name, *kept), int, rest=digests)

@@ -13,6 +13,9 @@ from evented_agent.errors import RunNotFound
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
+#: The index of all conversations, in each shard; with a resource, of those that are its own.
+CONVERSATIONS = ("conversations", "")
+
 STATUSES = ("queued", "running", "suspended", "finished", "failed", "aborted")
 
 
@@ -24,6 +27,13 @@ def is_run_id(value: object) -> bool:
 def thread_name(thread: str, resource: str | None) -> str:
     """A thread belongs to its resource: under another one the same id is another thread."""
     return f"{len(resource or '')}:{resource or ''}:{thread}"
+
+
+def thread_named(name: str) -> tuple[str, str | None]:
+    """The thread and the resource of a `thread_name`."""
+    length, _, rest = name.partition(":")
+    size = int(length) if length.isdecimal() else 0
+    return rest[size + 1 :], rest[:size] or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +62,23 @@ class RunKeys:
 
 @dataclass(frozen=True, slots=True)
 class ThreadKeys:
-    """The keys of one thread: whose turn it is, the conversation, and where each run is in it."""
+    """The keys of one thread, in the order in which the scripts expect them.
+
+    Whose turn it is, the conversation, where each run is in it, what lists show of it, and the
+    indexes that it is found in: of all conversations, and of those of its resource.
+    """
 
     turns: str
     log: str
     places: str
+    about: str
+    listed: str
+    owned: str
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """KEYS 1-6."""
+        return (self.turns, self.log, self.places, self.about, self.listed, self.owned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +110,17 @@ class Keys:
 
     def thread(self, name: str) -> ThreadKeys:
         """The keys of a thread, whatever characters the caller's ids have."""
-        digest = hashlib.sha256(name.encode()).hexdigest()[:32]
-        own = f"{self._tag(self.shard(name))}:thread:{digest}"
-        return ThreadKeys(f"{own}:turns", own, f"{own}:places")
+        digest, shard = hashlib.sha256(name.encode()).hexdigest()[:32], self.shard(name)
+        turns, log, about = self.thread_at(shard, digest)
+        _, resource = thread_named(name)
+        listed = self.index(shard, *CONVERSATIONS)
+        owned = self.index(shard, CONVERSATIONS[0], resource or "")
+        return ThreadKeys(turns, log, f"{log}:places", about, listed, owned)
+
+    def thread_at(self, shard: int, digest: str) -> tuple[str, str, str]:
+        """Turns, log and what lists show of the thread that an index has as *digest*."""
+        own = f"{self._tag(shard)}:thread:{digest}"
+        return f"{own}:turns", own, f"{own}:about"
 
     def slots(self, scope: str = "") -> str:
         """Who holds places of a limit of background calls; without a scope, who waits for one."""

@@ -11,29 +11,32 @@ fixed words, in this order; those that would be empty are left out, two more spa
 
 INCLUDE names files of ``lua/shared``, which go in front, after those that they include themselves.
 Each name in ARGV becomes a local, each in KEYS one in capitals (``run`` and ``statuses`` stand for
-the keys of `RunKeys`).  The last name may end in ``...``: for ``chunks...`` there is ``CHUNKS_AT``,
-so that ``ARGV[CHUNKS_AT]`` is the first chunk.  RETURNS has the possible replies, each with its
-status first; a reply without a status is described in parentheses.
+the keys of `RunKeys`, ``thread`` for those of `ThreadKeys`).  The last name may end in ``...``:
+for ``chunks...`` there is ``CHUNKS_AT``, so that ``ARGV[CHUNKS_AT]`` is the first chunk.  RETURNS
+has the possible replies, each with its status first; a reply without a status is described in
+parentheses.
 """
 
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
 from itertools import takewhile
 from sys import intern
 from typing import Any, Generic, TypeVar
 
-from evented_agent.ledger.keys import STATUSES
+from evented_agent.ledger.keys import STATUSES, ThreadKeys
 
 _T = TypeVar("_T")
 
-#: Names that stand for several keys, in the order of `RunKeys.own` and `RunKeys.all`.
+#: Names that stand for several keys, in the order of `RunKeys.own`, `RunKeys.all` and
+#: `ThreadKeys.all`.
 _GROUPS = {
     "run": ("run", "tasks", "journal", "topic", "blobs", "alarms", "bells"),
     "statuses": STATUSES,
+    "thread": tuple(field.name for field in fields(ThreadKeys)),
 }
 
 _WORDS = re.compile(r"^-- (INCLUDE|KEYS|ARGV|RETURNS) (.+)$", re.MULTILINE)

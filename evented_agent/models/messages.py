@@ -1,6 +1,6 @@
 """The conversation: what people, models and tools said.  Imports neither providers nor storage."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic_core
@@ -157,6 +157,8 @@ Message = Annotated[
 _MESSAGES: TypeAdapter[list[Message]] = TypeAdapter(list[Message])
 #: Levels of a stored conversation around a value in it: the list, a message, a call.
 _AROUND = 4
+#: Most characters of a text that only shows what a conversation or a run is about.
+MOST_SHORT = 200
 
 #: What a run begins with: the person's text, or messages, each perhaps as a dict.
 Input = str | Sequence[Message | dict[str, Any]]
@@ -213,6 +215,26 @@ def _first_problem(error: ValidationError | TypeError) -> str:
     problem = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in problem["loc"])
     return f"at {where or 'the top'}: {problem['msg']}."
+
+
+def dump_thread_entry(run_id: str, messages: Sequence[Message]) -> str:
+    """What a run added to a conversation, as it is stored: its id, messages, and last words."""
+    dumped = dump_messages(messages)
+    texts = (text_in(each) for each in reversed(dumped) if each["role"] != "system")
+    words = filter(None, texts)
+    said = pydantic_core.to_json(next(words, "")[:MOST_SHORT]).decode()
+    # Without a quote in it, so that a script finds it at the entry's end.
+    said = '"{}"'.format(said[1:-1].replace('\\"', "\\u0022"))
+    return f"{pydantic_core.to_json([run_id, dumped]).decode()[:-1]},{said}]"
+
+
+def text_in(dumped: Mapping[str, Any]) -> str:
+    """The text of a message in its JSON form, without its images."""
+    content = dumped.get("content")
+    if isinstance(content, list):
+        texts = (part.get("text") for part in content if isinstance(part, dict))
+        content = " ".join(filter(None, texts))
+    return content if isinstance(content, str) else ""
 
 
 def load_thread(entries: Sequence[bytes]) -> list[Message]:

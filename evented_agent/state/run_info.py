@@ -12,7 +12,7 @@ from evented_agent.chunks import ErrorInfo, Usage
 from evented_agent.ledger.records import ENDED, Record, Task
 from evented_agent.ledger.settings import Settings
 from evented_agent.ledger.workers import LiveWorker
-from evented_agent.models.messages import Message, load_messages
+from evented_agent.models.messages import MOST_SHORT, Message, load_messages, text_in
 from evented_agent.state.views import decisions_of, pending_of, time_of
 
 Status = Literal["queued", "running", "suspended", "finished", "failed", "aborted"]
@@ -21,8 +21,6 @@ Status = Literal["queued", "running", "suspended", "finished", "failed", "aborte
 WAITING_MS = 3_000
 #: Stands for a user's module in commands that messages show.
 MODULE = "MODULE"
-#: Most characters of a run's input that its state has.
-_MOST_ASKED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +178,10 @@ def _waits(record: Record, task: Task) -> bool:
 def _asked(stored: str) -> str:
     """The first words of the input's last message."""
     try:
-        content = pydantic_core.from_json(stored)[-1]["content"]
-    except (ValueError, LookupError, TypeError):
+        return text_in(pydantic_core.from_json(stored)[-1])[:MOST_SHORT]
+    except (ValueError, LookupError, TypeError, AttributeError):
         # Nothing was asked, or another version wrote it.
         return ""
-    if isinstance(content, list):
-        texts = (part.get("text") for part in content if isinstance(part, dict))
-        content = " ".join(filter(None, texts))
-    return content[:_MOST_ASKED] if isinstance(content, str) else ""
 
 
 def _input(stored: str) -> Sequence[Message]:

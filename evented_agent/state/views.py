@@ -93,4 +93,9 @@ def decision_in(stored: bytes) -> CallDecision:
 
 
 def time_of(ms: str | None) -> datetime | None:
-    return None if ms is None else datetime.fromtimestamp(int(ms) / 1000, UTC)
+    return None if ms is None else moment(int(ms))
+
+
+def moment(ms: int) -> datetime:
+    """A time of the Redis clock."""
+    return datetime.fromtimestamp(ms / 1000, UTC)

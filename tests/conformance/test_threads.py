@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from evented_agent import RunAborted, RunStream, ThreadBusy
+from evented_agent import RunAborted, RunStream, ThreadBusy, ThreadNotFound, ThreadTurn
 from evented_agent.chunks import RunWaiting, Start, TextDelta
 from evented_agent.models.messages import UserMessage
 from tests.conformance.conftest import Engine
@@ -158,6 +158,84 @@ def test_parallel_runs_do_not_wait(engine: Engine, thread: str) -> None:
     second = engine["memory"].stream("two", thread_id=thread, when_busy="parallel")
     assert second.result(timeout=20).answer == "I remember 1: two"
     first.abort()
+
+
+def test_conversations_are_listed_the_last_in_use_first(engine: Engine, thread: str) -> None:
+    whose, client = f"resource of {thread}", engine["memory"].client
+    for name in ("first", "second"):
+        engine["memory"].generate(f"{name}!", thread_id=name, resource_id=whose, timeout=20)
+    engine["memory"].generate("again!", thread_id="first", resource_id=whose, timeout=20)
+    client.set_thread_title("second", "Called so", resource_id=whose)
+
+    found = client.threads(resource_id=whose)
+    assert [each.thread_id for each in found] == ["first", "second"]
+    first, second = found
+    assert (first.messages, first.runs, first.title, first.turn) == (4, 2, None, None)
+    assert (second.messages, second.runs, second.title) == (2, 1, "Called so")
+    assert first.last_message == "I remember 3: first! | again!"
+    assert first.created_at < second.created_at < second.updated_at < first.updated_at
+    assert {each.resource_id for each in found} == {whose}
+    assert client.thread_info("second", resource_id=whose) == second
+    assert client.threads(resource_id=whose, since=first.updated_at) == [first]
+    assert "first" in [each.thread_id for each in client.threads(limit=1000)]
+
+
+def test_conversations_come_page_by_page(engine: Engine, thread: str) -> None:
+    client = engine["memory"].client
+    for number in range(5):
+        engine["memory"].generate("Hi.", thread_id=f"no. {number}", resource_id=thread, timeout=20)
+    pages, page = [], None
+    while True:
+        found = client.threads(resource_id=thread, limit=2, page=page)
+        pages.append([each.thread_id for each in found])
+        if (page := found.next_page) is None:
+            break
+    assert pages == [["no. 4", "no. 3"], ["no. 2", "no. 1"], ["no. 0"]]
+
+
+def test_a_conversation_says_which_run_has_the_turn(engine: Engine, thread: str) -> None:
+    client = engine["memory"].client
+    first = engine["memory"].stream("slow", thread_id=thread)
+    engine["memory"].stream("two", thread_id=thread)
+    wait_until(lambda: first.status == "running", "the first runs")
+    [found] = [each for each in client.threads(limit=1000) if each.thread_id == thread]
+    assert found.turn == ThreadTurn(first.run_id, "running")
+    assert (found.messages, found.last_message) == (0, "")
+    first.abort()
+
+    def is_over() -> bool:
+        info = client.thread_info(thread)
+        return info is not None and info.runs == 2 and info.turn is None
+
+    wait_until(is_over, "both have had their turn")
+
+
+def test_a_conversation_that_is_forgotten_is_in_no_list(engine: Engine, thread: str) -> None:
+    client = engine["memory"].client
+    run = engine["memory"].stream("Hi.", thread_id=thread, resource_id="ann")
+    assert run.result(timeout=20).status == "finished"
+    client.set_thread_title(thread, "Secret", resource_id="ann")
+    client.delete_thread(thread, resource_id="ann")
+
+    assert client.thread_info(thread, resource_id="ann") is None
+    for whose in ("ann", None):
+        found = client.threads(resource_id=whose, limit=1000)
+        assert thread not in [each.thread_id for each in found]
+    with pytest.raises(ThreadNotFound, match="of resource 'ann'"):
+        client.set_thread_title(thread, "Again", resource_id="ann")
+
+
+def test_what_a_deleted_run_added_is_counted_no_more(engine: Engine, thread: str) -> None:
+    client = engine["memory"].client
+    engine["memory"].generate("one", thread_id=thread, timeout=20)
+    last = engine["memory"].stream("two", thread_id=thread)
+    assert last.result(timeout=20).status == "finished"
+    client.delete(last.run_id)
+
+    found = client.thread_info(thread)
+    assert found is not None
+    assert (found.messages, found.runs) == (2, 1)
+    assert found.last_message == "I remember 1: one"
 
 
 def test_a_run_is_remembered_once_however_often_it_is_created(engine: Engine, thread: str) -> None:

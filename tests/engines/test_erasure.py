@@ -209,6 +209,9 @@ def test_a_run_that_is_under_way_does_not_come_back(engines: Engines) -> None:
     assert not engine.client.ledger.send(late)
     engine.delete_thread("talk", resource_id="ann")
     assert not engine.client.ledger.send(late)
+    wait = threads.enter(engine.client.keys, name, "zombie", ttl_ms=9000)
+    assert engine.client.ledger.send(wait) == "zombie"
+    assert engine.thread_info("talk", resource_id="ann") is None
 
     assert keys_with(engines.url) == []
     assert engine.thread("talk", resource_id="ann") == []

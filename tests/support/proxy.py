@@ -25,10 +25,10 @@ ABOUT_RUNS = {
 #: Scripts of the deployment.
 ABOUT_NONE = {
     *("announce", "deployment", "forget", "forget_gone", "list", "oldest", "ring", "tick", "trim"),
-    *("whose", "workers"),
+    *("whose", "workers", "about", "retitle"),
 }
 #: Scripts that change nothing.
-READING = {"read", "list", "oldest", "whose", "workers"}
+READING = {"read", "list", "oldest", "whose", "workers", "about"}
 
 #: Commands that `Proxy.say` answers.
 _ANSWERED = {b"EVAL", b"EVALSHA", b"XREAD", b"XRANGE", b"HMGET"}

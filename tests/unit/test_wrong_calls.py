@@ -73,6 +73,11 @@ decorate: Any = tool
         (lambda: runs.list(agent=5), "agent=5: pass a text"),
         (lambda: runs.thread(5), "thread_id=5: use a text"),
         (lambda: runs.delete_thread(""), "thread_id='': use a text"),
+        (lambda: runs.threads(resource_id=5), "resource_id=5: use a text"),
+        (lambda: runs.threads(since="1h"), "since='1h': pass a datetime"),
+        (lambda: runs.threads(limit=0), "limit=0: pass a whole number"),
+        (lambda: runs.threads(page="x"), "page='x': pass the next_page"),
+        (lambda: runs.set_thread_title("t", "x" * 201), "use a text of up to 200 characters"),
         (lambda: Runs(settings={"prefix": "x"}), "pass Settings(…)"),  # type: ignore[arg-type]
         (lambda: create_durable_agent("clerk"), "'clerk' is no agent"),  # type: ignore[arg-type]
         (lambda: create_evented_agent("clerk"), "'clerk' is no agent"),  # type: ignore[arg-type]

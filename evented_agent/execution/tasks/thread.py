@@ -16,7 +16,7 @@ from evented_agent.logs import logger_of
 from evented_agent.models.messages import (
     Message,
     checked_messages,
-    dump_messages,
+    dump_thread_entry,
     load_messages,
     load_thread,
 )
@@ -93,7 +93,8 @@ async def save_thread(attempt: Attempt, state: State) -> None:
         _name(attempt.claim),
         run_id,
         journal_length=attempt.claim.journal_length,
-        entry=pydantic_core.to_json([run_id, dump_messages(messages)]).decode(),
+        entry=dump_thread_entry(run_id, messages),
+        messages=len(messages),
         ttl_ms=milliseconds(process.settings.thread_ttl),
     )
     await process.send(call)

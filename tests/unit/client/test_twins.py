@@ -22,6 +22,7 @@ from evented_agent import (
 )
 from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.run_methods import RunMethods
+from evented_agent.client.thread_methods import ThreadMethods
 from evented_agent.engines.in_process import InProcessAgent
 from evented_agent.testing import ScriptedModel
 from tests.support.proxy import Moment, Proxy, Write
@@ -49,8 +50,9 @@ def astream(evented: EventedAgent, run_id: str) -> None:
 
 @pytest.mark.parametrize("cls", [Runs, DurableAgent])
 def test_each_method_has_a_twin_with_the_same_parameters(cls: type) -> None:
-    pairs = {name: f"a{name}" for name in vars(RunMethods) if f"a{name}" in vars(RunMethods)}
-    assert set(pairs) | set(pairs.values()) == {name for name in vars(RunMethods) if name[0] != "_"}
+    methods = {**vars(ThreadMethods), **vars(RunMethods)}
+    pairs = {name: f"a{name}" for name in methods if f"a{name}" in methods}
+    assert set(pairs) | set(pairs.values()) == {name for name in methods if name[0] != "_"}
     for name, twin in {**pairs, **({"workers": "aworkers"} if cls is Runs else {})}.items():
         plain, other = getattr(cls, name), getattr(cls, twin)
         assert inspect.signature(plain).parameters == inspect.signature(other).parameters, name

@@ -10,7 +10,8 @@ from evented_agent.chunks.codec import encode
 from evented_agent.errors import NotFailed, NotSuspended, RunConflict, SuspensionExpired
 from evented_agent.ledger import attempts, runs, threads, watch
 from evented_agent.ledger.connection import Ledger
-from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.indexes import list_index
+from evented_agent.ledger.keys import Keys, thread_name
 from evented_agent.ledger.records import (
     Claim,
     Decision,
@@ -22,6 +23,7 @@ from evented_agent.ledger.records import (
     RunEnd,
     Task,
 )
+from evented_agent.models.messages import UserMessage, dump_thread_entry
 from tests.support.driver import Driver, cluster_server
 from tests.support.servers import RedisServer
 
@@ -361,3 +363,105 @@ def test_a_run_has_one_place_in_a_thread(driver: Driver) -> None:
     assert recalled == [b"one more", b"two"]
     driver.ledger.send(threads.drop(driver.keys, "t"))
     assert driver.ledger.send(threads.recall(driver.keys, "t", most=10)) == []
+
+
+def look_at(driver: Driver, name: str) -> threads.Conversation:
+    found = driver.ledger.send(threads.look_at(driver.keys, name))
+    assert found is not None
+    return found
+
+
+def listed(driver: Driver, name: str, resource: str = "") -> list[str]:
+    """The keys of what lists show, of the conversations in the same index as *name*."""
+    shard, index = driver.keys.shard(name), ("conversations", resource)
+    call = list_index(driver.keys, shard, index, since=0, offset=0, limit=100)
+    return [driver.keys.thread_at(shard, digest)[2] for _, digest in driver.ledger.send(call)]
+
+
+def added(driver: Driver, name: str, run_id: str, *said: str, length: int = 3) -> bool:
+    entry = dump_thread_entry(run_id, [UserMessage(content=text) for text in said])
+    call = threads.remember(
+        driver.keys,
+        name,
+        run_id,
+        journal_length=length,
+        entry=entry,
+        messages=len(said),
+        ttl_ms=10_000,
+    )
+    # The reply to the first was lost.
+    return [driver.ledger.send(call) for _ in range(2)] == [True, True]
+
+
+def test_what_is_repeated_is_counted_once(driver: Driver) -> None:
+    name = thread_name("t", "ann")
+    for run_id in ("a", "a", "b"):
+        driver.ledger.send(threads.enter(driver.keys, name, run_id, ttl_ms=10_000))
+    assert added(driver, name, "a", "one", "two")
+    assert added(driver, name, "b", "three")
+    assert added(driver, name, "a", "one", "two", "more", length=4)
+    assert not added(driver, name, "a", "a zombie's", length=2)
+
+    found = look_at(driver, name)
+    assert (found.runs, found.messages, found.turn) == (2, 4, "a")
+    for _ in range(2):
+        driver.ledger.send(threads.forget_run(driver.keys, name, "a", ttl_ms=10_000))
+    found = look_at(driver, name)
+    assert (found.runs, found.messages, found.said) == (1, 1, b'"three"')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'He said "no".',
+        "a\\",
+        '\\"',
+        '","x"]',
+        "\u2028\x00\x1f",
+        "\N{GRINNING FACE}" * 300,
+        '"' * 300,
+        "",
+    ],
+)
+def test_the_last_words_are_found_whatever_they_are(driver: Driver, text: str) -> None:
+    name = thread_name("words", None)
+    assert added(driver, name, "a", text)
+    assert json.loads(look_at(driver, name).said) == text[:200]
+
+
+def test_a_conversation_of_an_older_version_appears_with_what_is_added(driver: Driver) -> None:
+    name = thread_name("old", "ann")
+    where = driver.keys.thread(name)
+    client = driver.ledger.client(where.log)
+    for number in range(2):
+        client.rpush(where.log, f'["old-{number}",[{{"role":"user","content":"Hi."}}]]')
+        client.hset(where.places, f"old-{number}", f"{number}:3")
+    client.pexpire(where.log, 10_000)
+    assert driver.ledger.send(threads.look_at(driver.keys, name)) is None
+
+    assert driver.ledger.send(threads.retitle(driver.keys, name, "Old"))
+    assert (look_at(driver, name).title, look_at(driver, name).said) == ("Old", b"")
+    assert added(driver, name, "new", "one", "two")
+    found = look_at(driver, name)
+    assert (found.runs, found.messages, found.said, found.title) == (3, 2, b'"two"', "Old")
+    assert listed(driver, name) == listed(driver, name, "ann") == [where.about]
+
+
+def test_what_lists_show_goes_with_the_messages(driver: Driver) -> None:
+    name = thread_name("kept", "ann")
+    where = driver.keys.thread(name)
+    client = driver.ledger.client(where.log)
+    assert added(driver, name, "a", "one")
+    assert client.pttl(where.about) >= client.pttl(where.log) > 9_000
+    assert 9_000 < client.pttl(where.listed) <= 10_000
+    # The messages have expired, and a run comes.
+    client.delete(where.log, where.places)
+    driver.ledger.send(threads.enter(driver.keys, name, "b", ttl_ms=10_000))
+    assert (look_at(driver, name).runs, look_at(driver, name).messages) == (0, 0)
+    assert added(driver, name, "b", "one", "two")
+    assert (look_at(driver, name).runs, look_at(driver, name).messages) == (1, 2)
+
+    driver.ledger.send(threads.drop(driver.keys, name))
+    assert listed(driver, name) == listed(driver, name, "ann") == []
+    assert not driver.ledger.send(threads.retitle(driver.keys, name, "Again"))
+    assert driver.ledger.send(threads.look_at(driver.keys, name)) is None

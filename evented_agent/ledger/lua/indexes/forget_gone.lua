@@ -1,11 +1,11 @@
--- forget_gone: takes those of some runs out of an index whose records have expired.
--- KEYS index runs...
--- ARGV run_ids...
+-- forget_gone: takes those members out of an index whose records have expired.
+-- KEYS index records...
+-- ARGV members...
 -- RETURNS (how many were taken out)
 local gone = 0
-for i = RUNS_AT, #KEYS do
+for i = RECORDS_AT, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 0 then
-    gone = gone + redis.call('ZREM', INDEX, ARGV[RUN_IDS_AT + i - RUNS_AT])
+    gone = gone + redis.call('ZREM', INDEX, ARGV[MEMBERS_AT + i - RECORDS_AT])
   end
 end
 return gone

@@ -1,11 +1,13 @@
--- drop: forgets a conversation, and where each run is in it.
+-- drop: forgets a conversation, what lists show of it, and where each run is in it.
 -- That a run was forgotten stays known: an attempt of it may be under way.
--- KEYS log places
+-- INCLUDE conversation
+-- KEYS thread
 -- RETURNS (1)
-local LONGEST = '9007199254740991'
-redis.call('UNLINK', LOG)
+redis.call('UNLINK', LOG, ABOUT)
+for _, index in ipairs({LISTED, OWNED}) do redis.call('ZREM', index, digest_in_lists()) end
 local places = redis.call('HGETALL', PLACES)
 for i = 1, #places, 2 do
-  if string.match(places[i + 1], ':(%d+)') ~= LONGEST then redis.call('HDEL', PLACES, places[i]) end
+  local _, length = place_of(places[i + 1])
+  if length ~= LONGEST then redis.call('HDEL', PLACES, places[i]) end
 end
 return 1
