@@ -14,14 +14,13 @@ from evented_agent.client.commands import DecisionOptions
 from evented_agent.client.follow import Cursor
 from evented_agent.client.listing import RunPage
 from evented_agent.ledger.workers import LiveWorker
-from evented_agent.models.messages import Input, Message, dump_messages, parse_messages
-from evented_agent.remote.http_requests import Outgoing
+from evented_agent.models.messages import Input, dump_messages, parse_messages
+from evented_agent.remote.http_requests import Outgoing, nothing_in
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import BackgroundTask, RunResult
 from evented_agent.state.wire import (
     BACKGROUND_TASKS,
     LIVE_WORKERS,
-    MESSAGES,
     PENDING,
     RUN_INFO,
     RUN_INFOS,
@@ -127,16 +126,6 @@ def pending_request(
     return Outgoing("GET", "/pending", _list_of(PENDING, "pending"), query)
 
 
-def thread_request(thread_id: str, resource_id: str | None) -> Outgoing[list[Message]]:
-    path, query = f"/threads/{quote(thread_id, safe='')}", {"resource_id": resource_id}
-    return Outgoing("GET", path, _list_of(MESSAGES, "messages"), query)
-
-
-def forget_request(thread_id: str, resource_id: str | None) -> Outgoing[None]:
-    path, query = f"/threads/{quote(thread_id, safe='')}", {"resource_id": resource_id}
-    return Outgoing("DELETE", path, _nothing, query)
-
-
 def background_request(run_id: str, resource_id: str | None) -> Outgoing[list[BackgroundTask]]:
     path, query = run_path(run_id, "/background"), {"resource_id": resource_id}
     return Outgoing("GET", path, _list_of(BACKGROUND_TASKS, "tasks"), query, run_id=run_id)
@@ -156,7 +145,7 @@ def cancel_request(task_id: str, reason: str, resource_id: str | None) -> Outgoi
 def retry_request(run_id: str, resource_id: str | None) -> Outgoing[None]:
     path, query = run_path(run_id, "/retry"), {"resource_id": resource_id}
     # A repetition would find a run that has not failed.
-    return Outgoing("POST", path, _nothing, query, {}, run_id, is_repeatable=False)
+    return Outgoing("POST", path, nothing_in, query, {}, run_id, is_repeatable=False)
 
 
 def delete_request(run_id: str, resource_id: str | None) -> Outgoing[None]:
@@ -164,7 +153,7 @@ def delete_request(run_id: str, resource_id: str | None) -> Outgoing[None]:
     return Outgoing(
         "DELETE",
         run_path(run_id),
-        _nothing,
+        nothing_in,
         {"resource_id": resource_id},
         run_id=run_id,
         is_repeatable=False,
@@ -177,7 +166,3 @@ def workers_request() -> Outgoing[list[LiveWorker]]:
 
 def _list_of(adapter: Any, name: str) -> Callable[[bytes], Any]:
     return lambda reply: adapter.validate_python(pydantic_core.from_json(reply)[name])
-
-
-def _nothing(_: bytes) -> None:
-    """The status has said it all."""

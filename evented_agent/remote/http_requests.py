@@ -67,6 +67,7 @@ class Outgoing(Generic[_T]):
         run_id: The run that it is about, for errors.
         headers: More headers.
         is_repeatable: Whether it may be sent again after a lost connection.
+        failures: What to raise for codes of its own.
     """
 
     method: str
@@ -77,6 +78,11 @@ class Outgoing(Generic[_T]):
     run_id: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     is_repeatable: bool = True
+    failures: Mapping[str, Callable[[], Exception]] = field(default_factory=dict)
+
+
+def nothing_in(_: bytes) -> None:
+    """What a request has for its result whose status says it all."""
 
 
 class HttpSender:
@@ -223,6 +229,9 @@ def _by_status(status: int, code: str, message: str, headers: Mapping[str, str])
 
 def _result(request: Outgoing[_T], reply: "httpx.Response") -> _T:
     if not reply.is_success:
+        code, _ = _code_and_message(reply.content, reply.status_code)
+        if (failure := request.failures.get(code)) is not None:
+            raise failure()
         raise failure_in(reply.status_code, reply.content, reply.headers, request.run_id)
     return request.parse(reply.content)
 

@@ -14,30 +14,29 @@ from evented_agent.client.follow import Cursor, start_of
 from evented_agent.client.listing import RunPage
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
 from evented_agent.ledger.workers import LiveWorker
-from evented_agent.models.messages import Input, Message
+from evented_agent.models.messages import Input
 from evented_agent.remote.http_calls import (
     abort_request,
     background_request,
     cancel_request,
     decision_request,
     delete_request,
-    forget_request,
     info_request,
     list_request,
     pending_request,
     result_request,
     retry_request,
     start_request,
-    thread_request,
     workers_request,
 )
 from evented_agent.remote.http_requests import HttpSender
 from evented_agent.remote.http_streams import HttpAsyncRunStream, HttpRunStream
+from evented_agent.remote.http_threads import HttpThreadMethods
 from evented_agent.state.run_info import RunInfo, Status
 from evented_agent.state.run_result import BackgroundTask, RunResult
 
 
-class HttpRuns:
+class HttpRuns(HttpThreadMethods):
     """The runs that a server of `evented_agent.web` serves, with the verbs of `Runs`.
 
     Streams go on by themselves after drops, where they were. What the server lets the caller do
@@ -164,16 +163,6 @@ class HttpRuns:
         """`pending` for the running event loop."""
         found = pending_request(agent, thread_id, resource_id, since, limit)
         return await self._sender.asend(found)
-
-    def thread(self, thread_id: str, *, resource_id: str | None = None) -> builtins.list[Message]:
-        """What was said in a conversation so far; see `Runs.thread`."""
-        return self._sender.send("thread", thread_request(thread_id, resource_id))
-
-    async def athread(
-        self, thread_id: str, *, resource_id: str | None = None
-    ) -> builtins.list[Message]:
-        """`thread` for the running event loop."""
-        return await self._sender.asend(thread_request(thread_id, resource_id))
 
     def background_tasks(
         self, run_id: str, *, resource_id: str | None = None
@@ -319,14 +308,6 @@ class HttpRuns:
     async def adelete(self, run_id: str, *, resource_id: str | None = None) -> None:
         """`delete` for the running event loop."""
         await self._sender.asend(delete_request(run_id, resource_id))
-
-    def delete_thread(self, thread_id: str, *, resource_id: str | None = None) -> None:
-        """Forget a conversation; its runs stay."""
-        self._sender.send("delete_thread", forget_request(thread_id, resource_id))
-
-    async def adelete_thread(self, thread_id: str, *, resource_id: str | None = None) -> None:
-        """`delete_thread` for the running event loop."""
-        await self._sender.asend(forget_request(thread_id, resource_id))
 
     def workers(self) -> Sequence[LiveWorker]:
         """The workers that were heard of in the last 10 s; for who may operate."""

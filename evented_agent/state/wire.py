@@ -12,6 +12,7 @@ from evented_agent.ledger.workers import LiveWorker
 from evented_agent.models.messages import Message
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import BackgroundTask, RunResult
+from evented_agent.state.thread_info import ThreadInfo
 
 RUN_INFO: TypeAdapter[RunInfo] = TypeAdapter(RunInfo)
 RUN_INFOS: TypeAdapter[list[RunInfo]] = TypeAdapter(list[RunInfo])
@@ -19,5 +20,7 @@ RUN_RESULT: TypeAdapter[RunResult[Any]] = TypeAdapter(RunResult[Any])
 PENDING: TypeAdapter[list[Pending]] = TypeAdapter(list[Pending])
 BACKGROUND_TASK: TypeAdapter[BackgroundTask] = TypeAdapter(BackgroundTask)
 BACKGROUND_TASKS: TypeAdapter[list[BackgroundTask]] = TypeAdapter(list[BackgroundTask])
+THREAD_INFO: TypeAdapter[ThreadInfo] = TypeAdapter(ThreadInfo)
+THREAD_INFOS: TypeAdapter[list[ThreadInfo]] = TypeAdapter(list[ThreadInfo])
 MESSAGES: TypeAdapter[list[Message]] = TypeAdapter(list[Message])
 LIVE_WORKERS: TypeAdapter[list[LiveWorker]] = TypeAdapter(list[LiveWorker])

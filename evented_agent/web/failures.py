@@ -15,6 +15,7 @@ from evented_agent.errors import (
     RunNotFound,
     SuspensionExpired,
     ThreadBusy,
+    ThreadNotFound,
     TooLarge,
     UnknownAgent,
 )
@@ -50,6 +51,7 @@ class HttpFailure(Exception):
 HTTP_STATUSES: Mapping[type[Exception], tuple[int, str]] = {
     RunNotFound: (404, "run_not_found"),
     UnknownAgent: (404, "unknown_agent"),
+    ThreadNotFound: (404, "thread_not_found"),
     RunDeleted: (410, "run_deleted"),
     RunExpired: (410, "run_expired"),
     RunConflict: (409, "run_conflict"),
@@ -66,6 +68,7 @@ HTTP_STATUSES: Mapping[type[Exception], tuple[int, str]] = {
 _INSTEAD = {
     RunNotFound: "There is no such run.",
     UnknownAgent: "There is no such agent.",
+    ThreadNotFound: "There is no such conversation.",
     RunExpired: "What the run said has expired; its result may still be there.",
     TooLarge: "This is too large.",
 }

@@ -21,8 +21,8 @@ class Action:
     Attributes:
         name: "start" (a run), "list" (runs, calls that wait, conversations), "read" (a run, its
             stream, a conversation), "decide" (approve, decline, answer), "act" (abort, retry,
-            cancel), "delete" (a run, a conversation), "operate" (workers and other things that
-            concern the deployment, not one person).
+            cancel, give a conversation a title), "delete" (a run, a conversation), "operate"
+            (workers and other things that concern the deployment, not one person).
         agent: The id of the agent that is to be started; None for all else.
     """
 

@@ -8,7 +8,7 @@ from evented_agent.web.exchange import PlainReply, object_reply
 from evented_agent.web.faces.face import Face
 from evented_agent.web.failures import HttpFailure
 from evented_agent.web.route import Route
-from evented_agent.web.routes import change, look, start, stream
+from evented_agent.web.routes import change, conversations, look, start, stream
 
 _TEXT = {"type": "string"}
 _FLAG = {"type": "string", "enum": ["true", "false"]}
@@ -34,6 +34,7 @@ _START = {
     "deadline": {"type": "number", "exclusiveMinimum": 0},
 }
 _RUN = "/runs/{run_id}"
+_THREAD = "/threads/{thread_id}"
 
 #: The native routes.
 ROUTES: Sequence[Route] = (
@@ -96,11 +97,24 @@ ROUTES: Sequence[Route] = (
         look.get_pending,
         query={"agent": _TEXT, "thread_id": _TEXT, "since": _TIME, "limit": _COUNT, **_RESOURCE},
     ),
-    Route("GET", "/threads/{thread_id}", look.get_thread, query=_RESOURCE),
-    Route("DELETE", "/threads/{thread_id}", look.remove_thread, (204,), query=_RESOURCE),
     Route(
-        "POST", "/threads/{thread_id}/token", stream.post_thread_token, (201,), _RESOURCE, body=_MAY
+        "GET",
+        "/threads",
+        conversations.get_threads,
+        query={"since": _TIME, "limit": _COUNT, "page": _TEXT, **_RESOURCE},
     ),
+    Route("GET", _THREAD, conversations.get_thread, query={"without_messages": _FLAG, **_RESOURCE}),
+    Route(
+        "PATCH",
+        _THREAD,
+        conversations.patch_thread,
+        (204,),
+        query=_RESOURCE,
+        body={"title": {"type": ["string", "null"], "maxLength": 200}},
+        needs=["title"],
+    ),
+    Route("DELETE", _THREAD, conversations.remove_thread, (204,), query=_RESOURCE),
+    Route("POST", f"{_THREAD}/token", stream.post_thread_token, (201,), _RESOURCE, body=_MAY),
     Route("GET", "/workers", look.get_workers),
     Route("GET", "/health", look.get_health, is_open=True),
     Route("GET", "/ready", look.get_ready, is_open=True),

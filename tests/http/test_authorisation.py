@@ -34,7 +34,9 @@ OTHER_ROUTES: list[tuple[str, str, Any, int]] = [
     ("POST", "/runs", {"agent": "talker", "input": "say Hi."}, 202),
     ("GET", "/runs", None, 200),
     ("GET", "/pending", None, 200),
+    ("GET", "/threads", None, 200),
     ("GET", "/threads/t", None, 200),
+    ("PATCH", "/threads/t", {"title": "T"}, 404),
     ("POST", "/threads/t/token", {}, 201),
     ("DELETE", "/threads/t", None, 204),
     ("GET", "/workers", None, 403),
@@ -127,6 +129,49 @@ def test_lists_hold_what_is_ones_own(served: Served) -> None:
     everything = served.as_("service").get("/runs", params={"limit": "200"}).json()["runs"]
     assert run_id in [run["run_id"] for run in everything]
     ann.post(f"/runs/{run_id}/abort")
+
+
+def test_conversations_are_ones_own(served: Served) -> None:
+    ann, bob, service = served.as_("ann"), served.as_("bob"), served.as_("service")
+    until(ann, start(ann, "say Mine.", thread_id="diary"), "finished")
+    query = {"resource_id": "ann", "limit": "200"}
+
+    def ids(client: httpx.Client, **more: str) -> list[str]:
+        found = client.get("/threads", params={**query, **more}).json()["threads"]
+        return [each["thread_id"] for each in found]
+
+    assert "diary" in ids(ann)
+    assert "diary" in ids(service)
+    assert "diary" not in ids(bob)
+    assert "diary" not in ids(service, resource_id="bob")
+    # Another's looks like one that there is not.
+    theirs, missing = (
+        bob.patch(f"/threads/{name}", json={"title": "Mine!"}) for name in ("diary", "none")
+    )
+    assert (theirs.status_code, theirs.content) == (missing.status_code, missing.content)
+    assert served.as_("reader").patch("/threads/diary", json={"title": "x"}).status_code == 403
+    assert served.as_("reader").get("/threads").status_code == 200
+    assert ann.patch("/threads/diary", json={"title": "Diary"}).status_code == 204
+    shown = ann.get("/threads/diary").json()["thread"]
+    assert (shown["title"], shown["resource_id"], shown["messages"]) == ("Diary", "ann", 2)
+
+
+def test_a_stream_token_of_a_conversation_lists_none_and_names_its_own_alone(
+    served: Served,
+) -> None:
+    ann, nobody = served.as_("ann"), served.as_("")
+    until(ann, start(ann, "say Hi.", thread_id="named"), "finished")
+    until(ann, start(ann, "say Hi.", thread_id="unnamed"), "finished")
+    made = {
+        may: {"token": ann.post("/threads/named/token", json={"may": may}).json()["token"]}
+        for may in ("read", "act")
+    }
+    title = {"title": "By token"}
+
+    assert nobody.get("/threads", params=made["act"]).status_code == 401
+    assert nobody.patch("/threads/named", json=title, params=made["read"]).status_code == 401
+    assert nobody.patch("/threads/unnamed", json=title, params=made["act"]).status_code == 401
+    assert nobody.patch("/threads/named", json=title, params=made["act"]).status_code == 204
 
 
 def test_names_count_within_a_resource(served: Served) -> None:

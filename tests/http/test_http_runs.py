@@ -30,8 +30,10 @@ from evented_agent import (
     RunNotFound,
     Runs,
     RunStream,
+    ThreadNotFound,
 )
 from evented_agent.client.run_methods import RunMethods
+from evented_agent.client.thread_methods import ThreadMethods
 from evented_agent.web import Limits, create_app
 from tests.http.agents import GATES
 from tests.http.conftest import Serve, Served, authorize, serving
@@ -55,7 +57,7 @@ def service(served: Served) -> Any:
 
 
 def test_it_has_the_verbs_of_runs_with_their_parameters() -> None:
-    names = [name for name in vars(RunMethods) if name[0] != "_"]
+    names = [name for name in {**vars(RunMethods), **vars(ThreadMethods)} if name[0] != "_"]
     names += ["stream", "astream", "workers", "aworkers", "close", "aclose"]
     for name in names:
         ours, theirs = getattr(HttpRuns, name), getattr(Runs, name)
@@ -80,8 +82,16 @@ def test_a_run_is_started_read_and_looked_at(runs: HttpRuns, durable: InProcessA
     runs.delete(run.run_id)
     with pytest.raises(RunNotFound):
         runs.get(run.run_id)
+    runs.set_thread_title("over http", "Over HTTP")
+    [info] = runs.threads(limit=1)
+    assert info == durable.thread_info("over http", resource_id="ann")
+    assert info.title == "Over HTTP"
+    assert runs.thread_info("over http") == info
     runs.delete_thread("over http")
     assert runs.thread("over http") == []
+    assert runs.thread_info("over http") is None
+    with pytest.raises(ThreadNotFound):
+        runs.set_thread_title("over http", None)
 
 
 def _shown(info: Any) -> Any:

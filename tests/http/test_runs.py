@@ -420,3 +420,32 @@ def test_an_unknown_path_or_method_is_refused(ann: httpx.Client) -> None:
     assert ann.get("/runs/a/b/c").status_code == 404
     wrong = ann.put("/runs")
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, POST")
+
+
+def test_conversations_are_listed_named_and_forgotten(ann: httpx.Client) -> None:
+    for name in ("one 7", "two"):
+        until(ann, start(ann, f"say {name}.", thread_id=name), "finished")
+    [newest] = ann.get("/threads", params={"limit": 1}).json()["threads"]
+    assert (newest["thread_id"], newest["last_message"]) == ("two", "two.")
+    page = ann.get("/threads", params={"limit": 1}).json()["next_page"]
+    [following] = ann.get("/threads", params={"limit": 1, "page": page}).json()["threads"]
+    assert following["thread_id"] == "one 7"
+
+    assert ann.patch("/threads/one%207", json={"title": "Seven"}).status_code == 204
+    info = ann.get("/threads/one%207", params={"without_messages": "true"}).json()
+    assert (info["thread"]["title"], info["messages"]) == ("Seven", [])
+    assert ann.patch("/threads/one%207", json={"title": None}).status_code == 204
+    assert ann.get("/threads/one%207").json()["thread"]["title"] is None
+    assert ann.delete("/threads/one%207").status_code == 204
+    assert ann.patch("/threads/one%207", json={"title": "x"}).status_code == 404
+    assert "thread" not in ann.get("/threads/one%207").json()
+
+
+@pytest.mark.parametrize("body", [{}, {"title": 5}, {"title": "x" * 201}, {"name": "x"}, []])
+def test_a_title_is_a_text(ann: httpx.Client, body: Any) -> None:
+    assert ann.patch("/threads/any", json=body).status_code == 400
+
+
+@pytest.mark.parametrize("query", [{"page": "x"}, {"limit": "0"}, {"since": "yesterday"}])
+def test_a_list_of_conversations_refuses_nonsense(ann: httpx.Client, query: Any) -> None:
+    assert ann.get("/threads", params=query).status_code == 400

@@ -1,4 +1,4 @@
-"""What there is: runs, their results, calls that wait, conversations, workers."""
+"""What there is: runs, their results, calls that wait, workers."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,7 +11,6 @@ from evented_agent.state.run_result import RunResult
 from evented_agent.state.wire import (
     BACKGROUND_TASKS,
     LIVE_WORKERS,
-    MESSAGES,
     PENDING,
     RUN_INFO,
     RUN_INFOS,
@@ -23,7 +22,8 @@ from evented_agent.web.failures import RETRY_AFTER, HttpFailure
 from evented_agent.web.principal import Principal
 from evented_agent.web.site import Site, Verb, WebSteps
 
-_MOST = 200
+#: Most things of one page.
+MOST_LISTED = 200
 
 
 def get_run(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
@@ -44,7 +44,7 @@ def get_result(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
 def get_runs(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     """The newest runs that match, page by page."""
     who = yield from somebody(exchange, "list")
-    limit, since = exchange.count("limit", 50, _MOST), exchange.time("since")
+    limit, since = exchange.count("limit", 50, MOST_LISTED), exchange.time("since")
     page: RunPage = yield Verb(
         "list",
         (),
@@ -70,27 +70,11 @@ def get_pending(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
         {
             "thread_id": exchange.query("thread_id"),
             "since": exchange.time("since"),
-            "limit": exchange.count("limit", 50, _MOST),
+            "limit": exchange.count("limit", 50, MOST_LISTED),
             **_narrowed(site, exchange, who),
         },
     )
     return object_reply({"pending": PENDING.dump_python(list(found), mode="json")})
-
-
-def get_thread(_: Site, exchange: Exchange) -> WebSteps[PlainReply]:
-    """What was said in a conversation."""
-    thread = exchange.path["thread_id"]
-    who = yield from somebody(exchange, "read", thread=thread)
-    messages = yield Verb("thread", (thread,), {"resource_id": resource_of(exchange, who)})
-    return object_reply({"messages": MESSAGES.dump_python(messages, mode="json")})
-
-
-def remove_thread(_: Site, exchange: Exchange) -> WebSteps[PlainReply]:
-    """Forget a conversation; its runs stay."""
-    thread = exchange.path["thread_id"]
-    who = yield from somebody(exchange, "delete", thread=thread)
-    yield Verb("delete_thread", (thread,), {"resource_id": resource_of(exchange, who)})
-    return PlainReply(204)
 
 
 def get_background(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
