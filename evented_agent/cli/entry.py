@@ -17,6 +17,7 @@ from evented_agent.cli.output import printable
 from evented_agent.cli.people import DECISIONS
 from evented_agent.cli.runs import runs
 from evented_agent.cli.server import server
+from evented_agent.cli.threads import threads
 from evented_agent.cli.work import demo, run, worker, workers
 from evented_agent.engines.celery.bystander import watch_for_bystanders
 from evented_agent.errors import EventedAgentError
@@ -73,7 +74,7 @@ def _add(commands: Sequence[click.Command]) -> None:
 
 for command in DECISIONS:
     runs.add_command(command)
-_add([run, runs, worker, workers, doctor, demo, server])
+_add([run, runs, threads, worker, workers, doctor, demo, server])
 
 
 # Every `celery` command imports this module for `celery agents`: a worker whose app has imported no

@@ -26,7 +26,7 @@ _HEADERS = ("RUN", "AGENT", "STATUS", "STEP", "TOKENS", "CREATED", "THREAD", "RE
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def _since(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
+def since_of(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
     """Read a span before now (``90s``, ``15m``, ``1h``, ``7d``, ``2w``), or an ISO time."""
     if value is None:
         return None
@@ -57,7 +57,7 @@ def runs(choices: Choices) -> None:
 @click.option("--agent", metavar="ID")
 @click.option("--thread", metavar="ID")
 @click.option("--resource", metavar="ID")
-@click.option("--since", callback=_since, metavar="SPAN", help="1h, 7d, or an ISO time.")
+@click.option("--since", callback=since_of, metavar="SPAN", help="1h, 7d, or an ISO time.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @click.option("--page", metavar="PAGE", help="What the page before named as the next.")
 @shared

@@ -12,7 +12,7 @@ from evented_agent.errors import DeclarationError, ThreadNotFound
 from evented_agent.given import check_optional_time
 from evented_agent.ledger import threads
 from evented_agent.ledger.indexes import forget_gone_threads
-from evented_agent.ledger.keys import CONVERSATIONS, Keys, thread_name
+from evented_agent.ledger.keys import CONVERSATIONS, Keys, digest_of, thread_name
 from evented_agent.ledger.plan import Plan, send, send_all
 from evented_agent.ledger.records import Record
 from evented_agent.ledger.threads import Conversation
@@ -52,6 +52,12 @@ def page_of_threads(
     found, next_page = yield from pages.page(limit, page)
     holders = yield from _holders(at, found)
     return ThreadPage([thread_info_of(each, holders.get(each.turn)) for each in found], next_page)
+
+
+def page_after(info: ThreadInfo) -> str:
+    """The ``page`` that follows a conversation of a list."""
+    name = thread_name(info.thread_id, info.resource_id)
+    return f"{round(info.updated_at.timestamp() * 1000)}.{digest_of(name)}"
 
 
 def read_thread_info(

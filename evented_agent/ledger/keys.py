@@ -36,6 +36,11 @@ def thread_named(name: str) -> tuple[str, str | None]:
     return rest[size + 1 :], rest[:size] or None
 
 
+def digest_of(name: str) -> str:
+    """What stands in a key for a name of whatever characters."""
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
 @dataclass(frozen=True, slots=True)
 class RunKeys:
     """The keys of one run, in the order in which the scripts expect them."""
@@ -110,8 +115,8 @@ class Keys:
 
     def thread(self, name: str) -> ThreadKeys:
         """The keys of a thread, whatever characters the caller's ids have."""
-        digest, shard = hashlib.sha256(name.encode()).hexdigest()[:32], self.shard(name)
-        turns, log, about = self.thread_at(shard, digest)
+        shard = self.shard(name)
+        turns, log, about = self.thread_at(shard, digest_of(name))
         _, resource = thread_named(name)
         listed = self.index(shard, *CONVERSATIONS)
         owned = self.index(shard, CONVERSATIONS[0], resource or "")
@@ -124,7 +129,7 @@ class Keys:
 
     def slots(self, scope: str = "") -> str:
         """Who holds places of a limit of background calls; without a scope, who waits for one."""
-        digest = f":{hashlib.sha256(scope.encode()).hexdigest()[:32]}" if scope else ""
+        digest = f":{digest_of(scope)}" if scope else ""
         return f"{self.prefix}:{{background}}{digest}"
 
     def alarms(self, shard: int) -> str:

@@ -180,6 +180,34 @@ def test_a_run_is_listed_shown_aborted_and_deleted(env: Env, door: Runs) -> None
 
 
 @with_worker
+def test_conversations_are_listed_shown_named_and_forgotten(env: Env, door: Runs) -> None:
+    for name in ("tea", "cake"):
+        whose = ("--thread", name, "--resource", "cli-ann")
+        assert command(env, "run", *APP, "-q", *whose, "calculator", f"Add {name}.").returncode == 0
+
+    listed = here(door, "threads", "--resource", "cli-ann").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == ["THREAD", "cake", "tea"]
+    assert "The sums are [3, 7]." in listed[1]
+    first = here(door, "--json", "threads", "--resource", "cli-ann", "--limit", "1")
+    page = first.stderr.split()[-1]
+    rest = here(door, "--json", "threads", "--resource", "cli-ann", "--page", page)
+    assert [row["thread_id"] for row in rows(first.stdout + rest.stdout)] == ["cake", "tea"]
+    assert (rest.stderr, rows(rest.stdout)[0]["runs"]) == ("", 1)
+
+    of_ann = ("--resource", "cli-ann")
+    assert here(door, "threads", "rename", "tea", "Tea time", *of_ann).exit_code == 0
+    shown = here(door, "threads", "show", "tea", *of_ann).stdout
+    assert "title       Tea time" in shown
+    assert "user: Add tea." in shown
+    assert "> add(a=1, b=2)" in shown
+    assert "assistant: The sums are [3, 7]." in shown
+    missing = here(door, "threads", "show", "tea")
+    assert (missing.exit_code, "There is no thread 'tea'" in missing.stderr) == (1, True)
+    assert here(door, "threads", "rm", "tea", *of_ann).exit_code == 0
+    assert door.thread_info("tea", resource_id="cli-ann") is None
+
+
+@with_worker
 def test_a_failed_run_is_told_and_exits_with_1(env: Env) -> None:
     done = command(env, "run", *APP, "-q", "failing", "Try.")
 
