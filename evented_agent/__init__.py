@@ -21,6 +21,7 @@ from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.listing import RunPage
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
 from evented_agent.client.runs import Runs
+from evented_agent.client.thread_stream import AsyncThreadStream, ThreadStream
 from evented_agent.engines.celery import EventedAgent, create_evented_agent
 from evented_agent.engines.in_process import InProcessAgent, create_durable_agent
 from evented_agent.errors import (
@@ -66,6 +67,7 @@ __all__ = [
     "AnyChunk",
     "ApprovalRequest",
     "AsyncRunStream",
+    "AsyncThreadStream",
     "Background",
     "BackgroundTask",
     "BlockingCall",
@@ -117,6 +119,7 @@ __all__ = [
     "ThreadInfo",
     "ThreadNotFound",
     "ThreadPage",
+    "ThreadStream",
     "ThreadTurn",
     "TooLarge",
     "Tool",

@@ -50,10 +50,6 @@ class RunMethods(ThreadMethods):
         """The same, once whatever executes runs in this process is up."""
         return self._deployment
 
-    def _agent_scope(self, agent: str | None) -> str | None:
-        """The agent whose runs are listed; None for all."""
-        return agent
-
     # Look -----------------------------------------------------------------------------------------
 
     def get(self, run_id: str, *, resource_id: str | None = None) -> RunInfo:

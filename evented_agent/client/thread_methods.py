@@ -11,17 +11,23 @@ from evented_agent.client.conversations import (
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.erasure import delete_conversation
 from evented_agent.client.queries import read_thread
+from evented_agent.client.thread_course import Position, RunsOfThread, ThreadCourse
+from evented_agent.client.thread_stream import AsyncThreadStream, ThreadStream
 from evented_agent.models.messages import Message
 from evented_agent.state.thread_info import ThreadInfo
 
 
 class ThreadMethods:
-    """What a caller does with conversations: list, read, name and forget them."""
+    """What a caller does with conversations: list, read, name, forget and follow them."""
 
     @property
     def _deployment(self) -> Deployment:
         """Where the runs are."""
         raise NotImplementedError
+
+    def _agent_scope(self, agent: str | None) -> str | None:
+        """The agent whose runs are meant; None for all."""
+        return agent
 
     def threads(
         self,
@@ -102,3 +108,39 @@ class ThreadMethods:
         """`delete_thread` for the running event loop."""
         plan = delete_conversation(self._deployment, thread_id, resource_id)
         await self._deployment.adrive(plan)
+
+    def follow(
+        self,
+        thread_id: str,
+        *,
+        resource_id: str | None = None,
+        agent: str | None = None,
+        after: Position | None = None,
+        timeout: float | None = None,
+    ) -> ThreadStream:
+        """Follow a conversation over its runs, past and to come: one run after the other.
+
+        *after* is where to go on: the id of a run and a cursor in it, the `position` of a stream
+        that was left. *timeout* is how many seconds without a chunk raise `TimeoutError`; nothing
+        else ends it. An agent's own method follows the runs of that agent.  Raises
+        `RunNotFound` where the run of *after* is gone, `InvalidCursor`.
+        """
+        at = self._deployment
+        which = RunsOfThread(thread_id, resource_id, self._agent_scope(agent))
+        at.drive("follow", ThreadCourse(at, which).begin(after))
+        return ThreadStream(at, which, after=after, timeout=timeout)
+
+    async def afollow(
+        self,
+        thread_id: str,
+        *,
+        resource_id: str | None = None,
+        agent: str | None = None,
+        after: Position | None = None,
+        timeout: float | None = None,
+    ) -> AsyncThreadStream:
+        """`follow` for the running event loop."""
+        at = self._deployment
+        which = RunsOfThread(thread_id, resource_id, self._agent_scope(agent))
+        await at.adrive(ThreadCourse(at, which).begin(after))
+        return AsyncThreadStream(at, which, after=after, timeout=timeout)
