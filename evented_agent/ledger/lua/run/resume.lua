@@ -1,11 +1,11 @@
 -- resume: writes people's decisions about suspended calls of a run: all of them, or none.
 -- The same again gets the same answer; another is refused. Of each decision, number names the
 -- suspension (0: the one that is pending, or was last), digest what was decided. follows says what
--- becomes of the call: 'approved' and 'data' run its tool with data, 'rerun' runs it again, 'settle'
--- ends it with chunk and the journal entry result. entry is the decision for the journal, told (or
--- '') what readers see of it, as JSON; notifies is 1 if the caller sends the messages. The reply has
--- for each decision whether it is new, and who said what, and when, as JSON, or ''; a refusal the
--- place of the decision that it is about, and what was decided before.
+-- becomes of the call: 'approved' and 'data' run its tool with data, 'rerun' runs it again, and
+-- 'settle' ends it with chunk and the journal entry result. entry is the decision for the journal,
+-- told (or '') what readers see of it, as JSON; notifies is 1 if the caller sends the messages.
+-- The reply has for each decision whether it is new, and who said what, and when, as JSON, or '';
+-- a refusal the place of the decision that it is about, and what was decided before.
 -- INCLUDE record chunks tasks suspensions status
 -- KEYS run statuses
 -- ARGV run_id notifies decisions...
