@@ -29,13 +29,13 @@ local function task_of(each)
   end
 end
 
--- Taken before, or refused: what is answered to that; none for one that is to be written.
-local function settled_before(each)
+-- Why a decision is refused; nil for one that is to be written, and for one that is known.
+local function refusal(each, place)
   local key, task = task_of(each)
   if task and task.state == 'suspended'
     and (each.number == 0 or task.suspended.n == each.number) then
-    if is_aborting() then return 'over' end
-    if now >= task.suspended.expires then return 'expired', '' end
+    if is_aborting() then return {'over', place, ''} end
+    if now >= task.suspended.expires then return {'expired', place, ''} end
     return nil
   end
   local latest = 'latest:' .. each.call
@@ -43,11 +43,14 @@ local function settled_before(each)
   local known = n and redis.call('HGET', TASKS, 'decision:' .. n)
   local decided = n and redis.call('HGET', TASKS, 'decided:' .. n) or ''
   if known == each.digest then
+    each.is_known, each.decided = true, decided
     if task and task.state == 'queued' then sends[#sends + 1] = due_message(key, task) end
-    return 'already', decided
+    return nil
   end
-  if known then return known == 'expired' and 'expired' or 'conflict', decided end
-  return ENDED[run.status] and 'over' or 'not-suspended'
+  if known == 'expired' then return {'expired', place, decided} end
+  if known then return {'conflict', place, decided} end
+  if ENDED[run.status] then return {'over', place, ''} end
+  return {'not-suspended', place, ''}
 end
 
 local function write(each)
@@ -84,17 +87,17 @@ local function write(each)
 end
 
 for at, each in ipairs(decisions) do
-  each.known, each.decided = settled_before(each)
-  if each.known and each.known ~= 'already' then
-    return {each.known, at - 1, each.decided or ''}
-  end
+  local refused = refusal(each, at - 1)
+  if refused then return refused end
 end
-local news = 0
+local news, told = 0, {}
 for _, each in ipairs(decisions) do
-  if not each.known then
+  if not each.is_known then
     write(each)
     news = news + 1
   end
+  told[#told + 1] = each.is_known and 0 or 1
+  told[#told + 1] = each.decided
 end
 if news > 0 and notifies ~= '1' then
   -- Nobody sends the messages now: the next look of a watchdog does.
@@ -105,9 +108,4 @@ if news > 0 and notifies ~= '1' then
   end
 end
 if news > 0 then save() end
-local reply = {'ok', cjson.encode(sends)}
-for _, each in ipairs(decisions) do
-  reply[#reply + 1] = each.known and 0 or 1
-  reply[#reply + 1] = each.decided
-end
-return reply
+return {'ok', cjson.encode(sends), unpack(told)}
