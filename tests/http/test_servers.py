@@ -53,7 +53,7 @@ class WebServer:
             trust_env=False,
             timeout=30,
         )
-        wait_until(self._answers, "the web server answers", 30)
+        wait_until(self._answers, "the web server answers", 90)
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
@@ -77,6 +77,24 @@ def web(
     server = WebServer(SERVERS[request.param], durable.client.redis_url, tmp_path)
     yield server
     server.close()
+
+
+def test_text_comes_at_once_and_a_drop_goes_on_where_it_was(
+    web: WebServer, durable: InProcessAgent
+) -> None:
+    name = f"drop {web.port}"
+    run = durable.stream(call("hold", name=name), resource_id="ann")
+
+    with reading(web.client, run.run_id) as lines:
+        # Before the run goes on: nobody holds back what is small.
+        assert next(lines) == ": hb"
+        before = until_type(lines, "tool-call")
+    GATES[name].set()
+    with reading(web.client, run.run_id, after=str(before[-1]["seq"])) as lines:
+        after = until_type(lines, "finish")
+
+    seqs = [each["seq"] for each in before + after]
+    assert seqs == list(range(1, len(seqs) + 1))
 
 
 def test_a_server_that_is_stopped_ends_its_streams_at_once_and_no_run(
