@@ -3,7 +3,6 @@
 It understands the protocol, not the scripts: tests decide at each write what happens to it.
 """
 
-import contextlib
 import hashlib
 import socket
 import threading
@@ -11,10 +10,11 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, Self
+from typing import BinaryIO, Literal
 
 import evented_agent
 from evented_agent.ledger.script import script
+from tests.support.tcp_proxy import TcpProxy
 
 #: Scripts whose second argument is a task's key.
 ABOUT_TASKS = {"claim", "append", "heartbeat", "commit", "requeue", "blob", "suspend", "wake"}
@@ -57,38 +57,29 @@ def let_pass(_write: Write, _moment: Moment) -> bool:
     return True
 
 
-class Proxy:
+class Proxy(TcpProxy):
     """Passes on what clients say to the server at *port*, one command at a time."""
 
     def __init__(self, port: int, watch: Watch = let_pass) -> None:
+        super().__init__(port)
         self.watch = watch
         #: Commands that reach the server twice.
         self.doubled: set[bytes] = set()
-        self._upstream = port
         self._known = {
             script(f"{path.parent.name}/{path.stem}").sha.encode(): path.stem
             for path in (Path(evented_agent.__file__).parent / "ledger/lua").glob("*/*.lua")
             if path.stem in ABOUT_TASKS | ABOUT_RUNS | ABOUT_NONE
         }
         self._seen: Counter[Write] = Counter()
-        self._lock = threading.Lock()
-        self._sockets: set[socket.socket] = set()
         self._is_open = threading.Event()
         self._is_open.set()
-        self._is_refusing = False
         self._said: deque[bytes] = deque()
         self._says = b""
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
+        self.url = f"redis://127.0.0.1:{self.port}/0"
 
     def __exit__(self, *_: object) -> None:
         self._is_open.set()
-        self._listener.close()
-        self.cut()
+        super().__exit__()
 
     def freeze(self) -> None:
         """Hold everything: the network swallows packets without a word."""
@@ -96,11 +87,6 @@ class Proxy:
 
     def thaw(self) -> None:
         self._is_open.set()
-
-    def refuse(self) -> None:
-        """Cut all connections, and those that come."""
-        self._is_refusing = True
-        self.cut()
 
     def say(self, reply: str, times: int) -> None:
         """Answer the next commands with an error reply, in place of the server."""
@@ -123,41 +109,7 @@ class Proxy:
         self._upstream = port
         self.cut()
 
-    def accept(self) -> None:
-        self._is_refusing = False
-
-    def cut(self) -> None:
-        """Cut all connections."""
-        with self._lock:
-            for each in self._sockets:
-                with contextlib.suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError, EOFError), client:
-            if self._is_refusing:
-                return
-            with socket.create_connection(("127.0.0.1", self._upstream)) as server:
-                pair = {client, server}
-                with self._lock:
-                    self._sockets |= pair
-                try:
-                    self._pass_on(client, server)
-                finally:
-                    with self._lock:
-                        self._sockets -= pair
-
     def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
-        for each in (client, server):
-            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with client.makefile("rb") as asked, server.makefile("rb") as answered:
             while True:
                 raw, words = _command(asked)
