@@ -38,7 +38,7 @@ test-oldest: .venv/oldest/done
 	CONFORMANCE_ENGINES="in-process redis-threads redis-prefork sentinel" \
 		.venv/oldest/bin/python -m pytest -n $(JOBS) --dist loadfile $(OLDEST_TESTS)
 
-test-web: .venv/web  ## the page of the chat in a real Chromium, and hostile requests
+test-web: .venv/web  ## the page of the examples in a real Chromium, and hostile requests
 	@command -v chromium >/dev/null || { echo "Chromium is missing; on Debian: apt install chromium"; exit 1; }
 	$(BIN)/pytest tests/web
 

@@ -1,1 +1,1 @@
-"""An assistant behind FastAPI: runs are started, and followed by id over Server-Sent Events."""
+"""A chat with users of its own: the HTTP API mounted in FastAPI, and a page that uses it."""

@@ -14,11 +14,68 @@ from typing import Any, Self
 
 import httpx
 
+from tests.support.servers import free_port
 from tests.support.workers import ROOT, wait_until
 
 EXAMPLES = ROOT / "examples"
 #: Settings of whoever runs the tests that would reach the examples.
 FOREIGN = ("MODEL", "CELERY_BROKER_URL", "EVENTED_AGENT_REDIS_URL", "OPENAI_ORG_ID")
+#: Who may sign in to each of the examples.
+PASSWORDS = {"ann": "tea", "bob": "coffee"}
+
+
+@dataclass(frozen=True)
+class Example:
+    """What an example's README types.
+
+    Attributes:
+        folder: Where.
+        web: The web server; PORT stands for its port.
+        celery_app: What the worker loads.
+    """
+
+    folder: Path
+    web: Sequence[str]
+    celery_app: str
+
+    @property
+    def worker(self) -> Sequence[str]:
+        agents = ["-A", self.celery_app, "worker", "-P", "threads", "-c", "10", "-Q", "agents"]
+        quick = ["-n", f"{self.celery_app}@test", "--without-gossip", "--without-mingle"]
+        return ["-m", "celery", *agents, *quick, "--loglevel", "INFO"]
+
+
+_UVICORN = ("-m", "uvicorn", "--port", "PORT")
+_DJANGO = EXAMPLES / "django_app"
+#: Each example under each kind of server that its README names.
+SERVERS = {
+    "fastapi": Example(EXAMPLES, [*_UVICORN, "fastapi_app.main:web"], "fastapi_app.agents"),
+    "django-asgi": Example(_DJANGO, [*_UVICORN, "shop.asgi:application"], "shop"),
+    "django-wsgi": Example(_DJANGO, ["manage.py", "runserver", "--noreload", "PORT"], "shop"),
+    "flask": Example(
+        EXAMPLES,
+        ["-m", "flask", "--app", "flask_app", "run", "--port", "PORT"],
+        "flask_app.worker",
+    ),
+}
+
+
+@contextmanager
+def serving(name: str, redis_url: str, model_url: str, folder: Path) -> Iterator["Site"]:
+    """Start an example, with nothing in its Redis and its database but its users."""
+    example, port = SERVERS[name], free_port()
+    env = environment(redis_url, model_url) | {"DATABASE": str(folder / "db.sqlite3")}
+    if example.folder == _DJANGO:
+        _prepare_django(env)
+    web = [str(port) if each == "PORT" else each for each in example.web]
+    with Site(
+        Process(web, example.folder, env, folder / "web"),
+        Process(example.worker, example.folder, env, folder / "worker"),
+        port,
+        redis_url,
+        folder,
+    ) as site:
+        yield site
 
 
 def environment(redis_url: str, model_url: str) -> dict[str, str]:
@@ -29,9 +86,28 @@ def environment(redis_url: str, model_url: str) -> dict[str, str]:
         "REDIS_URL": redis_url,
         "OPENAI_BASE_URL": model_url,
         "OPENAI_API_KEY": "local-key-for-tests",
+        "SECRET_KEY": "a secret of thirty-two characters",
+        "REPORT_SECONDS": "0.2",
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _prepare_django(env: Mapping[str, str]) -> None:
+    """What the README types, in one process."""
+    commands = ["import django, os; from django.core.management import call_command as call"]
+    commands += ["django.setup()", "call('migrate', verbosity=0)"]
+    for user, password in PASSWORDS.items():
+        named = f"interactive=False, username={user!r}, email='{user}@shop.example', verbosity=0"
+        commands += [f"os.environ['DJANGO_SUPERUSER_PASSWORD'] = {password!r}"]
+        commands += [f"call('createsuperuser', {named})"]
+    subprocess.run(
+        [sys.executable, "-c", "\n".join(commands)],
+        cwd=_DJANGO,
+        env={**env, "DJANGO_SETTINGS_MODULE": "shop.settings"},
+        check=True,
+        timeout=60,
+    )
 
 
 class Process:
@@ -87,24 +163,49 @@ class Event:
 class Site:
     """One example, running."""
 
-    def __init__(self, web: Process, worker: Process, port: int, redis_url: str) -> None:
+    def __init__(
+        self, web: Process, worker: Process, port: int, redis_url: str, folder: Path
+    ) -> None:
         self.web = web
         self.worker = worker
+        self.port = port
         self.redis_url = redis_url
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False)
-        self._port = port
+        self.folder = folder
+        self._clients: dict[str, httpx.Client] = {}
 
     def __enter__(self) -> Self:
-        self.web.start()
-        self.worker.start()
-        self._wait_for_web()
-        wait_until(self._worker_is_ready, "the worker is ready", 30)
+        try:
+            self.web.start()
+            self.worker.start()
+            self._wait_for_web()
+            self.wait_for_worker()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.client.close()
+        for client in self._clients.values():
+            client.close()
         self.web.kill()
         self.worker.kill()
+
+    @property
+    def client(self) -> httpx.Client:
+        """Ann's."""
+        return self.as_("ann")
+
+    def as_(self, user: str) -> httpx.Client:
+        """A client of somebody who has signed in; "" is nobody."""
+        if user not in self._clients:
+            client = self._clients[user] = httpx.Client(
+                base_url=f"http://127.0.0.1:{self.port}", timeout=20, trust_env=False
+            )
+            client.headers["origin"] = str(client.base_url)
+            if user:
+                reply = sign_in(client, user, PASSWORDS[user])
+                assert reply.headers["location"] == "/", reply.text
+        return self._clients[user]
 
     def restart_web(self) -> None:
         self.web.kill()
@@ -113,7 +214,8 @@ class Site:
 
     def ask(self, question: str) -> str:
         """Ask over HTTP; returns the run's id."""
-        reply = self.client.post("/runs", json={"message": question})
+        body = {"agent": "assistant", "input": question}
+        reply = self.client.post("/agents/runs", json=body)
         assert reply.status_code == 202, reply.text
         run_id: str = reply.json()["run_id"]
         return run_id
@@ -122,7 +224,7 @@ class Site:
     def reading(self, run_id: str, after: str | None = None) -> Iterator[Iterator[Event]]:
         """Read events one by one; leaving drops the connection."""
         headers = {} if after is None else {"Last-Event-ID": after}
-        with self.client.stream("GET", f"/runs/{run_id}/events", headers=headers) as reply:
+        with self.client.stream("GET", stream_of(run_id), headers=headers) as reply:
             assert reply.status_code == 200, reply.read()
             yield parse(reply.iter_lines())
 
@@ -131,13 +233,16 @@ class Site:
         with self.reading(run_id, after) as events:
             return list(events)
 
+    def wait_for_worker(self) -> None:
+        wait_until(self._worker_is_ready, "the worker is ready", 30)
+
     def _wait_for_web(self) -> None:
         wait_until(self._web_answers, "the web server listens", 30)
 
     def _web_answers(self) -> bool:
         self.web.check_alive()
         try:
-            socket.create_connection(("127.0.0.1", self._port)).close()
+            socket.create_connection(("127.0.0.1", self.port)).close()
         except OSError:
             return False
         return True
@@ -147,17 +252,18 @@ class Site:
         return " ready." in self.worker.text()
 
 
-class Shop(Site):
-    """The Django example, where a question is the name of an item that is ordered."""
+def sign_in(client: httpx.Client, user: str, password: str) -> httpx.Response:
+    """What the page's form sends; Django wants its token back, there and afterwards."""
+    client.get("/")
+    token = client.cookies.get("csrftoken") or ""
+    form = {"username": user, "password": password, "csrfmiddlewaretoken": token}
+    reply = client.post("/login", data=form)
+    client.headers["x-csrftoken"] = client.cookies.get("csrftoken") or ""
+    return reply
 
-    def ask(self, question: str) -> str:
-        reply = self.order(question)
-        assert reply.status_code == 202, reply.text
-        run_id: str = reply.json()["run_id"]
-        return run_id
 
-    def order(self, item: str, quantity: int = 2) -> httpx.Response:
-        return self.client.post("/orders", json={"item": item, "quantity": quantity})
+def stream_of(run_id: str) -> str:
+    return f"/agents/runs/{run_id}/stream"
 
 
 def parse(lines: Iterator[str]) -> Iterator[Event]:

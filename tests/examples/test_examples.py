@@ -1,16 +1,17 @@
-"""The three examples as their READMEs start them: what each promises, over real HTTP."""
+"""Each example as its README starts it: what it promises, over real HTTP."""
 
 import contextlib
+import json
 import sqlite3
 import threading
-from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from evented_agent import Runs
 from tests.examples.model_server import Call, ModelServer, held
-from tests.examples.sites import Shop, Site, text_of, until_text
+from tests.examples.sites import EXAMPLES, Site, sign_in, stream_of, text_of, until_text
 
 
 def test_a_run_is_started_before_the_model_answers(
@@ -101,38 +102,24 @@ def test_a_killed_web_server_costs_its_readers_nothing(
 
 
 def test_an_unknown_run_is_not_found(site: Site) -> None:
-    reply = site.client.get("/runs/nobody/events")
-
-    assert reply.status_code == 404
-    assert "nobody" in reply.text
+    assert site.client.get(stream_of("nobody")).status_code == 404
 
 
-def test_another_visitors_run_is_not_found(site: Site, model: ModelServer, question: str) -> None:
-    model.answers(question, ["Yes."])
-    run_id = site.ask(question)
-
-    with httpx.Client(base_url=site.client.base_url, trust_env=False, timeout=20) as stranger:
-        assert stranger.get(f"/runs/{run_id}/events").status_code == 404
-    assert text_of(site.read(run_id)) == "Yes."
-
-
-def test_another_visitor_changes_nothing(
-    fastapi_site: Site, model: ModelServer, question: str
+def test_another_users_run_is_not_found_and_not_changed(
+    site: Site, model: ModelServer, question: str
 ) -> None:
     model.answers(question, ["Yes."])
-    run_id = fastapi_site.ask(question)
-    fastapi_site.read(run_id)
+    run_id = site.ask(question)
+    site.read(run_id)
 
-    with httpx.Client(
-        base_url=fastapi_site.client.base_url,
-        trust_env=False,
-        timeout=20,
-        cookies={"visitor": "me"},
-    ) as stranger:
-        assert stranger.get(f"/runs/{run_id}").status_code == 404
-        assert stranger.post(f"/runs/{run_id}/abort").status_code == 404
-        assert stranger.delete(f"/runs/{run_id}").status_code == 404
-    assert fastapi_site.client.get(f"/runs/{run_id}").json()["status"] == "finished"
+    for user, status in (("bob", 404), ("", 401)):
+        other = site.as_(user)
+        assert other.get(stream_of(run_id)).status_code == status
+        assert other.get(f"/agents/runs/{run_id}").status_code == status
+        assert other.post(f"/agents/runs/{run_id}/abort").status_code == status
+        assert other.delete(f"/agents/runs/{run_id}").status_code == status
+    assert site.client.get(f"/agents/runs/{run_id}").json()["status"] == "finished"
+    assert text_of(site.read(run_id)) == "Yes."
 
 
 def test_a_reader_that_has_all_is_told_to_come_no_more(
@@ -143,7 +130,7 @@ def test_a_reader_that_has_all_is_told_to_come_no_more(
     events = site.read(run_id)
 
     for cursor in (events[-1].id, str(len(events))):
-        reply = site.client.get(f"/runs/{run_id}/events", headers={"Last-Event-ID": cursor})
+        reply = site.client.get(stream_of(run_id), headers={"Last-Event-ID": cursor})
         assert (reply.status_code, reply.content) == (204, b"")
     assert site.read(run_id, events[-2].id) == events[-1:]
 
@@ -155,24 +142,8 @@ def test_what_is_no_cursor_is_refused(
     model.answers(question, ["Yes."])
     run_id = site.ask(question)
 
-    assert site.client.get(f"/runs/{run_id}/events", params={"after": cursor}).status_code == 400
+    assert site.client.get(stream_of(run_id), params={"after": cursor}).status_code == 400
     assert len(site.read(run_id, "0")) > 0
-
-
-# FastAPI alone ------------------------------------------------------------------------------------
-
-
-def test_a_silent_stream_shows_signs_of_life(
-    fastapi_site: Site, model: ModelServer, question: str
-) -> None:
-    gate = threading.Event()
-    model.answers(question, [gate, "At last."])
-    path = f"/runs/{fastapi_site.ask(question)}/events"
-
-    with held(gate), fastapi_site.client.stream("GET", path) as reply:
-        beat = next(line for line in reply.iter_lines() if line.startswith(":"))
-
-    assert beat == ": hb"
 
 
 def test_a_stream_has_the_headers_that_keep_proxies_from_holding_it_back(
@@ -180,7 +151,7 @@ def test_a_stream_has_the_headers_that_keep_proxies_from_holding_it_back(
 ) -> None:
     model.answers(question, ["Yes."])
 
-    headers = site.client.get(f"/runs/{site.ask(question)}/events").headers
+    headers = site.client.get(stream_of(site.ask(question))).headers
 
     assert headers["content-type"].partition(";")[0] == "text/event-stream"
     assert headers["cache-control"] == "no-cache"
@@ -188,24 +159,25 @@ def test_a_stream_has_the_headers_that_keep_proxies_from_holding_it_back(
 
 
 def test_a_run_is_looked_at_aborted_and_deleted_by_its_id(
-    fastapi_site: Site, model: ModelServer, question: str
+    site: Site, model: ModelServer, question: str
 ) -> None:
-    client, gate = fastapi_site.client, threading.Event()
-    model.answers(question, ["Well, ", gate])
-    run_id = fastapi_site.ask(question)
+    gate = threading.Event()
+    model.answers(question, ["Well, ", gate, "never mind."])
+    client, run_id = site.client, site.ask(question)
+    url = f"/agents/runs/{run_id}"
 
-    with held(gate), fastapi_site.reading(run_id) as events:
+    with held(gate), site.reading(run_id) as events:
         until_text(events, "Well, ")
-        assert client.get(f"/runs/{run_id}").json()["status"] == "running"
-        assert client.post(f"/runs/{run_id}/abort").json() == {"aborted": True}
+        assert client.get(url).json()["status"] == "running"
+        assert client.post(f"{url}/abort").json()["aborted"] is True
         assert list(events)[-1].type == "abort"
 
-    assert client.post(f"/runs/{run_id}/abort").json() == {"aborted": False}
-    assert client.get(f"/runs/{run_id}").json()["status"] == "aborted"
-    assert client.delete(f"/runs/{run_id}").status_code == 204
-    assert client.get(f"/runs/{run_id}").status_code == 404
-    assert client.get(f"/runs/{run_id}/events").status_code == 404
-    assert client.delete("/runs/nobody").status_code == 404
+    assert client.post(f"{url}/abort").json()["aborted"] is False
+    assert client.get(url).json()["status"] == "aborted"
+    assert client.delete(url).status_code == 204
+    assert client.get(url).status_code == 404
+    assert client.get(stream_of(run_id)).status_code == 404
+    assert client.delete("/agents/runs/nobody").status_code == 404
 
 
 def test_a_run_whose_chunks_have_expired_is_gone_though_its_record_is_not(
@@ -218,58 +190,113 @@ def test_a_run_whose_chunks_have_expired_is_gone_though_its_record_is_not(
     runs = Runs(site.redis_url)
     runs.ledger.client().delete(runs.keys.of(run_id).topic)
 
-    assert site.client.get(f"/runs/{run_id}/events").status_code == 410
+    assert site.client.get(stream_of(run_id)).status_code == 410
     assert runs.get(run_id).status == "finished"
     runs.ledger.close()
 
 
-def test_the_page_names_every_event_that_it_must_handle(fastapi_site: Site) -> None:
-    page = fastapi_site.client.get("/").text
+def test_what_is_no_question_is_refused(site: Site) -> None:
+    for sent in (b'{"agent": "assistant", "input": ""}', b'{"agent": "assistant"}', b"tea"):
+        headers = {"content-type": "application/json"}
+        reply = site.client.post("/agents/runs", content=sent, headers=headers)
+        assert reply.status_code == 400, sent
 
-    for event in ("text-delta", "step-reset", "topic-reset", "finish", "error", "abort"):
-        assert f'"{event}":' in page
+
+def test_all_examples_serve_the_same_page(site: Site) -> None:
+    page = (EXAMPLES / "fastapi_app/page.html").read_text()
+
+    assert site.as_("").get("/").text == page
+
+
+@pytest.mark.parametrize(
+    ("user", "password"), [("ann", "coffee"), ("ann", "té"), ("nobody", "tea"), ("nobody", " ")]
+)
+def test_a_wrong_password_signs_nobody_in(site: Site, user: str, password: str) -> None:
+    with httpx.Client(base_url=site.client.base_url, trust_env=False, timeout=20) as stranger:
+        stranger.headers["origin"] = str(stranger.base_url)
+        assert sign_in(stranger, user, password).headers["location"] == "/?refused"
+        assert stranger.get("/me").status_code == 401
+        assert stranger.get("/agents/runs").status_code == 401
+
+
+def test_who_signs_out_is_nobody(site: Site) -> None:
+    with httpx.Client(base_url=site.client.base_url, trust_env=False, timeout=20) as guest:
+        guest.headers["origin"] = str(guest.base_url)
+        sign_in(guest, "bob", "coffee")
+        assert guest.get("/me").json() == {"user": "bob"}
+        assert guest.get("/agents/runs").status_code == 200
+        guest.post("/logout")
+        assert guest.get("/agents/runs").status_code == 401
+
+
+def test_a_page_of_another_origin_changes_nothing(site: Site) -> None:
+    foreign = {"origin": "https://evil.example"}
+    body = {"agent": "assistant", "input": "Pay me."}
+
+    assert site.client.post("/agents/runs", json=body, headers=foreign).status_code == 403
 
 
 # Django alone -------------------------------------------------------------------------------------
 
+django_alone = pytest.mark.parametrize("site", ["django-asgi", "django-wsgi"], indirect=True)
 
-def test_a_rolled_back_transaction_starts_no_run(
-    django_site: Shop, shop_database: Path, question: str
-) -> None:
-    runs = Runs(django_site.redis_url)
+
+def order(site: Site, item: str, quantity: int = 2) -> httpx.Response:
+    return site.client.post("/orders", json={"item": item, "quantity": quantity})
+
+
+@django_alone
+def test_a_rolled_back_transaction_starts_no_run(site: Site, question: str) -> None:
+    runs = Runs(site.redis_url)
     before = len(runs.list(limit=100))
 
-    declined = django_site.order(question, quantity=101)
+    declined = order(site, question, quantity=101)
 
     assert declined.status_code == 402
     assert len(runs.list(limit=100)) == before
-    with contextlib.closing(sqlite3.connect(shop_database)) as database:
-        stored = database.execute("SELECT * FROM orders_order WHERE item = ?", [question])
-        assert stored.fetchall() == []
+    stored = "SELECT * FROM orders_order WHERE item = ?"
+    with contextlib.closing(sqlite3.connect(site.folder / "db.sqlite3")) as database:
+        assert database.execute(stored, [question]).fetchall() == []
     runs.ledger.close()
 
 
-def test_a_committed_order_has_a_run_whose_tool_reads_the_row(
-    django_site: Shop, model: ModelServer, question: str
+@django_alone
+def test_a_committed_order_has_a_run_in_a_conversation_of_its_own(
+    site: Site, model: ModelServer, question: str
 ) -> None:
-    model.answers(question, [Call("order_details")], ["Thank you for your order."])
+    model.answers(question, ["Thank you for your order."])
 
-    ordered = django_site.order(question, quantity=3).json()
-    events = django_site.read(ordered["run_id"])
+    ordered = order(site, question, quantity=3).json()
 
-    [result] = [e.data["payload"]["result"] for e in events if e.type == "tool-result"]
-    assert result == {"number": ordered["order"], "item": question, "quantity": 3}
-    assert text_of(events) == "Thank you for your order."
-
-
-def test_what_is_no_order_is_refused(django_site: Shop) -> None:
-    assert django_site.order("", quantity=1).status_code == 400
-    assert django_site.client.post("/orders", content=b"tea").status_code == 400
+    assert text_of(site.read(ordered["run_id"])) == "Thank you for your order."
+    found = site.client.get("/agents/runs", params={"thread_id": f"order-{ordered['order']}"})
+    assert [run["run_id"] for run in found.json()["runs"]] == [ordered["run_id"]]
 
 
-# Flask alone --------------------------------------------------------------------------------------
+@django_alone
+def test_a_tool_reads_the_rows_of_who_asks_alone(
+    site: Site, model: ModelServer, question: str
+) -> None:
+    model.answers(question, ["Thank you for your order."])
+    number = order(site, question, quantity=3).json()["order"]
+    asked = uuid4().hex
+    model.answers(asked, [Call("order_details", json.dumps({"order": number}))], ["Here it is."])
+
+    mine = site.read(site.ask(asked))
+    body = {"agent": "assistant", "input": asked}
+    theirs = site.as_("bob").post("/agents/runs", json=body).json()["run_id"]
+    told = site.as_("bob").get(stream_of(theirs)).text
+
+    [result] = [e.data["payload"]["result"] for e in mine if e.type == "tool-result"]
+    assert result == {"number": number, "item": question, "quantity": 3}
+    assert "event: tool-error" in told
+    assert question not in told.partition("event: tool-error")[2]
 
 
-def test_what_is_no_question_is_refused(flask_site: Site) -> None:
-    assert flask_site.client.post("/runs", json={"message": ""}).status_code == 400
-    assert flask_site.client.post("/runs", content=b"tea").status_code == 400
+@django_alone
+def test_what_is_no_order_is_refused(site: Site) -> None:
+    assert order(site, "", quantity=1).status_code == 400
+    assert site.client.post("/orders", content=b"tea").status_code == 400
+    assert site.as_("").post("/orders", json={}).status_code in (401, 403)
+    without = {"x-csrftoken": ""}
+    assert site.client.post("/orders", json={}, headers=without).status_code == 403

@@ -1,19 +1,21 @@
-"""The chat example in a real Chromium: a web server, a worker, and people with browsers."""
+"""The examples in a real Chromium: a web server, a worker, and people with browsers."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.examples.model_server import ModelServer
-from tests.examples.sites import EXAMPLES, Process, Site, environment
-from tests.support.servers import RedisServer, free_port
+from tests.examples.sites import PASSWORDS, Site, serving
+from tests.support.servers import RedisServer
+from tests.web.wire import Wire
 
 #: Where Debian and others put it.
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-PASSWORDS = {"ann": "tea", "bob": "coffee"}
 
 
 @pytest.fixture(scope="module")
@@ -31,21 +33,23 @@ def question() -> str:
 
 @pytest.fixture(scope="module")
 def site(
-    redis_server: RedisServer, model: ModelServer, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    redis_server: RedisServer,
+    model: ModelServer,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
-    port = free_port()
+    """The FastAPI example, or the one that a module asks for."""
     redis_url = f"{redis_server.url.rpartition('/')[0]}/5"
-    secrets = {"SECRET_KEY": "a secret of thirty-two characters", "REPORT_SECONDS": "0.2"}
-    env = environment(redis_url, model.url) | secrets
-    logs = tmp_path_factory.mktemp("chat")
-    web = Process(
-        ["-m", "uvicorn", "chat_app.main:web", "--port", str(port)], EXAMPLES, env, logs / "web"
-    )
-    command = ["-m", "celery", "-A", "chat_app.agents", "worker", "-P", "threads", "-c", "10"]
-    quick = ["-Q", "agents", "-n", "chat@test", "--loglevel", "INFO", "--without-gossip"]
-    worker = Process([*command, *quick, "--without-mingle"], EXAMPLES, env, logs / "worker")
-    with Site(web, worker, port, redis_url) as site:
+    name = getattr(request, "param", "fastapi")
+    with serving(name, redis_url, model.url, tmp_path_factory.mktemp(name)) as site:
         yield site
+
+
+@pytest.fixture
+def wire(site: Site) -> Iterator[Wire]:
+    """The network of the browsers."""
+    with Wire(site.port) as wire:
+        yield wire
 
 
 # No longer than its module: Playwright has an event loop of its own in this thread.
@@ -62,19 +66,17 @@ SignIn = Callable[[str], BrowserContext]
 
 
 @pytest.fixture
-def sign_in(site: Site, browser: Browser) -> Iterator[SignIn]:
+def sign_in(wire: Wire, browser: Browser) -> Iterator[SignIn]:
     """A browser of somebody who has signed in; its pages are tabs."""
     contexts: list[BrowserContext] = []
 
     def open_(user: str) -> BrowserContext:
-        context = browser.new_context(base_url=str(site.client.base_url))
+        context = browser.new_context(base_url=wire.url)
         context.set_default_timeout(20_000)
         contexts.append(context)
         page = context.new_page()
         page.goto("/")
-        page.fill("input[name=user]", user)
-        page.fill("input[name=password]", PASSWORDS[user])
-        page.click("text=Sign in")
+        fill_in(page, user, PASSWORDS[user])
         page.wait_for_selector("#say:visible")
         page.close()
         return context
@@ -91,3 +93,22 @@ def page(sign_in: SignIn) -> Page:
     found.goto("/")
     found.wait_for_selector("#say:visible")
     return found
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pictures of the page go: TEST_PICTURES, to look at them."""
+    asked = os.environ.get("TEST_PICTURES")
+    return Path(asked) if asked else tmp_path_factory.mktemp("pictures")
+
+
+def fill_in(page: Page, user: str, password: str) -> None:
+    """Sign in."""
+    page.fill("input[name=username]", user)
+    page.fill("input[name=password]", password)
+    page.click("text=Sign in")
+
+
+def say(page: Page, text: str) -> None:
+    page.fill("#message", text)
+    page.click("text=Send")

@@ -2,6 +2,7 @@
 
 import uuid
 
+from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
 
@@ -18,5 +19,6 @@ class Order(models.Model):
 
     item = models.CharField(max_length=100)
     quantity = models.PositiveIntegerField(validators=[MinValueValidator(1)])
+    is_refunded = models.BooleanField(default=False, editable=False)
     run_id = models.CharField(max_length=32, default=new_run_id, unique=True, editable=False)
-    customer = models.CharField(max_length=32, editable=False)
+    customer = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, editable=False)

@@ -1,8 +1,10 @@
 """Creates the orders."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import django.core.validators
+import django.db.models.deletion
+from django.conf import settings
 from django.db import migrations, models
 
 import orders.models
@@ -10,7 +12,7 @@ import orders.models
 
 class Migration(migrations.Migration):
     initial = True
-    dependencies: ClassVar[list[tuple[str, str]]] = []
+    dependencies: ClassVar[list[Any]] = [migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
     operations: ClassVar[list[migrations.CreateModel]] = [
         migrations.CreateModel(
             name="Order",
@@ -23,6 +25,7 @@ class Migration(migrations.Migration):
                         validators=[django.core.validators.MinValueValidator(1)]
                     ),
                 ),
+                ("is_refunded", models.BooleanField(default=False, editable=False)),
                 (
                     "run_id",
                     models.CharField(
@@ -32,7 +35,14 @@ class Migration(migrations.Migration):
                         unique=True,
                     ),
                 ),
-                ("customer", models.CharField(editable=False, max_length=32)),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
     ]

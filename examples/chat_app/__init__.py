@@ -1,1 +1,0 @@
-"""A chat with users of its own: the HTTP API mounted in FastAPI, and a page that uses it."""
