@@ -25,7 +25,7 @@ class ModelServer:
     """Finds the question in the conversation; the n-th answer to it follows n - 1 tool rounds."""
 
     def __init__(self) -> None:
-        self._answers: dict[str, Sequence[Sequence[Piece]]] = {}
+        self._answers: dict[tuple[str, str], Sequence[Sequence[Piece]]] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -34,9 +34,12 @@ class ModelServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}/v1"
 
-    def answers(self, question: str, *answers: Sequence[Piece]) -> None:
-        """Say what is answered to whatever contains *question*, the last one again and again."""
-        self._answers[question] = answers
+    def answers(self, question: str, *answers: Sequence[Piece], told: str = "") -> None:
+        """Say what is answered to whatever contains *question*, the last one again and again.
+
+        With *told*, only once the conversation contains that as well.
+        """
+        self._answers[question, told] = answers
 
     def close(self) -> None:
         self._server.shutdown()
@@ -45,7 +48,9 @@ class ModelServer:
     def _pieces(self, body: Any) -> Sequence[Piece]:
         given = json.dumps(body["input"])
         rounds = given.count('"function_call_output"')
-        [answers] = [found for question, found in self._answers.items() if question in given]
+        known = {key: found for key, found in self._answers.items() if _is_about(key, given)}
+        # What is told takes precedence.
+        *_, answers = [known[key] for key in sorted(known, key=lambda key: len(key[1]))]
         return answers[min(rounds, len(answers) - 1)]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -68,6 +73,10 @@ class ModelServer:
                 pass
 
         return Handler
+
+
+def _is_about(key: tuple[str, str], given: str) -> bool:
+    return all(each in given for each in key)
 
 
 @contextmanager

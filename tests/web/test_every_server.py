@@ -98,3 +98,18 @@ def test_what_a_killed_worker_half_said_is_withdrawn(
         expect(page.locator(".answer")).to_have_text("All of it.", timeout=30_000)
 
     expect(page.locator("section .status")).to_have_text("finished")
+
+
+def test_who_signs_out_sees_nothing(page: Page, model: ModelServer, question: str) -> None:
+    model.answers(question, ["A secret."])
+    say(page, question)
+    expect(page.locator(".answer")).to_have_text("A secret.")
+    address = page.url
+
+    page.click("text=Sign out")
+    expect(page.locator("#login")).to_be_visible()
+    page.goto(address)
+    page.reload()
+
+    expect(page.locator("#login")).to_be_visible()
+    expect(page.locator("section")).to_have_count(0)
