@@ -39,7 +39,9 @@ test-oldest: .venv/oldest/done
 		.venv/oldest/bin/python -m pytest -n $(JOBS) --dist loadfile $(OLDEST_TESTS)
 
 test-web: .venv/web  ## the page of the examples in a real Chromium, and hostile requests
-	@command -v chromium >/dev/null || { echo "Chromium is missing; on Debian: apt install chromium"; exit 1; }
+	@command -v chromium || command -v chromium-browser || command -v chrome \
+		|| { echo "Chromium is missing; on Debian: apt install chromium"; exit 1; }
+	@# One at a time: the tests of requests share one id, and pytest-xdist would run one of them.
 	$(BIN)/pytest tests/web
 
 check: .venv/dev  ## format, lint, types, their completeness, layers

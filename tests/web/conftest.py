@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.examples.model_server import ModelServer
 from tests.examples.sites import PASSWORDS, Site, serving
@@ -16,6 +16,10 @@ from tests.web.wire import Wire
 
 #: Where Debian and others put it.
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+
+#: Milliseconds; machines are shared and noisy, and a test that fails may take its time.
+PATIENCE = 30_000
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +76,7 @@ def sign_in(wire: Wire, browser: Browser) -> Iterator[SignIn]:
 
     def open_(user: str) -> BrowserContext:
         context = browser.new_context(base_url=wire.url)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.goto("/")
