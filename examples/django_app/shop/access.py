@@ -16,9 +16,12 @@ sessions = import_module(settings.SESSION_ENGINE)
 
 def authorize(request: Request, _action: Action, _run: RunInfo | None) -> Principal | None:
     """Who asks is whoever has signed in; they see their own runs, and those of nobody else."""
+    stored = sessions.SessionStore(request.cookies.get(settings.SESSION_COOKIE_NAME))
     asked = HttpRequest()
-    asked.session = sessions.SessionStore(request.cookies.get(settings.SESSION_COOKIE_NAME))
+    # A copy: `get_user` may renew a session, of which this answer could not tell the browser.
+    asked.session = sessions.SessionStore()
     try:
+        asked.session.update(stored.items())
         user = get_user(asked)
     finally:
         # Django does so after its own requests; this one is none of them.
