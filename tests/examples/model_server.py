@@ -108,7 +108,7 @@ def _events(pieces: Sequence[Piece]) -> Iterator[dict[str, Any]]:
                 )
                 yield _event("output_item.done", item=item)
             case threading.Event():
-                piece.wait(30)
+                piece.wait(120)
     usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
     yield {"type": "response.completed", "response": {"status": "completed", "usage": usage}}
 

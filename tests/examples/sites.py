@@ -22,6 +22,8 @@ EXAMPLES = ROOT / "examples"
 FOREIGN = ("MODEL", "CELERY_BROKER_URL", "EVENTED_AGENT_REDIS_URL", "OPENAI_ORG_ID")
 #: Who may sign in to each of the examples.
 PASSWORDS = {"ann": "tea", "bob": "coffee"}
+#: Seconds in which a process starts: machines are shared and noisy.
+PATIENCE = 90
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def _prepare_django(env: Mapping[str, str]) -> None:
         cwd=_DJANGO,
         env={**env, "DJANGO_SETTINGS_MODULE": "shop.settings"},
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 
@@ -234,10 +236,10 @@ class Site:
             return list(events)
 
     def wait_for_worker(self) -> None:
-        wait_until(self._worker_is_ready, "the worker is ready", 30)
+        wait_until(self._worker_is_ready, "the worker is ready", PATIENCE)
 
     def _wait_for_web(self) -> None:
-        wait_until(self._web_answers, "the web server listens", 30)
+        wait_until(self._web_answers, "the web server listens", PATIENCE)
 
     def _web_answers(self) -> bool:
         self.web.check_alive()

@@ -13,6 +13,9 @@ from evented_agent import Runs
 from tests.examples.model_server import Call, ModelServer, held
 from tests.examples.sites import EXAMPLES, Site, sign_in, stream_of, text_of, until_text
 
+# The first test of each server starts it.
+pytestmark = pytest.mark.timeout(300)
+
 
 def test_a_run_is_started_before_the_model_answers(
     site: Site, model: ModelServer, question: str

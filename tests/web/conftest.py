@@ -17,9 +17,9 @@ from tests.web.wire import Wire
 #: Where Debian and others put it.
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 
-#: Milliseconds; machines are shared and noisy, and a test that fails may take its time.
-PATIENCE = 30_000
-expect.set_options(timeout=PATIENCE)
+#: Milliseconds in which a page shows what it should: a test that fails may take its time.
+PAGE_PATIENCE = 30_000
+expect.set_options(timeout=PAGE_PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def sign_in(wire: Wire, browser: Browser) -> Iterator[SignIn]:
 
     def open_(user: str) -> BrowserContext:
         context = browser.new_context(base_url=wire.url)
-        context.set_default_timeout(PATIENCE)
+        context.set_default_timeout(PAGE_PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.goto("/")

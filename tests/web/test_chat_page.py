@@ -20,6 +20,9 @@ from tests.web.wire import Wire
 
 Scheme = Literal["light", "dark"]
 
+# The first test starts the example.
+pytestmark = pytest.mark.timeout(300)
+
 
 def test_a_call_is_approved_in_one_tab_and_the_other_is_told(
     page: Page, model: ModelServer, question: str

@@ -14,7 +14,11 @@ from tests.web.wire import Wire
 
 Without = Callable[[Site, Wire], AbstractContextManager[None]]
 
-pytestmark = pytest.mark.parametrize("site", SERVERS, indirect=True, scope="module")
+pytestmark = [
+    pytest.mark.parametrize("site", SERVERS, indirect=True, scope="module"),
+    # The first test of each server starts it.
+    pytest.mark.timeout(300),
+]
 
 
 def test_text_is_live_and_a_reload_goes_on_with_ones_own_question(
@@ -95,7 +99,7 @@ def test_what_a_killed_worker_half_said_is_withdrawn(
         site.worker.kill()
         model.answers(question, ["All of it."])
         site.worker.start()
-        expect(page.locator(".answer")).to_have_text("All of it.")
+        expect(page.locator(".answer")).to_have_text("All of it.", timeout=60_000)
 
     expect(page.locator("section .status")).to_have_text("finished")
 
