@@ -99,7 +99,7 @@ def test_what_a_killed_worker_half_said_is_withdrawn(
         site.worker.kill()
         model.answers(question, ["All of it."])
         site.worker.start()
-        expect(page.locator(".answer")).to_have_text("All of it.", timeout=60_000)
+        expect(page.locator(".answer")).to_have_text("All of it.", timeout=90_000)
 
     expect(page.locator("section .status")).to_have_text("finished")
 
