@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing, closing
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 from urllib.parse import quote
 
 import pydantic_core
@@ -16,6 +16,7 @@ from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.codec import decode
 from evented_agent.client.follow import Cursor
 from evented_agent.client.reader import ReadOptions
+from evented_agent.client.thread_course import RunsOfThread
 from evented_agent.remote.http_requests import AWAY, HttpSender, failure_in
 
 #: Seconds of silence after which a connection counts as lost; servers show life more often.
@@ -35,7 +36,7 @@ class HttpReader:
     def chunks(
         self, after: Cursor, **options: Unpack[ReadOptions]
     ) -> Generator[AnyChunk | None, None, None]:
-        reading = _Reading(self._run_id, after, options)
+        reading = self._begin(after, options)
         while not reading.ended():
             try:
                 with closing(self._lines(reading)) as lines:
@@ -53,7 +54,7 @@ class HttpReader:
         self, after: Cursor, **options: Unpack[ReadOptions]
     ) -> AsyncGenerator[AnyChunk | None, None]:
         """`chunks` for the running event loop."""
-        reading = _Reading(self._run_id, after, options)
+        reading = self._begin(after, options)
         while not reading.ended():
             try:
                 async with aclosing(self._alines(reading)) as lines:
@@ -101,8 +102,14 @@ class HttpReader:
                 self._refused(reading, reply.status_code, body, reply.headers)
 
     def _arguments(self, reading: "_Reading") -> dict[str, Any]:
-        query = {"after": str(reading.cursor), "close_on_suspend": str(reading.closes).lower()}
+        query = self._query(reading.cursor, reading.closes)
         return self._sender.stream_arguments(self._path, query, reading.wait())
+
+    def _query(self, cursor: Cursor, closes: bool, /) -> dict[str, str]:
+        return {"after": str(cursor), "close_on_suspend": str(closes).lower()}
+
+    def _begin(self, after: Cursor, options: ReadOptions) -> "_Reading":
+        return _Reading(self._run_id, after, options)
 
     def _refused(self, reading: "_Reading", status: int, body: bytes, headers: Any) -> None:
         if status == 204:
@@ -117,16 +124,38 @@ class HttpReader:
             raise self._sender.unavailable(why) from None
 
 
+class HttpThreadReader(HttpReader):
+    """Reads a conversation over HTTP: places in it are ``<run id>:<cursor>``."""
+
+    def __init__(self, sender: HttpSender, which: RunsOfThread) -> None:
+        super().__init__(sender, "")
+        self._which = which
+        self._path = f"/threads/{quote(which.thread_id, safe='')}/stream"
+
+    def _query(self, cursor: Cursor, _: bool, /) -> dict[str, str]:
+        chosen = {
+            "after": str(cursor),
+            "agent": self._which.agent,
+            "resource_id": self._which.resource_id,
+        }
+        return {name: value for name, value in chosen.items() if value}
+
+    def _begin(self, after: Cursor, options: ReadOptions) -> "_Reading":
+        return _ThreadReading(self._which.thread_id, after, options)
+
+
 class _Reading:
     """Where a reader is in the run and in an event, and how long it waits."""
 
-    def __init__(self, run_id: str, after: Cursor, options: ReadOptions) -> None:
+    _noun: ClassVar[str] = "run"
+
+    def __init__(self, name: str, after: Cursor, options: ReadOptions) -> None:
         timeout, heartbeat = options.get("timeout"), options.get("heartbeat")
         total = options.get("total_timeout")
         self.cursor = after
         self.closes = options.get("close_on_suspend", True)
         self._is_over = False
-        self._run_id = run_id
+        self._name = name
         self._event: dict[str, str] = {}
         self._timeout = math.inf if timeout is None else timeout
         self._heartbeat = math.inf if heartbeat is None else heartbeat
@@ -149,9 +178,7 @@ class _Reading:
         event, self._event = self._event, {}
         if "data" not in event or "id" not in event:
             return
-        chunk = self._chunk(event["id"], event["data"])
-        self.cursor, self._is_over = chunk.cursor, chunk.ends_topic
-        yield chunk
+        yield self._took(event["id"], pydantic_core.from_json(event["data"]))
         self._heard = self._signed = time.monotonic()
 
     def end(self) -> None:
@@ -176,8 +203,8 @@ class _Reading:
         up = min(self._heard + self._timeout, self._ends)
         if now >= up:
             raise TimeoutError(
-                f"No chunk of run {self._run_id!r} in {now - self._heard:.1f} s. The run goes on; "
-                "observe it again from the last cursor."
+                f"No chunk of {self._noun} {self._name!r} in {now - self._heard:.1f} s. The run "
+                "goes on; observe it again from the last cursor."
             )
         return max(0.01, min(up - now, self._signed + self._heartbeat - now, _SILENCE))
 
@@ -195,7 +222,21 @@ class _Reading:
         # A server that stops ends a stream cleanly, and takes no new ones for a moment.
         return random.uniform(0.05, 0.3)
 
-    def _chunk(self, cursor: str, data: str) -> AnyChunk:
-        wire = pydantic_core.from_json(data)
-        stored = dump_json([wire["type"], wire.get("task"), wire["payload"]])
-        return decode(wire["seq"], cursor, self._run_id, stored)
+    def _took(self, event_id: str, wire: dict[str, Any]) -> AnyChunk:
+        chunk = _chunk(self._name, event_id, wire)
+        self.cursor, self._is_over = chunk.cursor, chunk.ends_topic
+        return chunk
+
+
+class _ThreadReading(_Reading):
+    _noun: ClassVar[str] = "thread"
+
+    def _took(self, event_id: str, wire: dict[str, Any]) -> AnyChunk:
+        run_id, _, cursor = event_id.rpartition(":")
+        self.cursor = event_id
+        return _chunk(run_id, cursor, wire)
+
+
+def _chunk(run_id: str, cursor: str, wire: dict[str, Any]) -> AnyChunk:
+    stored = dump_json([wire["type"], wire.get("task"), wire["payload"]])
+    return decode(wire["seq"], cursor, run_id, stored)

@@ -1,17 +1,21 @@
 """`RunStream` and `AsyncRunStream` of a run that is followed over HTTP."""
 
+from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
+from evented_agent.chunks import AnyChunk
 from evented_agent.client.commands import DecisionOptions
 from evented_agent.client.reader import ChunkReader
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
+from evented_agent.client.thread_course import Position, RunsOfThread
+from evented_agent.client.thread_stream import AsyncThreadStream, ThreadStream
 from evented_agent.remote.http_calls import (
     abort_request,
     decision_request,
     info_request,
     result_request,
 )
-from evented_agent.remote.http_reader import HttpReader
+from evented_agent.remote.http_reader import HttpReader, HttpThreadReader
 from evented_agent.remote.http_requests import HttpSender
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import RunResult
@@ -67,3 +71,34 @@ class HttpAsyncRunStream(AsyncRunStream):
 
     async def _request_abort(self, reason: str | None) -> bool:
         return await self._sender.asend(abort_request(self.run_id, reason))
+
+
+class HttpThreadStream(ThreadStream):
+    """A `ThreadStream` over HTTP."""
+
+    def __init__(self, sender: HttpSender, which: RunsOfThread, **options: Any) -> None:
+        super().__init__(None, which, **options)
+        self._sender = sender
+
+    def _check_wait(self) -> None:
+        """No run executes in this process."""
+
+    def _chunks(self, heartbeat: float | None) -> Generator[AnyChunk | None, None, None]:
+        reader = HttpThreadReader(self._sender, self._which)
+        yield from reader.chunks(_place(self.position), timeout=self._timeout, heartbeat=heartbeat)
+
+
+class HttpAsyncThreadStream(AsyncThreadStream):
+    """An `AsyncThreadStream` over HTTP."""
+
+    def __init__(self, sender: HttpSender, which: RunsOfThread, **options: Any) -> None:
+        super().__init__(None, which, **options)
+        self._sender = sender
+
+    def _chunks(self, heartbeat: float | None) -> AsyncGenerator[AnyChunk | None, None]:
+        reader = HttpThreadReader(self._sender, self._which)
+        return reader.achunks(_place(self.position), timeout=self._timeout, heartbeat=heartbeat)
+
+
+def _place(position: Position | None) -> str:
+    return "" if position is None else f"{position[0]}:{position[1]}"

@@ -6,9 +6,13 @@ from urllib.parse import quote
 import pydantic_core
 
 from evented_agent.client.conversations import ThreadPage
+from evented_agent.client.follow import start_of
+from evented_agent.client.thread_course import Position, RunsOfThread
+from evented_agent.client.thread_stream import AsyncThreadStream, ThreadStream
 from evented_agent.errors import ThreadNotFound
 from evented_agent.models.messages import Message
 from evented_agent.remote.http_requests import HttpSender, Outgoing, nothing_in
+from evented_agent.remote.http_streams import HttpAsyncThreadStream, HttpThreadStream
 from evented_agent.state.thread_info import ThreadInfo
 from evented_agent.state.wire import MESSAGES, THREAD_INFO, THREAD_INFOS
 
@@ -77,6 +81,46 @@ class HttpThreadMethods:
     async def adelete_thread(self, thread_id: str, *, resource_id: str | None = None) -> None:
         """`delete_thread` for the running event loop."""
         await self._sender.asend(forget_request(thread_id, resource_id))
+
+    def follow(
+        self,
+        thread_id: str,
+        *,
+        resource_id: str | None = None,
+        agent: str | None = None,
+        after: Position | None = None,
+        timeout: float | None = None,
+    ) -> ThreadStream:
+        """Follow a conversation over its runs; see `Runs.follow`; it asks when it is read."""
+        return HttpThreadStream(
+            self._sender,
+            _checked(RunsOfThread(thread_id, resource_id, agent), after),
+            after=after,
+            timeout=timeout,
+        )
+
+    async def afollow(
+        self,
+        thread_id: str,
+        *,
+        resource_id: str | None = None,
+        agent: str | None = None,
+        after: Position | None = None,
+        timeout: float | None = None,
+    ) -> AsyncThreadStream:
+        """`follow` for the running event loop."""
+        return HttpAsyncThreadStream(
+            self._sender,
+            _checked(RunsOfThread(thread_id, resource_id, agent), after),
+            after=after,
+            timeout=timeout,
+        )
+
+
+def _checked(which: RunsOfThread, after: Position | None) -> RunsOfThread:
+    if after is not None:
+        start_of(after[1])
+    return which
 
 
 def threads_request(

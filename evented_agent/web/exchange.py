@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from starlette.requests import Request
 
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
+from evented_agent.client.thread_stream import AsyncThreadStream, ThreadStream
 from evented_agent.web.failures import HttpFailure
 
 _TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
@@ -101,7 +102,7 @@ class EventReply:
     """
 
     events: Iterator[str] | AsyncIterator[str]
-    run: RunStream[Any] | AsyncRunStream[Any]
+    run: RunStream[Any] | AsyncRunStream[Any] | ThreadStream | AsyncThreadStream
     counted_by: str | None
     headers: Mapping[str, str] = field(default_factory=dict)
     has_end: bool = False

@@ -21,8 +21,10 @@ _STATUS = {
 _RESOURCE = {"resource_id": _TEXT}
 _CALL = {"tool_call_id": _TEXT, "number": {"type": "integer", "minimum": 1}}
 _CURSOR = {"type": "string", "pattern": "^[0-9]{1,19}(-[0-9]{1,19})?$"}
+_PLACE = {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,128}:[0-9]{1,19}(-[0-9]{1,19})?$"}
 _MAY = {"may": {"type": "string", "enum": ["read", "act"]}}
 _FOLLOW = {"after": _CURSOR, "close_on_suspend": _FLAG}
+_FOLLOW_THREAD = {"after": _PLACE, "agent": _TEXT, **_RESOURCE}
 _START = {
     "agent": _TEXT,
     "input": {"anyOf": [_TEXT, {"type": "array", "items": {"type": "object"}, "minItems": 1}]},
@@ -114,6 +116,8 @@ ROUTES: Sequence[Route] = (
         needs=["title"],
     ),
     Route("DELETE", _THREAD, conversations.remove_thread, (204,), query=_RESOURCE),
+    Route("GET", f"{_THREAD}/stream", stream.get_thread_stream, (200, 429), query=_FOLLOW_THREAD),
+    Route("HEAD", f"{_THREAD}/stream", stream.get_thread_stream, (200, 429), query=_FOLLOW_THREAD),
     Route("POST", f"{_THREAD}/token", stream.post_thread_token, (201,), _RESOURCE, body=_MAY),
     Route("GET", "/workers", look.get_workers),
     Route("GET", "/health", look.get_health, is_open=True),

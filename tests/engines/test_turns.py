@@ -79,3 +79,23 @@ def test_a_run_that_is_retried_waits_for_its_turn(durable: DurableAgent) -> None
     assert again.result(timeout=40).answer == "Done."
     said = [message.role for message in durable.thread("taken")]
     assert said.count("user") == 2
+
+
+def test_who_follows_a_thread_reads_its_last_run_on_when_that_is_retried(
+    durable: DurableAgent,
+) -> None:
+    gate.set()
+    is_healthy.clear()
+    failed = durable.stream("This fails.", thread_id="followed", run_id="turns-followed")
+    chunks = iter(durable.follow("followed", timeout=30))
+    seen = [next(chunks)]
+    while not seen[-1].ends_topic:
+        seen.append(next(chunks))
+    is_healthy.set()
+    wait_until(lambda: retried(durable, failed.run_id), "nothing follows its failure any more")
+    after = [next(chunks)]
+    while not after[-1].ends_topic:
+        after.append(next(chunks))
+
+    assert (seen[-1].type, after[0].type, after[-1].type) == ("error", "topic-reset", "finish")
+    assert after[1:] == list(durable.observe(failed.run_id))

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from evented_agent import ConfigurationError, InProcessAgent, RunInfo
 from evented_agent.web import Action, Principal, create_app
 from tests.http.conftest import KEY, Serve, Served, authorize
-from tests.http.requests import call, read, start, until
+from tests.http.requests import call, read, start, until, until_type
 
 #: Each route that is about a run, with a body that fits, and what its owner is answered.
 RUN_ROUTES: list[tuple[str, str, Any, int]] = [
@@ -36,6 +36,7 @@ OTHER_ROUTES: list[tuple[str, str, Any, int]] = [
     ("GET", "/pending", None, 200),
     ("GET", "/threads", None, 200),
     ("GET", "/threads/t", None, 200),
+    ("HEAD", "/threads/t/stream", None, 200),
     ("PATCH", "/threads/t", {"title": "T"}, 404),
     ("POST", "/threads/t/token", {}, 201),
     ("DELETE", "/threads/t", None, 204),
@@ -172,6 +173,26 @@ def test_a_stream_token_of_a_conversation_lists_none_and_names_its_own_alone(
     assert nobody.patch("/threads/named", json=title, params=made["read"]).status_code == 401
     assert nobody.patch("/threads/unnamed", json=title, params=made["act"]).status_code == 401
     assert nobody.patch("/threads/named", json=title, params=made["act"]).status_code == 204
+
+
+def test_a_conversation_is_followed_by_its_owner_alone(served: Served) -> None:
+    ann, bob, nobody = served.as_("ann"), served.as_("bob"), served.as_("")
+    run_id = start(ann, "say Mine.", thread_id="watched")
+    until(ann, run_id, "finished")
+    theirs = start(bob, "say Theirs.", thread_id="watched")
+    until(bob, theirs, "finished")
+    token = {"token": ann.post("/threads/watched/token").json()["token"]}
+    other = {"token": ann.post("/threads/other/token").json()["token"]}
+
+    for client, query in ((ann, {}), (nobody, token)):
+        with client.stream("GET", "/threads/watched/stream", params=query) as reply:
+            seen = until_type(reply.iter_lines(), "finish")
+        assert {each["runId"] for each in seen} == {run_id}
+    # Another's run is no place in one's own conversation.
+    place = {"after": f"{theirs}:1"}
+    assert ann.head("/threads/watched/stream", params=place).status_code == 404
+    assert nobody.head("/threads/watched/stream", params=other).status_code == 401
+    assert nobody.head("/threads/watched/stream").status_code == 401
 
 
 def test_names_count_within_a_resource(served: Served) -> None:

@@ -317,3 +317,48 @@ def test_a_base_install_imports_no_extra() -> None:
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     assert found.stdout.strip() == "[]", found.stderr
+
+
+def test_a_conversation_is_followed_over_its_runs_and_server_deploys(
+    durable: InProcessAgent,
+) -> None:
+    port = free_port()
+    app = create_app(durable, authorize=authorize)
+    runs = HttpRuns(f"http://127.0.0.1:{port}", token="ann", retry_for=10)
+    with serving(app, port):
+        first = runs.stream("talker", "say One.", thread_id="deployed")
+        first.result(20)
+        stream = runs.follow("deployed", timeout=30)
+        chunks = iter(stream)
+        seen = [next(chunks) for _ in range(3)]
+    with serving(create_app(durable, authorize=authorize), port):
+        second = runs.stream("talker", "say Two.", thread_id="deployed")
+        while not (seen[-1].ends_topic and seen[-1].run_id == second.run_id):
+            seen.append(next(chunks))
+        expected = [*runs.observe(first.run_id), *runs.observe(second.run_id)]
+        assert seen == expected
+        assert stream.position == (second.run_id, seen[-1].cursor)
+        again = runs.follow("deployed", after=(first.run_id, expected[1].cursor), timeout=30)
+        assert next(iter(again)) == expected[2]
+        again.close()
+        stream.close()
+        with pytest.raises(TimeoutError, match="of thread 'nobody'"):
+            next(iter(runs.follow("nobody", timeout=0.3)))
+    runs.close()
+
+
+def test_a_conversation_is_followed_over_http_on_an_event_loop(served: Served) -> None:
+    async def follow() -> list[str]:
+        runs = HttpRuns(served.url, token="ann")
+        run = await runs.astream("talker", "say Hi.", thread_id="on a loop")
+        found: list[str] = []
+        async with await runs.afollow("on a loop", timeout=30) as stream:
+            async for chunk in stream:
+                found.append(chunk.type)
+                if chunk.ends_topic:
+                    break
+        assert stream.position == (run.run_id, chunk.cursor)
+        await runs.aclose()
+        return found
+
+    assert asyncio.run(follow())[-1] == "finish"

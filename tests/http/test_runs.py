@@ -449,3 +449,41 @@ def test_a_title_is_a_text(ann: httpx.Client, body: Any) -> None:
 @pytest.mark.parametrize("query", [{"page": "x"}, {"limit": "0"}, {"since": "yesterday"}])
 def test_a_list_of_conversations_refuses_nonsense(ann: httpx.Client, query: Any) -> None:
     assert ann.get("/threads", params=query).status_code == 400
+
+
+def test_a_conversation_is_followed_over_its_runs(ann: httpx.Client) -> None:
+    first = start(ann, "say One.", thread_id="followed")
+    until(ann, first, "finished")
+    with ann.stream("GET", "/threads/followed/stream") as reply:
+        assert reply.headers["content-type"].startswith("text/event-stream")
+        lines = reply.iter_lines()
+        seen = until_type(lines, "finish")
+        second = start(ann, "say Two.", thread_id="followed")
+        seen += until_type(lines, "finish")
+    expected = [data for run_id in (first, second) for _, data in read(ann, run_id)]
+    assert seen == expected
+    assert {each["runId"] for each in seen} == {first, second}
+
+
+def test_a_conversation_is_followed_on_from_a_last_event_id(ann: httpx.Client) -> None:
+    first = start(ann, "say One.", thread_id="left")
+    until(ann, first, "finished")
+    second = start(ann, "say Two.", thread_id="left")
+    until(ann, second, "finished")
+    [*_, (left_at, _), _] = read(ann, first)
+    header = {"last-event-id": f"{first}:{left_at}"}
+    with ann.stream("GET", "/threads/left/stream?after=ignored", headers=header) as reply:
+        lines = reply.iter_lines()
+        seen = until_type(lines, "finish") + until_type(lines, "finish")
+    assert seen == [read(ann, first)[-1][1], *(data for _, data in read(ann, second))]
+
+
+@pytest.mark.parametrize(
+    ("after", "status"), [("x", 400), ("r:x", 400), ("none:0", 404), ("a b:1-1", 404)]
+)
+def test_a_place_that_is_in_no_conversation_is_refused(
+    ann: httpx.Client, after: str, status: int
+) -> None:
+    for method in ("GET", "HEAD"):
+        reply = ann.request(method, "/threads/any/stream", params={"after": after})
+        assert reply.status_code == status

@@ -54,7 +54,7 @@ def get_runs(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
             "since": since,
             "limit": limit,
             "page": exchange.query("page"),
-            **_narrowed(site, exchange, who),
+            **narrowed(site, exchange, who),
         },
     )
     runs = RUN_INFOS.dump_python([shown(who, each, each.run_id) for each in page], mode="json")
@@ -71,7 +71,7 @@ def get_pending(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
             "thread_id": exchange.query("thread_id"),
             "since": exchange.time("since"),
             "limit": exchange.count("limit", 50, MOST_LISTED),
-            **_narrowed(site, exchange, who),
+            **narrowed(site, exchange, who),
         },
     )
     return object_reply({"pending": PENDING.dump_python(list(found), mode="json")})
@@ -127,7 +127,8 @@ def resource_of(exchange: Exchange, who: Principal) -> str | None:
     return exchange.query("resource_id") if who.all_resources else who.resource_id
 
 
-def _narrowed(site: Site, exchange: Exchange, who: Principal) -> dict[str, Any]:
+def narrowed(site: Site, exchange: Exchange, who: Principal) -> dict[str, Any]:
+    """What a list or a conversation is narrowed to, whatever was asked for."""
     agent = exchange.query("agent")
     if site.agent is not None:
         agent = site.agent

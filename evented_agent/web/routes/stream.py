@@ -1,4 +1,4 @@
-"""`GET /runs/{id}/stream`: a run as Server-Sent Events, and the token to open it with."""
+"""Runs and conversations as Server-Sent Events, and the tokens to open them with."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
@@ -8,6 +8,7 @@ from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.shared_events import event_of
 from evented_agent.client.follow import Cursor, start_of
 from evented_agent.client.run_stream import HEARTBEAT, WAITING, AsyncRunStream, RunStream
+from evented_agent.client.thread_course import Position
 from evented_agent.state.run_info import RunInfo
 from evented_agent.web.access import Allowed, allowed_run, somebody
 from evented_agent.web.exchange import (
@@ -20,7 +21,7 @@ from evented_agent.web.exchange import (
 )
 from evented_agent.web.failures import HttpFailure
 from evented_agent.web.principal import Principal
-from evented_agent.web.routes.look import resource_of
+from evented_agent.web.routes.look import narrowed, resource_of
 from evented_agent.web.site import Site, Verb, WebSteps
 from evented_agent.web.tokens import TOKEN_SECONDS
 
@@ -48,6 +49,23 @@ def get_stream(site: Site, exchange: Exchange) -> WebSteps[PlainReply | EventRep
     )
 
 
+def get_thread_stream(site: Site, exchange: Exchange) -> WebSteps[PlainReply | EventReply]:
+    """Follow a conversation over its runs, past and to come, from a place in it.
+
+    Ids of events are ``<run id>:<cursor>``; `HEAD` answers with the same status and opens nothing.
+    """
+    after = _position(exchange)
+    thread = exchange.path["thread_id"]
+    who = yield from somebody(exchange, "read", thread=thread)
+    counted_by = None if who.all_resources else who.name
+    site.streams.check(counted_by)
+    options = {"after": after, **narrowed(site, exchange, who)}
+    stream = yield Verb("follow", (thread,), options)
+    if exchange.is_head:
+        return PlainReply(200, headers={"content-type": "text/event-stream"})
+    return EventReply(stream.sse(site.heartbeat), stream, counted_by)
+
+
 def post_token(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     """A token for one run: to read it, or to decide and abort as well."""
     may = _may(site, exchange)
@@ -69,15 +87,30 @@ def post_thread_token(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
 
 
 def _cursor(exchange: Exchange) -> Cursor:
+    return _checked(_given_place(exchange) or "0")
+
+
+def _position(exchange: Exchange) -> Position | None:
+    given = _given_place(exchange)
+    if given is None:
+        return None
+    run_id, _, cursor = given.rpartition(":")
+    return run_id, _checked(cursor)
+
+
+def _given_place(exchange: Exchange) -> str | None:
     # The header wins: a browser that reconnects sends it with the URL that it began with.
-    after = exchange.request.headers.get("last-event-id") or exchange.query("after") or "0"
+    return exchange.request.headers.get("last-event-id") or exchange.query("after") or None
+
+
+def _checked(cursor: str) -> Cursor:
     try:
-        start_of(after)
+        start_of(cursor)
     except ValueError:
         raise HttpFailure(
             400, "invalid_cursor", "Pass a Last-Event-ID, or the last seq seen, as after."
         ) from None
-    return after
+    return cursor
 
 
 def _has_all(info: RunInfo, after: Cursor, closes: bool) -> bool:
