@@ -7,8 +7,8 @@ from evented_agent.client.owner import read_owned, thread_of
 from evented_agent.client.turns import leave_turn
 from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound
 from evented_agent.ledger import limits, runs, threads
-from evented_agent.ledger.indexes import forget, indexes_of, list_index
-from evented_agent.ledger.keys import thread_name
+from evented_agent.ledger.indexes import forget, forget_gone_threads, indexes_of, list_index
+from evented_agent.ledger.keys import CONVERSATIONS, thread_name
 from evented_agent.ledger.plan import Plan, call_beside, send
 from evented_agent.ledger.records import Record
 from evented_agent.ledger.settings import milliseconds
@@ -34,12 +34,30 @@ def erase_resource(at: Deployment, resource_id: str | None) -> Plan[int]:
                 count += yield from _erase_if_there(at, run_id)
             yield from send(forget(at.keys, shard, index, run_ids))
     for shard in range(at.keys.shards):
-        index = ("threads", resource_id)
-        while thread_ids := (yield from _first_page(at, shard, index)):
-            for thread_id in thread_ids:
-                yield from delete_conversation(at, thread_id, resource_id)
-            yield from send(forget(at.keys, shard, index, thread_ids))
+        yield from _erase_threads(at, shard, resource_id)
+        yield from _erase_listed(at, shard, resource_id)
     return count
+
+
+def _erase_threads(at: Deployment, shard: int, resource_id: str) -> Plan[None]:
+    """Forget the conversations that runs have named."""
+    index = ("threads", resource_id)
+    while thread_ids := (yield from _first_page(at, shard, index)):
+        for thread_id in thread_ids:
+            yield from delete_conversation(at, thread_id, resource_id)
+        yield from send(forget(at.keys, shard, index, thread_ids))
+
+
+def _erase_listed(at: Deployment, shard: int, resource_id: str) -> Plan[None]:
+    """Forget the conversations that lists show, also those whose only run was never created."""
+    index = (CONVERSATIONS[0], resource_id)
+    while digests := (yield from _first_page(at, shard, index)):
+        for digest in digests:
+            found = yield from send(threads.look_at_listed(at.keys, shard, digest))
+            if found is not None:
+                yield from send(threads.drop(at.keys, found.name))
+        name = at.keys.index(shard, *index)
+        yield from send(forget_gone_threads(at.keys, shard, name, digests))
 
 
 def delete_conversation(at: Deployment, thread_id: str, resource_id: str | None) -> Plan[None]:

@@ -232,6 +232,17 @@ def test_forgetting_again_changes_nothing_for_the_others(engines: Engines) -> No
     assert runs.ledger.send(threads.recall(runs.keys, "n", most=9)) == [b'["b",[]]']
 
 
+def test_a_conversation_whose_run_was_never_created_goes_too(engines: Engines) -> None:
+    runs = engines(speaker).client
+    # Its caller died between the two.
+    waits = threads.enter(runs.keys, thread_name("never", "ann"), "never", ttl_ms=90_000)
+    runs.ledger.send(waits)
+    assert [each.thread_id for each in runs.threads(resource_id="ann")] == ["never"]
+    assert runs.delete(resource_id="ann") == 0
+    assert runs.threads(resource_id="ann") == []
+    assert "never" not in [each.thread_id for each in runs.threads()]
+
+
 def test_all_of_a_person_goes_and_nothing_of_another(engines: Engines) -> None:
     engine, talk = engines(diarist), engines(speaker)
     full_run(engine, "whole")
