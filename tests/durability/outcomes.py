@@ -27,6 +27,7 @@ class Told:
     usage: str
     results: dict[str, str]
     remembered: list[str]
+    listed: tuple[int, int, str] | None
 
 
 def told(runs: Runs, run_id: str) -> Told:
@@ -38,7 +39,9 @@ def told(runs: Runs, run_id: str) -> Told:
         for message in step.results
     }
     remembered = [str(message) for message in runs.thread(thread_of(run_id))]
-    return Told(result.text, sorted(record.entries), str(result.usage), results, remembered)
+    info = runs.thread_info(thread_of(run_id))
+    listed = None if info is None else (info.messages, info.runs, info.last_message)
+    return Told(result.text, sorted(record.entries), str(result.usage), results, remembered, listed)
 
 
 def thread_of(run_id: str) -> str:

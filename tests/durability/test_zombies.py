@@ -186,3 +186,6 @@ def test_a_write_that_was_long_on_its_way_changes_nothing(
 
     remembered = [str(message) for message in scene.runs.thread(thread_of(name))]
     assert (remembered[:-2], len(ours)) == (ours, 6)
+    info = scene.runs.thread_info(thread_of(name))
+    assert info is not None
+    assert (info.messages, info.runs) == (8, 2)

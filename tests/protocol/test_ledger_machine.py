@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from evented_agent.chunks import Chunk, Transcript
+from evented_agent.chunks import Chunk, RunWaiting, Transcript
 from evented_agent.chunks.codec import decode, encode
 from evented_agent.ledger import attempts, runs
 from evented_agent.ledger.connection import Ledger
@@ -80,6 +80,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.texts: dict[int, str] = {}
         self.done: set[str] = set()
         self.is_over = False
+        self.waits_told = 0
 
     @initialize()
     def create(self) -> None:
@@ -198,12 +199,19 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.everything() == before
 
     @precondition(lambda self: self.attempts)
-    @rule(at=numbers)
-    def retry(self, at: int) -> None:
+    @rule(at=numbers, waits=st.booleans())
+    def retry(self, at: int, waits: bool) -> None:
+        """It failed, or its run has to wait for its turn in a thread."""
         attempt = self.attempt(at)
         before, was_owner = self.everything(), self.owns(attempt)
+        waited = attempt.task.waited
+        wait = {"waits_for": "its turn", "waited": waited + 1}
         call = attempts.requeue(
-            self.driver.keys, attempt.task, delay_ms=0, reason="failed", change={"tries": 1}
+            self.driver.keys,
+            attempt.task,
+            delay_ms=0,
+            reason="failed",
+            change=wait if waits else {"tries": 1},
         )
         try:
             found = self.driver.ledger.send(call)
@@ -215,6 +223,8 @@ class LedgerMachine(RuleBasedStateMachine):
             self.lose(attempt, keeps_text=found.aborted)
             if found.aborted:
                 attempt.committed = found
+            elif waits and waited == 0:
+                self.waits_told += 1
             self.see_whether_it_is_over()
         else:
             assert self.everything() == before
@@ -282,6 +292,12 @@ class LedgerMachine(RuleBasedStateMachine):
         assert [chunk.seq for chunk in chunks] == list(range(1, len(chunks) + 1))
         ends = [chunk.seq for chunk in chunks if chunk.type in ENDS]
         assert ends == ([len(chunks)] if self.is_over else [])
+
+    @invariant()
+    def each_wait_for_the_turn_is_told_once(self) -> None:
+        waits = [chunk for chunk in self.topic() if isinstance(chunk, RunWaiting)]
+        turns = [chunk for chunk in waits if chunk.payload.waits_for == "turn"]
+        assert len(turns) == self.waits_told
 
     @invariant()
     def readers_have_what_was_committed_and_what_is_being_said(self) -> None:
