@@ -141,6 +141,8 @@ class HttpThreadReader(HttpReader):
         return {name: value for name, value in chosen.items() if value}
 
     def _begin(self, after: Cursor, options: ReadOptions) -> "_Reading":
+        # What the server may not find.
+        self._run_id = str(after).rpartition(":")[0]
         return _ThreadReading(self._which.thread_id, after, options)
 
 

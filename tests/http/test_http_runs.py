@@ -342,6 +342,8 @@ def test_a_conversation_is_followed_over_its_runs_and_server_deploys(
         assert next(iter(again)) == expected[2]
         again.close()
         stream.close()
+        with pytest.raises(RunNotFound, match="gone"):
+            next(iter(runs.follow("deployed", after=("gone", 0))))
         with pytest.raises(TimeoutError, match="of thread 'nobody'"):
             next(iter(runs.follow("nobody", timeout=0.3)))
     runs.close()
