@@ -38,7 +38,7 @@ test-oldest: .venv/oldest/done
 	CONFORMANCE_ENGINES="in-process redis-threads redis-prefork sentinel" \
 		.venv/oldest/bin/python -m pytest -n $(JOBS) --dist loadfile $(OLDEST_TESTS)
 
-test-web: .venv/web  ## the page of the examples in a real Chromium, and hostile requests
+test-web: .venv/web tests/web/clients/node_modules  ## pages in a real Chromium, official clients, hostile requests
 	@command -v chromium || command -v chromium-browser || command -v chrome \
 		|| { echo "Chromium is missing; on Debian: apt install chromium"; exit 1; }
 	@# One at a time: the tests of requests share one id, and pytest-xdist would run one of them.
@@ -94,4 +94,8 @@ clean:  ## forget the virtual environment
 
 .venv/web: .venv/dev pyproject.toml
 	$(BIN)/python -m pip install --quiet --group test-web
+	@touch $@
+
+tests/web/clients/node_modules: .venv/web tests/web/clients/package.json tests/web/clients/package-lock.json
+	$(BIN)/python -m tests.support.node
 	@touch $@
