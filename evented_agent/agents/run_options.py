@@ -46,6 +46,8 @@ class StreamOptions(TypedDict, total=False):
         context: What the run is about beside its messages, as JSON: the user's id, their language,
             a tenant. No model sees it. Tools have it as ``ctx.context``, a function for the
             agent's instructions takes it, hooks and policies find it on what they are given.
+        metadata: What the caller wants to find again with the run, as JSON, in `RunInfo.metadata`.
+            Nothing reads it.
     """
 
     run_id: str
@@ -68,6 +70,7 @@ class StreamOptions(TypedDict, total=False):
     output_type: Any
     close_on_suspend: bool
     context: Any
+    metadata: dict[str, Any]
 
 
 def _span(value: Any) -> float:
@@ -79,7 +82,7 @@ def _span(value: Any) -> float:
 
 
 #: Options that are JSON of any form.
-_VALUES = ("context", "model_settings")
+_VALUES = ("context", "metadata", "model_settings")
 
 
 def _value(name: str, given: Any) -> Any:
@@ -112,6 +115,7 @@ class RunOptions(BaseModel):
     until_idle: _Span | None = None
     deadline: _Span | None = None
     context: Any = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> "RunOptions":

@@ -1,9 +1,9 @@
 """The state of a run now, as its record tells it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import pydantic_core
 
@@ -51,6 +51,7 @@ class RunInfo:
         asked: What the last message of its input says, up to 200 characters.
         input: The messages that it was given, all of them from its first moment on, however long;
             lists of runs leave it out.
+        metadata: What its caller wanted to find again with it.
     """
 
     run_id: str
@@ -73,6 +74,7 @@ class RunInfo:
     decisions: Sequence[CallDecision] = ()
     asked: str = ""
     input: Sequence[Message] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_ended(self) -> bool:
@@ -117,6 +119,7 @@ def info_of(
         decisions=decisions_of(record),
         asked=_asked(fields.get("messages", "[]")),
         input=_input(fields.get("messages", "[]")) if has_input else (),
+        metadata=_metadata(fields.get("options", "{}")),
     )
 
 
@@ -190,6 +193,15 @@ def _input(stored: str) -> Sequence[Message]:
     except (ValueError, TypeError):
         # Damaged, or in the form of a later version: the rest of the record is readable.
         return ()
+
+
+def _metadata(stored: str) -> Mapping[str, Any]:
+    try:
+        found = pydantic_core.from_json(stored).get("metadata", {})
+    except (ValueError, AttributeError):
+        # Damaged: the rest of the record is readable.
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _usage(fields: Mapping[str, str]) -> Usage:

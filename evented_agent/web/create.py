@@ -44,7 +44,7 @@ def create_app(
         token_keys: Secrets that stream tokens are signed with, the newest first, the same in each
             process. Without, there are no stream tokens.
         client_options: Names of `StreamOptions` that every client may choose, beside when_busy,
-            until_idle and deadline. A principal with all_resources may choose any.
+            until_idle, deadline and metadata. A principal with all_resources may choose any.
         limits: What a request and a principal may take.
         dev: Serve this machine alone, without `authorize`; everything is allowed.
 

@@ -34,6 +34,7 @@ _START = {
     "when_busy": {"type": "string", "enum": ["queue", "reject", "interrupt", "parallel"]},
     "until_idle": {"type": ["boolean", "number"]},
     "deadline": {"type": "number", "exclusiveMinimum": 0},
+    "metadata": {"type": "object"},
 }
 _RUN = "/runs/{run_id}"
 _THREAD = "/threads/{thread_id}"

@@ -57,6 +57,14 @@ def test_events_are_numbered_and_their_ids_are_cursors(ann: httpx.Client) -> Non
         assert events_of(reply.text) == events[number:]
 
 
+def test_metadata_is_kept_with_its_run(ann: httpx.Client) -> None:
+    run_id = start(ann, "say Hello.", metadata={"order": {"number": 17}})
+
+    assert ann.get(f"/runs/{run_id}").json()["metadata"] == {"order": {"number": 17}}
+    reply = ann.post("/runs", json={"agent": "talker", "input": "say Hello.", "metadata": 3})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_request")
+
+
 def test_who_has_all_of_an_ended_run_is_told_that_nothing_follows(ann: httpx.Client) -> None:
     run_id = start(ann, "say Bye.")
     last = read(ann, run_id)[-1][0]

@@ -19,7 +19,7 @@ from evented_agent.web.site import RunPlan, Site, Verb, WebSteps
 
 _OWN = ("agent", "input", "run_id", "thread_id", "resource_id")
 #: What any client may choose of `StreamOptions`.
-CLIENT_OPTIONS = ("when_busy", "until_idle", "deadline")
+CLIENT_OPTIONS = ("when_busy", "until_idle", "deadline", "metadata")
 #: What a service that sees all resources may choose beside.
 SERVICE_OPTIONS = (
     *("max_steps", "tool_choice", "active_tools", "instructions", "model_settings", "queue"),

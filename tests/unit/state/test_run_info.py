@@ -180,3 +180,9 @@ def test_a_result_without_steps_has_no_answer() -> None:
 )
 def test_a_count_of_tokens_is_a_number_that_all_can_hold(said: Any, counted: int) -> None:
     assert Usage(input_tokens=said).input_tokens == counted
+
+
+def test_what_a_caller_wants_to_find_again_is_shown() -> None:
+    assert info_of(record(options='{"metadata":{"order":17}}')).metadata == {"order": 17}
+    for damaged in ("{}", "[]", "?", '{"metadata":3}'):
+        assert info_of(record(options=damaged)).metadata == {}
