@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from evented_agent.client.run_stream import AsyncRunStream
 from evented_agent.logs import logger_of
 from evented_agent.web.event_writer import Connection, EventWriter
-from evented_agent.web.exchange import EventReply, PlainReply, StreamBroken
+from evented_agent.web.exchange import EventReply, LateReply, PlainReply, StreamBroken, WebReply
 from evented_agent.web.failures import HttpFailure, failure_of
 from evented_agent.web.serve import (
     STREAM_HEADERS,
@@ -58,21 +58,36 @@ class WebApp:
             reply = failure_reply(_path_of(request.scope), failure_of(error))
         if isinstance(reply, EventReply):
             await self._stream(request, reply, receive, send)
-        else:
+        elif reply is not None:
             await self._send(request, reply, send)
 
-    async def _reply(self, request: Request, receive: Receive) -> PlainReply | EventReply:
+    async def _reply(self, request: Request, receive: Receive) -> PlainReply | EventReply | None:
+        """The answer; None where nobody is there any more to read it."""
         match = matched(self._site, request, _path_of(request.scope))
         if isinstance(match, PlainReply):
             return match
-        body = await self._body(receive)
-        return await self._handled(match, request, body)
+        reply = await self._handled(match, request, await self._body(receive))
+        return await self._late(reply, receive) if isinstance(reply, LateReply) else reply
 
-    async def _handled(
-        self, match: Match, request: Request, body: bytes
-    ) -> PlainReply | EventReply:
+    async def _handled(self, match: Match, request: Request, body: bytes) -> WebReply:
         steps = match.route.handler(self._site, match.exchange(request, body))
-        return cast(PlainReply | EventReply, await adrive(self._site, steps))
+        return cast(WebReply, await adrive(self._site, steps))
+
+    async def _late(self, reply: LateReply, receive: Receive) -> PlainReply | None:
+        with self._site.streams.one_of(reply.counted_by):
+            waiting = asyncio.ensure_future(reply.waiting.await_())
+            gone = asyncio.ensure_future(_disconnected(receive))
+            stopping = self._stopping.future()
+            ends: set[asyncio.Future[Any]] = {waiting, gone, stopping}
+            try:
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                has_gone = gone.done()
+                stopping.cancel()
+                await _cancel(waiting, gone)
+        if not waiting.cancelled():
+            return waiting.result()
+        return None if has_gone else reply.instead
 
     async def _body(self, receive: Receive) -> bytes:
         body = bytearray()
@@ -171,7 +186,7 @@ class WebApp:
                 return
 
 
-async def _cancel(*tasks: asyncio.Future[None]) -> None:
+async def _cancel(*tasks: asyncio.Future[Any]) -> None:
     """Cancel until it is done: on Python 3.11, redis-py may lose a cancellation."""
     left = set(tasks)
     while left:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import pydantic_core
 from pydantic import TypeAdapter
@@ -106,6 +106,33 @@ class EventReply:
     counted_by: str | None
     headers: Mapping[str, str] = field(default_factory=dict)
     has_end: bool = False
+
+
+class Waiting(Protocol):
+    """Waits, in a thread or an event loop, for what is answered."""
+
+    def wait(self) -> PlainReply: ...
+
+    async def await_(self) -> PlainReply: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LateReply:
+    """An answer that comes once a run is where the client waits for it.
+
+    Attributes:
+        waiting: What waits; given up where the client goes, which the run never notices.
+        instead: What is answered where the server stops before.
+        counted_by: Whose open stream it counts as; None is not counted.
+    """
+
+    waiting: Waiting
+    instead: PlainReply
+    counted_by: str | None
+
+
+#: What a handler may answer with.
+WebReply = PlainReply | EventReply | LateReply
 
 
 #: Characters that are sent at once; more would wait in this process for a slow reader.

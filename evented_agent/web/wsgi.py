@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from evented_agent.client.run_stream import RunStream
 from evented_agent.logs import logger_of
-from evented_agent.web.exchange import EventReply, PlainReply, StreamBroken
+from evented_agent.web.exchange import EventReply, LateReply, PlainReply, StreamBroken, WebReply
 from evented_agent.web.failures import HttpFailure, failure_of
 from evented_agent.web.serve import (
     OPENING,
@@ -38,21 +38,22 @@ class WsgiApp:
         request = Request(_scope_of(environ))
         try:
             reply = self._reply(request, environ)
+            if isinstance(reply, LateReply):
+                with self._site.streams.one_of(reply.counted_by):
+                    reply = reply.waiting.wait()
         except Exception as error:  # noqa: BLE001 - each has its status
             reply = failure_reply(_path_of(request), failure_of(error))
         if isinstance(reply, EventReply):
             return self._stream(request, reply, start_response)
         return self._whole(request, reply, start_response)
 
-    def _reply(self, request: Request, environ: Environ) -> PlainReply | EventReply:
+    def _reply(self, request: Request, environ: Environ) -> WebReply:
         match = matched(self._site, request, _path_of(request))
         environ["QUERY_STRING"] = request.scope["query_string"].decode("latin-1")
         if isinstance(match, PlainReply):
             return match
         exchange = match.exchange(request, self._body(environ))
-        return cast(
-            PlainReply | EventReply, drive(self._site, match.route.handler(self._site, exchange))
-        )
+        return cast(WebReply, drive(self._site, match.route.handler(self._site, exchange)))
 
     def _body(self, environ: Environ) -> bytes:
         length = environ.get("CONTENT_LENGTH") or "0"

@@ -1,6 +1,6 @@
 """`POST /runs`: a run is started, durably, and named; nobody has to wait for it here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -39,6 +39,7 @@ class NewRunRequest:
         thread_id: In which conversation.
         resource_id: Whose it is, where they see all; else it is their own.
         options: What they choose of `StreamOptions`.
+        roles: Whose words they may send, where they see one resource.
     """
 
     agent: str
@@ -47,6 +48,7 @@ class NewRunRequest:
     thread_id: str | None = None
     resource_id: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    roles: Sequence[str] = ("user",)
 
 
 def post_run(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
@@ -79,7 +81,7 @@ def begin_run(
     if request.agent not in site.runs.agents or site.agent not in (None, request.agent):
         raise HttpFailure(404, "unknown_agent", "There is no such agent.")
     _check_options(site, who, request)
-    _check_input(site, who, request.input)
+    _check_input(site, who, request)
     resource_id = request.resource_id if who.all_resources else who.resource_id
     if not who.all_resources and resource_id is not None:
         yield from _check_live_runs(site, resource_id, request.run_id)
@@ -129,9 +131,9 @@ def _check_options(site: Site, who: Principal, request: NewRunRequest) -> None:
         )
 
 
-def _check_input(site: Site, who: Principal, given: object) -> None:
+def _check_input(site: Site, who: Principal, request: NewRunRequest) -> None:
     """People say what they say as users; each message within the limit."""
-    messages = given if isinstance(given, list) else [given]
+    messages = request.input if isinstance(request.input, list) else [request.input]
     for message in messages:
         size = len(pydantic_core.to_json(message))
         if size > site.limits.message:
@@ -142,8 +144,9 @@ def _check_input(site: Site, who: Principal, given: object) -> None:
             )
         if who.all_resources or not isinstance(message, dict):
             continue
-        if message.get("role") != "user":
-            raise bad_request("Send messages of role 'user' only; the others are kept here.")
+        if message.get("role") not in request.roles:
+            allowed = " and ".join(map(repr, request.roles))
+            raise bad_request(f"Send messages of role {allowed} only; the others are kept here.")
 
 
 def _check_live_runs(site: Site, resource_id: str, run_id: str | None) -> WebSteps[None]:
