@@ -60,6 +60,7 @@ class LegRequest(Generic[_Event]):
         skip: How many of the leg's events the client has.
         last: What is written behind the last event.
         headers: More headers of the reply.
+        is_last: Whether nothing is sent behind an event, although its leg goes on.
     """
 
     leg: Leg
@@ -68,6 +69,7 @@ class LegRequest(Generic[_Event]):
     skip: int = 0
     last: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    is_last: Callable[[_Event], bool] = lambda _: False
 
 
 def follow_leg(
@@ -108,6 +110,7 @@ class _LegEvents(Generic[_Event]):
         self._heartbeat = heartbeat
         self._cutter = LegCutter(request.leg.run_id, request.translator)
         self._skip = request.skip
+        self._is_cut = False
 
     def __iter__(self) -> Iterator[str]:
         assert isinstance(self._run, RunStream)
@@ -147,11 +150,14 @@ class _LegEvents(Generic[_Event]):
         mine = [event for leg, event in events if leg == self._request.leg]
         skipped = min(self._skip, len(mine))
         self._skip -= skipped
+        self._is_cut = any(map(self._request.is_last, mine))
         return "".join(self._request.frame(event) for event in mine[skipped:])
 
     def _is_over(self) -> bool:
         """Whether the leg that is wanted has ended, or there can be none such any more."""
         leg = self._cutter.leg
+        if self._is_cut:
+            return True
         if leg is None or leg.first < self._request.leg.first:
             return False
         return not self._cutter.is_open or leg.first > self._request.leg.first
