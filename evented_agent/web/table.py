@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 from evented_agent.web.exchange import PlainReply, object_reply
 from evented_agent.web.faces.face import Face
+from evented_agent.web.faces.openai.face import OPENAI
 from evented_agent.web.failures import HttpFailure
 from evented_agent.web.route import Route
 from evented_agent.web.routes import change, conversations, look, start, stream
@@ -126,7 +127,7 @@ ROUTES: Sequence[Route] = (
 )
 
 #: The protocols of clients that exist.
-FACES: Sequence[Face] = ()
+FACES: Sequence[Face] = (OPENAI,)
 
 
 def _pattern(path: str) -> re.Pattern[str]:

@@ -1,0 +1,1 @@
+"""OpenAI's Chat Completions API over runs: a completion is a run without a conversation."""

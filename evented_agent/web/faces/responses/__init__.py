@@ -1,0 +1,1 @@
+"""OpenAI's Responses API over runs: a response is a leg of a run."""
