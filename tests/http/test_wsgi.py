@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 
 import httpx
+import openai
 import pytest
 from starlette.requests import Request
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
@@ -14,6 +15,7 @@ from evented_agent import InProcessAgent, RunInfo
 from evented_agent.web import Action, Limits, Principal, create_wsgi_app
 from tests.http.agents import GATES
 from tests.http.conftest import KEY, Served, authorize
+from tests.http.openai_client import client_of
 from tests.http.requests import call, read, reading, start, text_of, until, until_type
 from tests.support.workers import wait_until
 
@@ -105,3 +107,27 @@ def test_a_stream_under_wsgi_gives_its_place_back(client: httpx.Client) -> None:
     wait_until(
         lambda: client.head(f"/runs/{run_id}/stream").status_code == 200, "the places are free"
     )
+
+
+def test_openai_clients_under_wsgi(threaded: Served) -> None:
+    with client_of(threaded) as client:
+        response = client.responses.create(model="talker", input="say Good day.")
+        assert response.output_text == "Good day."
+        events = list(client.responses.create(model="talker", input="say One.", stream=True))
+        assert events[-1].type == "response.completed"
+        asked = client.responses.create(model="talker", input=call("erase", name="wsgi"))
+        decision = {
+            "type": "mcp_approval_response",
+            "approval_request_id": asked.output[-1].id,
+            "approve": True,
+        }
+        approved = client.responses.create(input=[decision])  # type: ignore[list-item]
+        assert approved.output_text == "erased wsgi"
+        completion = client.chat.completions.create(
+            model="talker", messages=[{"role": "user", "content": "say Hi."}]
+        )
+        assert completion.choices[0].message.content == "Hi."
+        with pytest.raises(openai.InternalServerError, match="no such luck"):
+            client.chat.completions.create(
+                model="talker", messages=[{"role": "user", "content": "fail"}]
+            )
