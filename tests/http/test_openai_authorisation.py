@@ -198,6 +198,9 @@ def test_more_open_streams_than_allowed_start_nothing(
             assert refused.status_code == 429
             assert refused.headers["x-should-retry"] == "false"
         assert len(durable.client.list(limit=200)) == before
-        # One in the background takes no stream.
-        assert ann.post(url, json={**held, "background": True}).status_code == 200
+        # One in the background takes no stream, and each can be cancelled.
+        begun = ann.post(url, json={**held, "background": True})
+        assert begun.status_code == 200
+        cancelled = ann.post(f"{url}/{begun.json()['id']}/cancel")
+        assert cancelled.json()["status"] == "cancelled"
     GATES["openai-limit"].set()

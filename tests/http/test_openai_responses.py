@@ -521,3 +521,22 @@ def test_who_waits_where_the_server_stops_is_told_that_the_run_goes_on(
     GATES["openai-stopped"].set()
     run = durable.client.get(failure.response.headers["x-run-id"])
     assert run.asked == call("hold", name="openai-stopped")
+
+
+@pytest.mark.parametrize(
+    "id_", ["{x}", "%00", "a%2Fb", "%F0%9F%98%80", "%0A", "x" * 4000, "a:1:2", "%ED%A0%80", "..%2F"]
+)
+def test_ids_that_are_none_find_nothing(served: Served, id_: str) -> None:
+    ann = served.as_("ann")
+    url = f"{OPENAI_PATH}/responses/{id_}"
+    for method, path in (("GET", ""), ("GET", "?stream=true"), ("POST", "/cancel"), ("DELETE", "")):
+        assert ann.request(method, f"{url}{path}").status_code == 404
+    body = f'{{"model": "talker", "input": "x", "previous_response_id": "{id_[:40]}"}}'
+    assert ann.post(f"{OPENAI_PATH}/responses", content=body).status_code in (400, 404)
+    decision = {
+        "type": "mcp_approval_response",
+        "approval_request_id": f"{id_[:40]}:1",
+        "approve": True,
+    }
+    reply = ann.post(f"{OPENAI_PATH}/responses", json={"input": [decision]})
+    assert reply.status_code in (400, 404)

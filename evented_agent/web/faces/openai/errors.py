@@ -31,7 +31,13 @@ class WrongField(HttpFailure):
     param: str = ""
 
 
+#: Most characters of a field's name that are told back.
+_MOST_PARAM = 100
+
+
 def wrong_field(param: str, message: str, code: str = "invalid_value") -> WrongField:
+    """The refusal of a field, ``input[0].content``, for what *message* says of it."""
+    param = param[:_MOST_PARAM]
     return WrongField(400, code, f"{param}: {message}", param=param)
 
 

@@ -132,9 +132,7 @@ class FieldReader:
         options: Fields = {}
         for name in [each for each in names if each in self._left]:
             value = self._left.pop(name)
-            if name == "tool_choice":
-                value = _tool_choice(value)
-            if value == "auto":
+            if name == "tool_choice" and (value := _tool_choice(value)) == "auto":
                 continue
             self._check_allowed(name, names[name])
             if names[name] == "model_settings":

@@ -1,11 +1,11 @@
 """Responses that there are: fetched, followed, cancelled, deleted."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from evented_agent.web.access import Allowed, allowed_run
 from evented_agent.web.exchange import Exchange, PlainReply, WebReply, bad_request, object_reply
 from evented_agent.web.faces.legs import Leg, leg_of
-from evented_agent.web.faces.openai.waiting import counted_as
 from evented_agent.web.faces.replies import follow_leg
 from evented_agent.web.faces.responses.answers import (
     leg_request,
@@ -46,12 +46,13 @@ def cancel_response(site: Site, exchange: Exchange) -> WebSteps[WebReply]:
         return object_reply(response)
     if leg != found.newest or allowed.info.is_ended:
         raise bad_request(f"The response is {response['status']}: it can be cancelled no more.")
-    site.streams.check(counted_as(allowed.who))
     yield Verb("abort", (leg.run_id,))
     run = yield Verb("observe", (leg.run_id,), {"close_on_suspend": True})
     # Of a run that waits, the abort is what comes next.
     ends = leg if found.is_open else Leg(leg.run_id, found.last + 1)
-    return waited_for(allowed.who, run, found.facts, ends)
+    late = waited_for(allowed.who, run, found.facts, ends)
+    # Also for who has as many open streams as are allowed.
+    return replace(late, counted_by=None)
 
 
 def delete_response(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
