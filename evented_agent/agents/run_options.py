@@ -115,7 +115,8 @@ class RunOptions(BaseModel):
     until_idle: _Span | None = None
     deadline: _Span | None = None
     context: Any = None
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    #: In a field of the record of its own: workers, older ones too, have nothing to do with it.
+    metadata: dict[str, Any] = Field(default_factory=dict, exclude=True)
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> "RunOptions":

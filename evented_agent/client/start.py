@@ -76,17 +76,19 @@ def _new_run(
     given = parse_messages(given)
     messages = dump_json(dump_messages(given))
     stored_options = options.json()
-    size = _size(messages) + _size(stored_options)
+    metadata = dump_json(options.metadata) if options.metadata else ""
+    size = _size(messages) + _size(stored_options) + _size(metadata)
     if size > settings.max_bytes:
         raise TooLarge("input", size, settings.max_bytes)
     fields = _record_fields(settings, agent, messages=messages, options=stored_options, queue=queue)
     limit = options.tool_call_concurrency or agent.tool_call_concurrency
-    fields |= {"tool_limit": limit, **_present({"thread": thread, "resource": resource})}
+    labels = {"thread": thread, "resource": resource, "metadata": metadata}
+    fields |= {"tool_limit": limit, **_present(labels)}
     fields |= _more_fields(agent, options, thread)
     command = runs.create(
         keys,
         run_id,
-        digest=_digest(agent.id, messages, stored_options, thread, resource, queue),
+        digest=_digest(agent.id, messages, stored_options + metadata, thread, resource, queue),
         fields=fields,
         indexes=indexes_of(agent.id, thread, resource),
         first=NewTask("1:model", "model", 1),

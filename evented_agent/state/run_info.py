@@ -119,7 +119,7 @@ def info_of(
         decisions=decisions_of(record),
         asked=_asked(fields.get("messages", "[]")),
         input=_input(fields.get("messages", "[]")) if has_input else (),
-        metadata=_metadata(fields.get("options", "{}")),
+        metadata=_metadata(fields.get("metadata", "{}")),
     )
 
 
@@ -197,8 +197,8 @@ def _input(stored: str) -> Sequence[Message]:
 
 def _metadata(stored: str) -> Mapping[str, Any]:
     try:
-        found = pydantic_core.from_json(stored).get("metadata", {})
-    except (ValueError, AttributeError):
+        found = pydantic_core.from_json(stored)
+    except ValueError:
         # Damaged: the rest of the record is readable.
         return {}
     return found if isinstance(found, dict) else {}

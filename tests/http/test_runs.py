@@ -58,7 +58,11 @@ def test_events_are_numbered_and_their_ids_are_cursors(ann: httpx.Client) -> Non
 
 
 def test_metadata_is_kept_with_its_run(ann: httpx.Client) -> None:
-    run_id = start(ann, "say Hello.", metadata={"order": {"number": 17}})
+    order = {"order": {"number": 17}}
+    run_id = start(ann, "say Hello.", run_id="about-17", metadata=order)
+    assert start(ann, "say Hello.", run_id="about-17", metadata=order) == run_id
+    other = {"agent": "talker", "input": "say Hello.", "run_id": "about-17", "metadata": {}}
+    assert ann.post("/runs", json=other).status_code == 409
 
     assert ann.get(f"/runs/{run_id}").json()["metadata"] == {"order": {"number": 17}}
     reply = ann.post("/runs", json={"agent": "talker", "input": "say Hello.", "metadata": 3})

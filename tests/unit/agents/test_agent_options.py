@@ -55,3 +55,9 @@ def test_functions_of_an_agent_are_kept() -> None:
 def test_a_function_cannot_be_an_option_of_one_run() -> None:
     with pytest.raises(DeclarationError, match="a function cannot travel to a worker"):
         RunOptions.parse({"stop_when": print})
+
+
+def test_a_callers_metadata_is_no_option_that_workers_would_have_to_know() -> None:
+    options = RunOptions.parse({"metadata": {"order": 17}, "max_steps": 3})
+    assert options.metadata == {"order": 17}
+    assert options.json() == '{"max_steps":3}'

@@ -183,6 +183,6 @@ def test_a_count_of_tokens_is_a_number_that_all_can_hold(said: Any, counted: int
 
 
 def test_what_a_caller_wants_to_find_again_is_shown() -> None:
-    assert info_of(record(options='{"metadata":{"order":17}}')).metadata == {"order": 17}
-    for damaged in ("{}", "[]", "?", '{"metadata":3}'):
-        assert info_of(record(options=damaged)).metadata == {}
+    assert info_of(record(metadata='{"order":17}')).metadata == {"order": 17}
+    for damaged in ("{}", "[]", "?", "3"):
+        assert info_of(record(metadata=damaged)).metadata == {}
