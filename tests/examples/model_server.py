@@ -49,7 +49,7 @@ class ModelServer:
         given = json.dumps(body["input"])
         rounds = given.count('"function_call_output"')
         known = {key: found for key, found in self._answers.items() if _is_about(key, given)}
-        # What is told takes precedence.
+        # What is told, the longest first, takes precedence.
         *_, answers = [known[key] for key in sorted(known, key=lambda key: len(key[1]))]
         return answers[min(rounds, len(answers) - 1)]
 

@@ -134,6 +134,28 @@ def test_runs_of_a_conversation_are_followed_in_turn(
     assert len(set(streams)) == 2
 
 
+def test_a_run_that_waits_for_one_of_another_tab_says_so(
+    page: Page, model: ModelServer, question: str
+) -> None:
+    gate = threading.Event()
+    model.answers(question, ["One."])
+    say(page, question)
+    expect(page.locator("section .status")).to_have_text("finished")
+    second = page.context.new_page()
+    second.goto(page.url)
+    expect(second.locator(".answer")).to_have_text("One.")
+    model.answers(question, ["Two, ", gate, "at last."], told="go on")
+    model.answers(question, ["Three."], told="and then?")
+
+    with held(gate):
+        say(page, "go on")
+        expect(page.locator(".answer").last).to_have_text("Two,")
+        say(second, "and then?")
+        expect(second.locator("section .status").last).to_have_text("waits for its turn")
+        gate.set()
+        expect(second.locator(".answer").last).to_have_text("Three.")
+
+
 def test_a_page_that_finds_all_places_taken_waits_for_one(
     page: Page, model: ModelServer, question: str, site: Site
 ) -> None:
@@ -199,6 +221,8 @@ def test_what_is_said_is_text_and_never_markup(
     expect(page.locator("#inbox .ask")).to_contain_text("<img")
     page.click("#inbox >> text=Approve")
     expect(page.locator("section .status")).to_have_text("finished")
+    expect(page.locator(".answer")).to_contain_text(markup)
+    expect(page.locator("img")).to_have_count(0)
     page.reload()
 
     expect(page.locator(".question")).to_have_text(f"{question} {markup}")
