@@ -153,10 +153,10 @@ class Reader:
 
     def _steps(
         self, after: Cursor, options: ReadOptions
-    ) -> tuple[Generator[list[AnyChunk] | Request, Reply, None], "_Deadlines"]:
+    ) -> tuple[Generator[list[AnyChunk] | Request, Reply, None], "Deadlines"]:
         closes = options.get("close_on_suspend", True)
         steps = batched(follow(self._run_id, after, close_on_suspend=closes))
-        return steps, _Deadlines(self._run_id, self._ledger.url, options)
+        return steps, Deadlines(f"run {self._run_id!r}", self._ledger.url, options)
 
     def _recover(self, error: BaseException) -> None:
         _raise_unless_connection(error)
@@ -172,13 +172,13 @@ class Reader:
             raise asyncio.CancelledError
 
 
-class _Deadlines:
+class Deadlines:
     """How long a reader waits: for the next chunk, for the end, for a Redis that is gone."""
 
-    def __init__(self, run_id: str, url: str, options: ReadOptions) -> None:
+    def __init__(self, name: str, url: str, options: ReadOptions) -> None:
         timeout, heartbeat = options.get("timeout"), options.get("heartbeat")
         total = options.get("total_timeout")
-        self._run_id = run_id
+        self._name = name
         self._url = url
         self._timeout = math.inf if timeout is None else timeout
         self._heartbeat = math.inf if heartbeat is None else heartbeat
@@ -206,7 +206,7 @@ class _Deadlines:
         up = min(self._heard + self._timeout, self._ends)
         if now >= up:
             raise TimeoutError(
-                f"No chunk of run {self._run_id!r} in {now - self._heard:.1f} s. The run goes on; "
+                f"No chunk of {self._name} in {now - self._heard:.1f} s. The run goes on; "
                 "observe it again from the last cursor."
             )
         wait = min(up, self._signed + self._heartbeat) - now

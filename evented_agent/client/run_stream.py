@@ -15,8 +15,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from types import TracebackType
-from typing import Any, Generic, Self, Unpack
+from typing import Any, Generic, Unpack
 
 from evented_agent.agents.generics import Out
 from evented_agent.agents.tools.approvals import Pending
@@ -25,6 +24,7 @@ from evented_agent.client.commands import DecisionOptions, decide_call, request_
 from evented_agent.client.decisions import approval_data, denial_data
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.follow import Cursor
+from evented_agent.client.leaving import AsyncLeaving, Leaving
 from evented_agent.client.listen import Callbacks, call_back, callbacks_for, check_callbacks, settle
 from evented_agent.client.queries import read_info, read_result
 from evented_agent.client.reader import ChunkReader, Reader, ReadOptions
@@ -92,7 +92,7 @@ class _Stream(Generic[Out]):
         return chunk
 
 
-class RunStream(_Stream[Out]):
+class RunStream(Leaving, _Stream[Out]):
     """The chunks of a run from `cursor` on: iterate it, or take its `sse()` or `result()`.
 
     Iteration ends with the run, or where it waits for people alone (`pending` says what for), and
@@ -105,17 +105,6 @@ class RunStream(_Stream[Out]):
     """
 
     _reading: Generator[Any, None, None] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __iter__(self) -> Iterator[AnyChunk]:
         for chunk in self._read():
@@ -268,21 +257,10 @@ class RunStream(_Stream[Out]):
             yield None if chunk is None else self._took(chunk)
 
 
-class AsyncRunStream(_Stream[Out]):
+class AsyncRunStream(AsyncLeaving, _Stream[Out]):
     """`RunStream` for the running event loop; its methods are awaited under the same names."""
 
     _reading: AsyncGenerator[Any, None] | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     async def __aiter__(self) -> AsyncIterator[AnyChunk]:
         async for chunk in self._read():

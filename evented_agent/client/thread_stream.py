@@ -4,16 +4,14 @@
 """
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import aclosing, closing
-from types import TracebackType
-from typing import Any, Self
 
 from evented_agent.chunks import AnyChunk
 from evented_agent.client.deployment import Deployment
-from evented_agent.client.reader import Reader
+from evented_agent.client.leaving import AsyncLeaving, Leaving
+from evented_agent.client.reader import Deadlines, Reader
 from evented_agent.client.run_stream import HEARTBEAT
 from evented_agent.client.thread_course import Position, RunsOfThread, ThreadCourse
 from evented_agent.errors import LedgerUnavailable, RunDeleted, RunExpired, RunNotFound
@@ -21,8 +19,6 @@ from evented_agent.given import wait_of
 
 #: Seconds between two looks for the next run.
 _LOOK = 1.0
-#: Seconds that a reader keeps trying to reach Redis.
-_RETRY_FOR = 60.0
 #: What a run raises to its readers that is gone: the next one follows.
 _GONE = (RunNotFound, RunDeleted, RunExpired)
 
@@ -52,11 +48,15 @@ class _ThreadStream:
         self.position = chunk.run_id, chunk.cursor
         return chunk
 
+    def _deadlines(self, heartbeat: float | None) -> Deadlines:
+        name, url = f"thread {self.thread_id!r}", self._deployment.ledger.url
+        return Deadlines(name, url, {"timeout": self._timeout, "heartbeat": heartbeat})
+
     def _reader(self, run_id: str) -> Reader:
         return Reader(self._deployment.keys, self._deployment.ledger, run_id)
 
 
-class ThreadStream(_ThreadStream):
+class ThreadStream(Leaving, _ThreadStream):
     """The chunks of a conversation's runs, in the order of the runs, each with its own numbers.
 
     Iteration goes on with the next run as soon as one has ended, waits for runs that are not yet
@@ -73,17 +73,6 @@ class ThreadStream(_ThreadStream):
     """
 
     _reading: Generator[AnyChunk | None, None, None] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __iter__(self) -> Iterator[AnyChunk]:
         for chunk in self._read(None):
@@ -116,7 +105,7 @@ class ThreadStream(_ThreadStream):
 
     def _chunks(self, heartbeat: float | None) -> Generator[AnyChunk | None, None, None]:
         at, course = self._deployment, ThreadCourse(self._deployment, self._which)
-        waits = _Waits(self.thread_id, self._timeout, heartbeat)
+        waits = self._deadlines(heartbeat)
         at.drive("follow", course.begin(self.position))
         following = self.position
         while True:
@@ -124,17 +113,18 @@ class ThreadStream(_ThreadStream):
                 yield from self._of_run(course, following, waits, heartbeat)
             try:
                 following = at.drive("follow", course.next_run())
-                waits.reached()
+                waits.connected()
             except LedgerUnavailable as error:
                 following = None
+                _check_passes(error)
                 waits.lost(error)
             if following is None:
                 if waits.is_heartbeat():
                     yield None
-                time.sleep(waits.pause())
+                time.sleep(min(_LOOK, waits.wait()))
 
     def _of_run(
-        self, course: ThreadCourse, start: Position, waits: "_Waits", heartbeat: float | None
+        self, course: ThreadCourse, start: Position, waits: Deadlines, heartbeat: float | None
     ) -> Generator[AnyChunk | None, None, None]:
         run_id, cursor = start
         chunks = self._reader(run_id).chunks(
@@ -146,26 +136,15 @@ class ThreadStream(_ThreadStream):
                     yield chunk
                     if chunk is not None:
                         course.position = run_id, chunk.cursor
-                    waits.heard(chunk)
+                        waits.heard()
         except _GONE:
             course.position = None
 
 
-class AsyncThreadStream(_ThreadStream):
+class AsyncThreadStream(AsyncLeaving, _ThreadStream):
     """`ThreadStream` for the running event loop."""
 
     _reading: AsyncGenerator[AnyChunk | None, None] | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     async def __aiter__(self) -> AsyncIterator[AnyChunk]:
         async for chunk in self._read(None):
@@ -191,7 +170,7 @@ class AsyncThreadStream(_ThreadStream):
 
     async def _chunks(self, heartbeat: float | None) -> AsyncGenerator[AnyChunk | None, None]:
         at, course = self._deployment, ThreadCourse(self._deployment, self._which)
-        waits = _Waits(self.thread_id, self._timeout, heartbeat)
+        waits = self._deadlines(heartbeat)
         await at.adrive(course.begin(self.position))
         following = self.position
         while True:
@@ -201,17 +180,18 @@ class AsyncThreadStream(_ThreadStream):
                         yield chunk
             try:
                 following = await at.adrive(course.next_run())
-                waits.reached()
+                waits.connected()
             except LedgerUnavailable as error:
                 following = None
+                _check_passes(error)
                 waits.lost(error)
             if following is None:
                 if waits.is_heartbeat():
                     yield None
-                await asyncio.sleep(waits.pause())
+                await asyncio.sleep(min(_LOOK, waits.wait()))
 
     async def _of_run(
-        self, course: ThreadCourse, start: Position, waits: "_Waits", heartbeat: float | None
+        self, course: ThreadCourse, start: Position, waits: Deadlines, heartbeat: float | None
     ) -> AsyncGenerator[AnyChunk | None, None]:
         run_id, cursor = start
         reading = self._reader(run_id).achunks(
@@ -223,54 +203,14 @@ class AsyncThreadStream(_ThreadStream):
                     yield chunk
                     if chunk is not None:
                         course.position = run_id, chunk.cursor
-                    waits.heard(chunk)
+                        waits.heard()
         except _GONE:
             course.position = None
 
 
-class _Waits:
-    """How long a reader waits for the next run, or for a Redis that is gone."""
-
-    def __init__(self, thread_id: str, timeout: float | None, heartbeat: float | None) -> None:
-        self._thread_id = thread_id
-        self._timeout = math.inf if timeout is None else timeout
-        self._heartbeat = math.inf if heartbeat is None else heartbeat
-        self._heard = self._signed = time.monotonic()
-        self._lost_since: float | None = None
-
-    def heard(self, chunk: Any) -> None:
-        """Note a chunk, or a sign of life."""
-        self._signed = time.monotonic()
-        if chunk is not None:
-            self._heard = self._signed
-
-    def is_heartbeat(self) -> bool:
-        now = time.monotonic()
-        if now < self._signed + self._heartbeat:
-            return False
-        self._signed = now
-        return True
-
-    def reached(self) -> None:
-        self._lost_since = None
-
-    def lost(self, error: LedgerUnavailable) -> None:
-        """Note that Redis is away; raises what it was for too long, or for good."""
-        now = time.monotonic()
-        self._lost_since = self._lost_since or now
-        if not error.retryable or now - self._lost_since > _RETRY_FOR:
-            raise error
-
-    def pause(self) -> float:
-        """Seconds until the next look; raises `TimeoutError` when the time is up."""
-        now = time.monotonic()
-        if now >= self._heard + self._timeout:
-            raise TimeoutError(
-                f"No chunk in thread {self._thread_id!r} in {now - self._heard:.1f} s. Follow it "
-                "again from the last position."
-            )
-        left = min(self._heard + self._timeout, self._signed + self._heartbeat) - now
-        return max(0.01, min(_LOOK, left))
+def _check_passes(error: LedgerUnavailable) -> None:
+    if not error.retryable:
+        raise error
 
 
 def _event(chunk: AnyChunk) -> str:

@@ -109,7 +109,7 @@ def test_runs_that_were_deleted_are_passed_over(engine: Engine, thread: str) -> 
 def test_a_silent_conversation_ends_a_reader_with_its_time_alone(
     engine: Engine, thread: str
 ) -> None:
-    with pytest.raises(TimeoutError, match="No chunk in thread"):
+    with pytest.raises(TimeoutError, match="No chunk of thread"):
         next(iter(engine["memory"].follow(thread, timeout=0.3)))
     engine["memory"].generate("one", thread_id=thread, timeout=20)
     events = engine["memory"].follow(thread).sse(heartbeat=0.1)
