@@ -26,6 +26,10 @@ _GONE = (RunNotFound, RunDeleted, RunExpired)
 class _ThreadStream:
     """What both have; another source of runs than Redis overrides how they are read."""
 
+    thread_id: str
+    position: Position | None
+    _deployment: Deployment
+
     def __init__(
         self,
         deployment: Deployment | None,
