@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import unquote
 
 from evented_agent.web.exchange import PlainReply, object_reply
+from evented_agent.web.faces.ai_sdk.face import AI_SDK
 from evented_agent.web.faces.face import Face
 from evented_agent.web.faces.openai.face import OPENAI
 from evented_agent.web.failures import HttpFailure
@@ -127,7 +128,7 @@ ROUTES: Sequence[Route] = (
 )
 
 #: The protocols of clients that exist.
-FACES: Sequence[Face] = (OPENAI,)
+FACES: Sequence[Face] = (AI_SDK, OPENAI)
 
 
 def _pattern(path: str) -> re.Pattern[str]:
