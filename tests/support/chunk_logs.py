@@ -49,7 +49,7 @@ class _Run:
         self._step = 0
         self._attempt = 1
         self._last_call = 0
-        self._background: dict[str, str] = {}
+        self._background: dict[str, tuple[int, str]] = {}
 
     def tell(self) -> None:
         self.log.add("start", None, id="agent", input=[{"role": "user", "content": "Hello"}])
@@ -187,14 +187,14 @@ class _Run:
         self.log.add("background-task-started", f"{self._step}:model", **started)
         task = f"{self._step}:tool:{call['toolCallId']}"
         self.log.add("background-task-running", task, taskId=task_id, **named)
-        self._background[call["toolCallId"]] = call["toolName"]
+        self._background[call["toolCallId"]] = (self._step, call["toolName"])
 
     def _settle_background(self) -> None:
-        for call, tool in list(self._background.items()):
+        for call, (step, tool) in list(self._background.items()):
             if not self._draw(st.booleans()):
                 continue
             del self._background[call]
-            task, named = f"1:tool:{call}", {"toolCallId": call, "toolName": tool}
+            task, named = f"{step}:tool:{call}", {"toolCallId": call, "toolName": tool}
             done = {"taskId": f"run:{call}", **named, "result": "ready"}
             self.log.add("background-task-completed", task, **done)
             self.log.add("tool-result", task, **named, result="ready")

@@ -66,23 +66,30 @@ class UiReplyTranslator:
         self._reply = reply
         self._message = UiMessageTranslator(reply.leg.run_id)
         self._before: list[UiEvent] = []
+        self._leg = reply.leg
 
     def begin(self, leg: Leg) -> Sequence[UiEvent]:
+        self._leg = leg
         return [*self._message.begin(leg), *self._before]
 
     def feed(self, chunk: AnyChunk) -> Sequence[UiEvent]:
         events = self._message.feed(chunk)
         if chunk.seq < self._reply.begins:
             return []
-        if chunk.seq < self._reply.leg.first:
+        if self._comes_before:
             self._before += events
         return events
 
     def end(self, ending: LegEnd) -> Sequence[UiEvent]:
         events = self._message.end(ending)
-        if self._reply.begins <= ending.seq < self._reply.leg.first:
+        if self._comes_before and ending.seq >= self._reply.begins:
             self._before += [event for event in events if event["type"] not in _LAST]
         return events
+
+    @property
+    def _comes_before(self) -> bool:
+        """Whether the leg that is under way is an earlier one, and wanted as well."""
+        return self._leg.first < self._reply.leg.first > self._reply.begins
 
 
 @dataclass(slots=True)
