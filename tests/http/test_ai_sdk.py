@@ -251,6 +251,7 @@ def test_a_chat_that_is_opened_again_gets_its_whole_message(ann: httpx.Client, c
     assert outputs == {"erased a", f"{gate} is open"}
     assert events[-1] == {"type": "finish", "finishReason": "stop"}
     assert ann.get(path(chat, "stream")).status_code == 204
+    assert events_in(ann.get(path(chat, "stream"), params={"ended": "true"})) == events
     # A reader that had lost its connection gets the rest, even after the end.
     rest = ann.get(path(chat, "stream"), params={"startIndex": 5})
     assert events_in(rest) == events[5:]

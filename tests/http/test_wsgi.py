@@ -1,5 +1,6 @@
 """The same routes under WSGI, where each stream holds a thread."""
 
+import json
 import threading
 from collections.abc import Iterator
 
@@ -131,3 +132,22 @@ def test_openai_clients_under_wsgi(threaded: Served) -> None:
             client.chat.completions.create(
                 model="talker", messages=[{"role": "user", "content": "fail"}]
             )
+
+
+def test_the_ai_sdk_is_served_under_wsgi(client: httpx.Client) -> None:
+    said = {"id": "m", "role": "user", "parts": [{"type": "text", "text": "say Good day."}]}
+    with client.stream("POST", "/ai/talker", json={"id": "chat", "messages": [said]}) as reply:
+        lines = [line[6:] for line in reply.iter_lines() if line.startswith("data: ")]
+    events = [json.loads(line) for line in lines[:-1]]
+
+    assert lines[-1] == "[DONE]"
+    assert "".join(event.get("delta", "") for event in events) == "Good day."
+    path = f"/ai/talker/{reply.headers['x-workflow-run-id']}/stream"
+    rest = client.get(path, params={"startIndex": 3}).text
+    assert [line[6:] for line in rest.splitlines() if line.startswith("data: ")] == lines[3:]
+    assert client.get("/ai/talker/chat/stream").status_code == 204
+    refused = client.post("/ai/talker", json={"messages": []})
+    assert (refused.status_code, refused.headers["content-type"]) == (
+        400,
+        "text/plain; charset=utf-8",
+    )

@@ -8,6 +8,7 @@ from typing import Any
 from evented_agent.chunks import AnyChunk
 from evented_agent.chunks.base import one_line_json
 from evented_agent.client.commands import DecisionOptions, take_decisions
+from evented_agent.errors import RunExpired
 from evented_agent.state.run_info import RunInfo
 from evented_agent.web.access import Allowed, allowed_run, somebody
 from evented_agent.web.exchange import (
@@ -18,7 +19,7 @@ from evented_agent.web.exchange import (
     object_reply,
 )
 from evented_agent.web.faces.ai_sdk.message import UiEvent
-from evented_agent.web.faces.ai_sdk.replies import UiReply, legs_of, reply_of
+from evented_agent.web.faces.ai_sdk.replies import RunLegs, UiReply, legs_of, reply_of
 from evented_agent.web.faces.ai_sdk.requests import UiAnswer, UiPost, UiQuestion, ui_post
 from evented_agent.web.faces.legs import Leg
 from evented_agent.web.faces.replies import LegRequest, ReadLog, follow_leg
@@ -30,7 +31,6 @@ from evented_agent.web.routes.start import NewRunRequest, begin_run
 from evented_agent.web.site import RunPlan, Site, Verb, WebSteps
 
 _HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
-_TAIL = "x-workflow-stream-tail-index"
 _INDEX = re.compile(r"-?[0-9]{1,15}")
 #: Most runs of a chat that are stopped at once.
 _MOST_RUNS = 50
@@ -47,24 +47,25 @@ def post_ui_messages(site: Site, exchange: Exchange) -> WebSteps[EventReply]:
 def get_ui_stream(site: Site, exchange: Exchange) -> WebSteps[EventReply | PlainReply]:
     """Follow a reply from an event on, or what a chat is being answered; 204 where there is none.
 
-    A chat that nobody knows has no answer under way, and looks like one of somebody else.
+    A chat's last answer is there with ``?ended=true`` also once it is complete. A chat that nobody
+    knows has no answer under way, and looks like one of somebody else.
     """
-    index = _start_index(exchange)
+    index, ended = _start_index(exchange), exchange.flag("ended")
     meant = yield from _meant(site, exchange, "read", most=1)
     if not meant.runs:
         return PlainReply(204)
     [info] = meant.runs
-    chunks = yield from _log_of(info)
+    try:
+        chunks = yield from _log_of(info)
+    except RunExpired:
+        if meant.reply is not None:
+            raise
+        return PlainReply(204)
     legs = legs_of(info.run_id, chunks)
     reply = meant.reply or UiReply(legs.newest(info.run_id), 0)
-    if not legs.has(reply.leg) or (index == 0 and meant.reply is None and not legs.is_open):
+    if not legs.has(reply.leg) or not (meant.reply or index or ended or legs.is_open):
         return PlainReply(204)
-    total = reply.count(chunks) if index else 0
-    skip = max(0, total + index) if index < 0 else index
-    if index and skip >= total and not legs.goes_on(reply.leg):
-        return PlainReply(204)
-    tail = {_TAIL: str(total - 1)} if index < 0 else {}
-    return (yield from follow_leg(site, meant.who, _request(reply, skip, tail)))
+    return (yield from _from_index(site, meant.who, reply, legs, chunks, index))
 
 
 def post_ui_stop(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
@@ -132,6 +133,23 @@ def _decisions(
         (answer.data, DecisionOptions(number=question.number, by=who.name))
         for question, answer in answers.items()
     ]
+
+
+def _from_index(
+    site: Site,
+    who: Principal,
+    reply: UiReply,
+    legs: RunLegs,
+    chunks: Sequence[AnyChunk],
+    index: int,
+) -> WebSteps[EventReply | PlainReply]:
+    """Follow a reply from an event on, counted from its end where *index* is negative."""
+    total = reply.count(chunks) if index else 0
+    skip = max(0, total + index) if index < 0 else index
+    if index and skip >= total and not legs.goes_on(reply.leg):
+        return PlainReply(204)
+    tail = {"x-workflow-stream-tail-index": str(total - 1)} if index < 0 else {}
+    return (yield from follow_leg(site, who, _request(reply, skip, tail)))
 
 
 @dataclass(frozen=True, slots=True)
