@@ -1,7 +1,8 @@
 """Logs of runs as engines write them, made up by hypothesis: what translators must bear.
 
-Crashes and resets of both forms, tools, questions to people and their decisions, background calls,
-retries of failed runs, and every end.
+Crashes and resets of both forms, tools, questions to people and their decisions, tools that ask
+again, background calls and those that ask, typed answers, sources, retries of failed runs, every
+end.
 """
 
 import json
@@ -50,6 +51,8 @@ class _Run:
         self._attempt = 1
         self._last_call = 0
         self._background: dict[str, tuple[int, str]] = {}
+        #: The background call that waits for a person: its number, and what names it.
+        self._asking: tuple[int, dict[str, str]] | None = None
 
     def tell(self) -> None:
         self.log.add("start", None, id="agent", input=[{"role": "user", "content": "Hello"}])
@@ -83,6 +86,7 @@ class _Run:
         how = self._draw(st.sampled_from(["closed", "open", "waits", "failed"]))
         for _ in range(self._draw(st.integers(0, 2))):
             self._part()
+        self._decide_background()
         if self._draw(st.booleans()):
             self._part(is_open=how == "open")
         has_said = self.log.seq >= first
@@ -106,9 +110,13 @@ class _Run:
         return True
 
     def _part(self, *, is_open: bool = False) -> None:
-        kind = self._draw(st.sampled_from(["text", "text", "reasoning", "input"]))
+        kind = self._draw(st.sampled_from([*["text"] * 4, "reasoning", "input", "other"]))
         if kind == "input":
             self._arguments(is_open=is_open)
+            return
+        if kind == "other":
+            self.log.add("object", f"{self._step}:model", object={"a": 1})
+            self.log.add("source", f"{self._step}:model", url="https://a.example")
             return
         name = "txt" if kind == "text" else "rsn"
         id_ = f"{name}-{self._step}.{self._attempt}.{self.log.seq}"
@@ -188,8 +196,11 @@ class _Run:
         task = f"{self._step}:tool:{call['toolCallId']}"
         self.log.add("background-task-running", task, taskId=task_id, **named)
         self._background[call["toolCallId"]] = (self._step, call["toolName"])
+        if self._draw(st.booleans()):
+            self._asking = (self._ask(call, "approval"), named)
 
     def _settle_background(self) -> None:
+        self._decide_background()
         for call, (step, tool) in list(self._background.items()):
             if not self._draw(st.booleans()):
                 continue
@@ -198,6 +209,14 @@ class _Run:
             done = {"taskId": f"run:{call}", **named, "result": "ready"}
             self.log.add("background-task-completed", task, **done)
             self.log.add("tool-result", task, **named, result="ready")
+
+    def _decide_background(self) -> None:
+        """A call in the background is approved while the run goes on."""
+        if self._asking is not None:
+            number, named = self._asking
+            decided = {**named, "decision": "approved", "approved": True, "number": number}
+            self.log.add("tool-call-decided", None, **decided)
+            self._asking = None
 
     # People ---------------------------------------------------------------------------------------
 
@@ -213,7 +232,10 @@ class _Run:
             if self._draw(st.booleans()) and self._ends_here():
                 return False
             count = self._draw(st.integers(1, len(waiting)))
-            self._decide([(number, *waiting.pop(number)) for number in list(waiting)[:count]])
+            chosen = [(number, *waiting.pop(number)) for number in list(waiting)[:count]]
+            waiting |= {
+                self._ask(call, "suspended"): (call, "suspended") for call in self._decide(chosen)
+            }
         return True
 
     def _ask(self, call: dict[str, Any], kind: str) -> int:
@@ -221,8 +243,13 @@ class _Run:
         task = f"{self._step}:tool:{call['toolCallId']}"
         return self.log.add(f"tool-call-{kind}", task, **call, **more)
 
-    def _decide(self, chosen: Sequence[tuple[int, dict[str, Any], str]]) -> None:
-        """Decisions of one request come together; what follows of them after."""
+    def _decide(
+        self, chosen: Sequence[tuple[int, dict[str, Any], str]]
+    ) -> Sequence[dict[str, Any]]:
+        """Decisions of one request come together; what follows of them after.
+
+        Returns the calls that ask again.
+        """
         verdicts = [self._draw(st.booleans()) for _ in chosen]
         for (number, call, kind), is_approved in zip(chosen, verdicts, strict=True):
             named = {"toolCallId": call["toolCallId"], "toolName": call["toolName"]}
@@ -235,9 +262,13 @@ class _Run:
             if not is_approved:
                 task = f"{self._step}:tool:{call['toolCallId']}"
                 self.log.add("tool-output-denied", task, **named, approval={"approved": False})
+        asking = []
         for (_, call, kind), is_approved in zip(chosen, verdicts, strict=True):
-            if kind == "suspended" or is_approved:
+            if kind == "suspended" and self._draw(st.integers(0, 3)) == 0:
+                asking.append(call)
+            elif kind == "suspended" or is_approved:
                 self._outcome(call)
+        return asking
 
     # Ends -----------------------------------------------------------------------------------------
 
