@@ -17,8 +17,15 @@ class Call:
     arguments: str = "{}"
 
 
-#: Text to send, an event to wait for before going on, or a tool call.
-Piece = str | threading.Event | Call
+@dataclass(frozen=True)
+class Failure:
+    """The end of an answer that cannot be completed."""
+
+    message: str
+
+
+#: Text to send, an event to wait for before going on, a tool call, or a failure.
+Piece = str | threading.Event | Call | Failure
 
 
 class ModelServer:
@@ -109,6 +116,10 @@ def _events(pieces: Sequence[Piece]) -> Iterator[dict[str, Any]]:
                 yield _event("output_item.done", item=item)
             case threading.Event():
                 piece.wait(120)
+            case Failure():
+                error = {"code": "invalid_prompt", "message": piece.message}
+                yield {"type": "response.failed", "response": {"status": "failed", "error": error}}
+                return
     usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
     yield {"type": "response.completed", "response": {"status": "completed", "usage": usage}}
 

