@@ -12,6 +12,7 @@ import pytest
 from tests.http.agents import GATES
 from tests.http.conftest import Served
 from tests.http.requests import call, until
+from tests.http.test_authorisation import expired_token
 from tests.support.workers import wait_until
 
 Event = dict[str, Any]
@@ -281,6 +282,16 @@ def test_a_chat_is_stopped(ann: httpx.Client, chat: str) -> None:
     GATES[gate].set()
 
 
+def test_a_message_that_does_not_wait_for_an_answer_interrupts_its_run(
+    ann: httpx.Client, chat: str
+) -> None:
+    first = post(ann, message(call("erase", name="it")), chat=chat)
+    second = post(ann, message("say Never mind."), chat=chat, when_busy="interrupt")
+
+    assert text(events_in(second)) == "Never mind."
+    assert until(ann, run_of(first), "aborted")
+
+
 def test_a_background_call_is_told_and_the_reply_waits_for_it(ann: httpx.Client, chat: str) -> None:
     gate = uuid4().hex
     GATES[gate].set()
@@ -453,7 +464,10 @@ def test_stream_tokens_open_a_chat_and_start_nothing(served: Served, ann: httpx.
     assert nobody.get(path(run_id, "stream"), params=reading).status_code == 200
     assert nobody.get(path(chat, "stream"), params=reading).status_code == 204
     assert nobody.get(path("another", "stream"), params=reading).status_code == 401
-    assert nobody.get(path(chat, "stream"), params={"token": "x"}).status_code == 401
+    for token in ("x", expired_token(run_id)):
+        assert nobody.get(path(chat, "stream"), params={"token": token}).status_code == 401
+        assert nobody.get(path(run_id, "stream"), params={"token": token}).status_code == 401
+        assert nobody.post(path(run_id, "stop"), params={"token": token}).status_code == 401
     assert nobody.post(path(run_id, "stop"), params=reading).status_code == 401
     start = nobody.post("/ai/talker", params=acting, json={"messages": [message("say x")]})
     assert start.status_code == 401
