@@ -38,7 +38,7 @@ def somebody(
     Raises `HttpFailure` with 401 or 403.
     """
     who = yield Consult(exchange, Action(name, agent), thread=thread)
-    return _with_scope(who, name)
+    return with_scope(who, name)
 
 
 def allowed_run(
@@ -54,18 +54,18 @@ def allowed_run(
     info = found if isinstance(found, RunInfo) else None
     who = yield Consult(exchange, action, info)
     if info is not None and _sees(who, info, exchange):
-        return Allowed(_with_scope(who, name), info, given)
+        return Allowed(with_scope(who, name), info, given)
     if info is not None:
         # From here on as if there were none.
         who = yield Consult(exchange, action, None)
-    who = _with_scope(who, name)
+    who = with_scope(who, name)
     if who.all_resources:
         raise found if isinstance(found, RunDeleted) else not_found()
     named = yield from _look(site, stored_run_id(who, "run", given))
     if isinstance(named, RunInfo):
         who = yield Consult(exchange, action, named)
         if _sees(who, named, exchange):
-            return Allowed(_with_scope(who, name), named, given)
+            return Allowed(with_scope(who, name), named, given)
     raise not_found()
 
 
@@ -88,7 +88,8 @@ def _sees(who: Principal | None, info: RunInfo, exchange: Exchange) -> bool:
     return who.resource_id == info.resource_id
 
 
-def _with_scope(who: Principal | None, name: ActionName) -> Principal:
+def with_scope(who: Principal | None, name: ActionName) -> Principal:
+    """*who*, if they may do that.  Raises `HttpFailure` with 401 or 403."""
     if who is None:
         raise HttpFailure(
             401,

@@ -9,8 +9,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from evented_agent import InProcessAgent
+from evented_agent.web import Principal, create_app
 from tests.http.agents import GATES
-from tests.http.conftest import Served
+from tests.http.conftest import Serve, Served
 from tests.http.requests import call, until
 from tests.http.test_authorisation import expired_token
 from tests.support.workers import wait_until
@@ -445,6 +447,15 @@ def test_others_cannot_read_answer_or_stop(served: Served, ann: httpx.Client, ch
     assert ann.post(path(chat, "stop"), headers=foreign).status_code == 403
     assert until(ann, run_id, "suspended")["pending"]
     ann.post(path(chat, "stop"))
+
+
+def test_who_may_not_read_starts_nothing_to_read(
+    durable: InProcessAgent, serve: Serve, ann: httpx.Client, chat: str
+) -> None:
+    starts = Principal("Ann", "ann", scopes=frozenset({"start", "decide"}))
+    app = create_app(durable.client, authorize=lambda *_: starts)
+    assert post(serve(app).as_("ann"), message("say Hi."), chat=chat).status_code == 403
+    assert ann.get("/runs", params={"thread_id": chat}).json()["runs"] == []
 
 
 def test_the_run_of_another_agent_is_none_of_this_one(ann: httpx.Client, chat: str) -> None:

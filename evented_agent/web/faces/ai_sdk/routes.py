@@ -10,7 +10,7 @@ from evented_agent.chunks.base import one_line_json
 from evented_agent.client.commands import DecisionOptions, take_decisions
 from evented_agent.errors import RunExpired
 from evented_agent.state.run_info import RunInfo
-from evented_agent.web.access import Allowed, allowed_run, somebody
+from evented_agent.web.access import Allowed, allowed_run, somebody, with_scope
 from evented_agent.web.exchange import (
     EventReply,
     Exchange,
@@ -82,7 +82,7 @@ def post_ui_stop(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
 
 def _begin(site: Site, exchange: Exchange, post: UiPost) -> WebSteps[EventReply]:
     agent, given = exchange.path["agent"], post.input()
-    who = yield from somebody(exchange, "start", agent=agent)
+    who = with_scope((yield from somebody(exchange, "start", agent=agent)), "read")
     _check_streams(site, who)
     key, name = exchange.request.headers.get("idempotency-key"), post.name(agent)
     run_id = run_id_for(who, None, key)
@@ -103,6 +103,7 @@ def _go_on(site: Site, exchange: Exchange, post: UiPost) -> WebSteps[EventReply]
     allowed = yield from allowed_run(site, exchange, "decide", run_id)
     if allowed.info.agent != exchange.path["agent"]:
         raise not_found()
+    with_scope(allowed.who, "read")
     _check_streams(site, allowed.who)
     chosen = _new_answers(answers, allowed.info)
     if chosen:

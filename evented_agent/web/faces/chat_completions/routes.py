@@ -7,7 +7,7 @@ from typing import Any
 from evented_agent.chunks.base import one_line_json
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
 from evented_agent.state.run_info import RunInfo
-from evented_agent.web.access import somebody
+from evented_agent.web.access import somebody, with_scope
 from evented_agent.web.exchange import (
     Exchange,
     LateReply,
@@ -29,7 +29,6 @@ from evented_agent.web.faces.openai.fields import (
     FieldReader,
     Fields,
     agent_of,
-    check_reads,
     fields_of,
     once,
     roles_of,
@@ -63,7 +62,7 @@ def post_completion(site: Site, exchange: Exchange) -> WebSteps[WebReply]:
     messages = _messages(fields)
     agent = agent_of(site, fields)
     who = yield from somebody(exchange, "start", agent=agent)
-    check_reads(who)
+    with_scope(who, "read")
     reader = FieldReader(site, who, fields)
     stream, has_usage = reader.flag("stream"), _has_usage(reader)
     metadata = reader.metadata()

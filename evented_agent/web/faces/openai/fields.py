@@ -9,7 +9,7 @@ import pydantic_core
 from evented_agent.errors import LedgerUnavailable
 from evented_agent.web.exchange import Exchange, bad_request
 from evented_agent.web.faces.openai.errors import NO_RETRY, wrong_field
-from evented_agent.web.failures import HttpFailure, failure_of
+from evented_agent.web.failures import failure_of
 from evented_agent.web.principal import Principal
 from evented_agent.web.site import Site
 
@@ -69,12 +69,6 @@ def agent_of(site: Site, fields: Fields) -> str:
     if not isinstance(agent, str):
         raise wrong_field("model", "say which agent: its id, as a text.")
     return agent
-
-
-def check_reads(who: Principal) -> None:
-    """Refuse, before anything is started, who may not read what is answered."""
-    if "read" not in who.scopes:
-        raise HttpFailure(403, "forbidden", "You may not read here.")
 
 
 @contextmanager

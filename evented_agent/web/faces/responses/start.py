@@ -8,7 +8,7 @@ from typing import Any
 from evented_agent.client.commands import take_decisions
 from evented_agent.errors import LedgerUnavailable
 from evented_agent.state.run_info import RunInfo
-from evented_agent.web.access import allowed_run, somebody
+from evented_agent.web.access import allowed_run, somebody, with_scope
 from evented_agent.web.exchange import Exchange, WebReply, bad_request, object_reply
 from evented_agent.web.faces.legs import Leg, leg_of
 from evented_agent.web.faces.openai.errors import wrong_field
@@ -17,7 +17,6 @@ from evented_agent.web.faces.openai.fields import (
     FieldReader,
     Fields,
     agent_of,
-    check_reads,
     fields_of,
     once,
     roles_of,
@@ -89,7 +88,7 @@ def post_response(site: Site, exchange: Exchange) -> WebSteps[WebReply]:
 def _start(site: Site, exchange: Exchange, fields: Fields, given: Any) -> WebSteps[WebReply]:
     agent = agent_of(site, fields)
     who = yield from somebody(exchange, "start", agent=agent)
-    check_reads(who)
+    with_scope(who, "read")
     reader = FieldReader(site, who, fields)
     mode, metadata = _mode(reader), _metadata(reader)
     key = exchange.request.headers.get("idempotency-key")
