@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,12 +12,13 @@ import pytest
 from openai import OpenAI
 from openai.types.responses import Response
 
-from evented_agent import InProcessAgent
+from evented_agent import InProcessAgent, Runs, Settings
 from evented_agent.web import Limits, create_app
-from tests.http.agents import GATES
+from tests.http.agents import GATES, talker
 from tests.http.conftest import Serve, Served, authorize
 from tests.http.openai_client import OPENAI_PATH, client_of
 from tests.http.requests import call, until
+from tests.support.servers import RedisServer
 from tests.support.workers import wait_until
 
 
@@ -154,6 +156,23 @@ def test_the_same_decision_again_is_answered_by_what_followed(client: OpenAI) ->
     assert again[0] == again[1]
     with pytest.raises(openai.BadRequestError):
         client.responses.create(input=[decision(request, approve=False)])
+
+
+def test_each_decision_is_answered_by_the_response_that_followed_it(client: OpenAI) -> None:
+    both = "\n".join([call("erase", name="one"), call("erase", name="two")])
+    first = client.responses.create(model="talker", input=both)
+    requests = [item.id for item in first.output if item.type == "mcp_approval_request"]
+    second, third = (
+        client.responses.create(input=[decision(each, approve=True)]) for each in requests
+    )
+
+    assert items_of(second) == [("mcp_call", "completed")]
+    assert third.output_text == "erased two"
+    assert (second.previous_response_id, third.previous_response_id) == (first.id, second.id)
+    again = client.responses.create(input=[decision(requests[0], approve=True)])
+    assert again == second
+    with pytest.raises(openai.BadRequestError, match="cancelled no more"):
+        client.responses.cancel(second.id)
 
 
 def test_a_call_that_is_declined_fails(client: OpenAI) -> None:
@@ -540,3 +559,26 @@ def test_ids_that_are_none_find_nothing(served: Served, id_: str) -> None:
     }
     reply = ann.post(f"{OPENAI_PATH}/responses", json={"input": [decision]})
     assert reply.status_code in (400, 404)
+
+
+def test_a_start_whose_outcome_is_unknown_is_repeated_under_a_name_only(
+    tmp_path: Path, serve: Serve
+) -> None:
+    with RedisServer(tmp_path) as server:
+        runs = Runs(server.url, settings=Settings(prefix="openai.away", retry_for=0.01))
+        runs.add(talker)
+        served = serve(create_app(runs, authorize=authorize))
+        server.kill()
+        completion = {"model": "talker", "messages": [{"role": "user", "content": "say Hi."}]}
+        for path, body in (
+            ("responses", {"model": "talker", "input": "say Hi."}),
+            ("chat/completions", completion),
+        ):
+            for headers, expected in (({}, "false"), ({"Idempotency-Key": "k"}, None)):
+                reply = served.as_("ann").post(f"{OPENAI_PATH}/{path}", json=body, headers=headers)
+                assert (reply.status_code, reply.headers["retry-after"]) == (503, "2")
+                assert reply.json()["error"]["type"] == "server_error"
+                assert reply.headers.get("x-should-retry") == expected
+        server.start()
+        assert runs.list() == []
+        runs.close()

@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import given
 
 from evented_agent.chunks import AnyChunk, Transcript
+from evented_agent.web.faces.chat_completions.routes import frame_of, is_error
 from evented_agent.web.faces.chat_completions.translator import (
     DONE,
     CompletionFacts,
@@ -13,7 +14,9 @@ from evented_agent.web.faces.chat_completions.translator import (
     WholeCompletion,
 )
 from evented_agent.web.faces.legs import Leg, LegCutter
+from evented_agent.web.faces.replies import LegRequest, _LegEvents
 from tests.support.chunk_logs import USAGE, LogBuilder, chunk_logs
+from tests.support.replayed import Replayed
 
 FACTS = CompletionFacts("run", "agent", 1_700_000_000, has_usage=True)
 
@@ -57,6 +60,21 @@ def test_text_that_is_taken_back_ends_the_stream_with_an_error() -> None:
 
     assert events[-1]["error"]["type"] == "text_withdrawn"
     assert text_of(events[:-1]) == "Half"
+
+
+def test_a_stream_is_over_with_an_error_although_its_run_goes_on() -> None:
+    log = LogBuilder()
+    log.add("start", id="agent")
+    first = log.add("text-delta", "1:model", id="t1", text="Half")
+    log.add("step-reset", "1:model", step=1, fromSeq=first, attempt=1, reason="crash")
+    log.add("text-delta", "1:model", id="t2", text="Whole")
+    log.add("finish", stepResult={"reason": "stop"})
+    for size in (1, 5):
+        request = LegRequest(Leg("run"), CompletionStream(FACTS), frame_of, is_last=is_error)
+        sent = "".join(_LegEvents(Replayed(log.chunks, size), request, 12))
+        assert "text_withdrawn" in sent
+        assert "Whole" not in sent
+        assert "[DONE]" not in sent
 
 
 def test_nothing_that_was_said_needs_to_be_taken_back() -> None:

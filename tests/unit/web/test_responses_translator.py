@@ -1,19 +1,19 @@
 """The events of OpenAI's responses: their grammar, their text, and resuming at every number."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given
 
 from evented_agent.chunks import AnyChunk, Chunk, StepReset, TextDelta, TextStart
-from evented_agent.client.run_stream import RunStream
 from evented_agent.web.faces.legs import Leg, LegCutter, Translator, is_ending
 from evented_agent.web.faces.replies import LegRequest, _LegEvents
 from evented_agent.web.faces.responses.objects import RunFacts
 from evented_agent.web.faces.responses.translator import ResponsesTranslator
 from tests.support.chunk_logs import USAGE, LogBuilder, chunk_logs
+from tests.support.replayed import Replayed
 
 Events = list[dict[str, Any]]
 FACTS = RunFacts("run", "agent", 1_700_000_000, {"order": "17"}, previous="before")
@@ -204,16 +204,6 @@ def test_the_usages_of_all_responses_add_up_to_that_of_the_run() -> None:
     assert second["output_tokens_details"] == {"reasoning_tokens": 4}
 
 
-class Replayed(RunStream[Any]):
-    """A run whose log is at hand."""
-
-    def __init__(self, chunks: Sequence[AnyChunk]) -> None:
-        self._chunks = chunks
-
-    def batches(self, heartbeat: float | None = 15) -> Iterator[Sequence[AnyChunk]]:
-        return iter([[chunk] for chunk in self._chunks])
-
-
 def read(chunks: Sequence[AnyChunk], leg: Leg, skip: int = 0) -> list[Any]:
     """What a reader of a leg is sent who has *skip* of its events."""
     sent: list[Any] = []
@@ -223,7 +213,7 @@ def read(chunks: Sequence[AnyChunk], leg: Leg, skip: int = 0) -> list[Any]:
         return ""
 
     translator: Translator[Any] = ResponsesTranslator(FACTS)
-    for _ in _LegEvents(Replayed(chunks), LegRequest(leg, translator, frame, skip), 12):
+    for _ in _LegEvents(Replayed(chunks, 50), LegRequest(leg, translator, frame, skip), 12):
         pass
     return sent
 

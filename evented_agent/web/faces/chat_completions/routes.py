@@ -83,7 +83,7 @@ def post_completion(site: Site, exchange: Exchange) -> WebSteps[WebReply]:
         return _waited_for(who, run, facts, has_key=key is not None)
     headers = {"x-run-id": run_id}
     leg = LegRequest(
-        Leg(run_id), CompletionStream(facts), _frame, headers=headers, is_last=_is_error
+        Leg(run_id), CompletionStream(facts), frame_of, headers=headers, is_last=is_error
     )
     return (yield from follow_leg(site, who, leg, run))
 
@@ -123,13 +123,15 @@ def _messages(fields: Fields) -> list[dict[str, Any]]:
     return messages
 
 
-def _frame(completion: Completion | str) -> str:
+def frame_of(completion: Completion | str) -> str:
+    """An event as OpenAI's clients read it."""
     if isinstance(completion, str):
         return f"data: {completion}\n\n"
     return f"data: {one_line_json(completion)}\n\n"
 
 
-def _is_error(completion: Completion | str) -> bool:
+def is_error(completion: Completion | str) -> bool:
+    """Whether an event says that there is no completion, or none any more."""
     return not isinstance(completion, str) and "error" in completion
 
 

@@ -14,7 +14,7 @@ _IN_BACKGROUND = "Started in the background; what it comes to follows as another
 
 @dataclass(slots=True)
 class _Call:
-    """A call as far as the log told of it; its item is None where that is in another response."""
+    """A call as far as the log told of it, and its newest item."""
 
     name: str
     task: str | None
@@ -35,10 +35,8 @@ class Calls:
         self._output = ResponseOutput()
 
     def begin(self, output: ResponseOutput) -> None:
-        """Another response begins; items of calls that were made before are not in it."""
+        """Another response begins; all items of the one before are closed."""
         self._output = output
-        for call in self._calls.values():
-            call.item = None
 
     def forget(self, task: str | None, from_seq: int) -> None:
         """Calls that a model no longer makes."""
