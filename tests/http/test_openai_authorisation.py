@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import openai
 import pytest
 
 from evented_agent import InProcessAgent
-from evented_agent.web import Limits, create_app
+from evented_agent.web import Limits, Principal, create_app
 from tests.http.agents import GATES
 from tests.http.conftest import KEY, Serve, Served, authorize
 from tests.http.openai_client import OPENAI_PATH, client_of
@@ -204,3 +205,16 @@ def test_more_open_streams_than_allowed_start_nothing(
         cancelled = ann.post(f"{url}/{begun.json()['id']}/cancel")
         assert cancelled.json()["status"] == "cancelled"
     GATES["openai-limit"].set()
+
+
+def test_who_may_not_read_starts_nothing(durable: InProcessAgent, serve: Serve) -> None:
+    starter = Principal("Writer", "writer", scopes=frozenset({"start", "decide", "list"}))
+    served = serve(create_app(durable.client, authorize=lambda *_: starter))
+    with client_of(served) as client:
+        with pytest.raises(openai.PermissionDeniedError):
+            client.responses.create(model="talker", input="say Hi.", background=True)
+        with pytest.raises(openai.PermissionDeniedError):
+            client.chat.completions.create(
+                model="talker", messages=[{"role": "user", "content": "say Hi."}]
+            )
+    assert durable.client.list(resource_id="writer") == []
