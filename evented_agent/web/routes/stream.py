@@ -59,6 +59,8 @@ def get_thread_stream(site: Site, exchange: Exchange) -> WebSteps[PlainReply | E
     who = yield from somebody(exchange, "read", thread=thread)
     counted_by = None if who.all_resources else who.name
     site.streams.check(counted_by)
+    # Once streaming has begun nothing can be refused any more: is Redis there?
+    yield Verb("thread_info", (thread,), {"resource_id": resource_of(exchange, who)})
     options = {"after": after, **narrowed(site, exchange, who)}
     stream = yield Verb("follow", (thread,), options)
     if exchange.is_head:
