@@ -154,6 +154,7 @@ def main() -> None:
     asked.detach()
     os.environ.clear()
     os.environ.update(request["env"])
+    sys.path[1:1] = request["env"].get("PYTHONPATH", "").split(os.pathsep)
     sys.argv = ["celery", *request["arguments"]]
     importlib.import_module("celery.__main__").main()
 

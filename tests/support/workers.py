@@ -51,13 +51,15 @@ class WorkerProcess:
             *("--loglevel", "INFO", "--without-gossip", "--without-mingle"),
             *options,
         ]
+        #: Another command for it, which starts from cold.
+        self._command: Sequence[str] = ()
         self._process: WarmProcess | subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
-        if platform.system() == "Linux":
+        if platform.system() == "Linux" and not self._command:
             self._process = start_warm(self._arguments, self._env, self.log, ROOT)
             return self
-        command = [sys.executable, "-m", "celery", *self._arguments]
+        command = self._command or [sys.executable, "-m", "celery", *self._arguments]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, env=self._env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
