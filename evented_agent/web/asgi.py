@@ -1,6 +1,7 @@
 """The ASGI application: reads a request within its limits, and writes answers and streams."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, cast
 from urllib.parse import quote
@@ -41,6 +42,7 @@ class WebApp:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
+            self._stopping.listen()
             await self._serve(Request(scope, receive), receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1003})
@@ -148,12 +150,23 @@ class WebApp:
             await _cancel(writing, gone)
         if not writing.cancelled():
             self._note(writing.exception())
+            if writing.exception() is not None:
+                connection.break_off()
         elif is_stalled and not has_gone:
             logger.info("A stream was cut: its reader took nothing of it")
-        elif not has_gone and not reply.has_end:
-            # The server stops. No end of the run: whoever reads comes back elsewhere.
-            await send({"type": "http.response.body"})
-            await connection.drain(_GRACE)
+        elif not has_gone:
+            await self._end_early(reply, connection, send)
+
+    async def _end_early(self, reply: EventReply, connection: Connection, send: Send) -> None:
+        """The server stops. No end of the run: whoever reads comes back elsewhere."""
+        if reply.has_end:
+            connection.break_off()
+            return
+        # Until now the reader kept up; but this is held back for one that takes nothing more.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE):
+                await send({"type": "http.response.body"})
+        await connection.drain(_GRACE)
 
     async def _until_first(self, ends: set[asyncio.Future[None]], writer: EventWriter) -> None:
         """Wait for the first of *ends*, or until the reader has taken nothing for too long."""

@@ -21,10 +21,16 @@ class Stopping:
         self._waiting: weakref.WeakSet[asyncio.Future[None]] = weakref.WeakSet()
         self._is_stopping = False
 
-    def future(self) -> asyncio.Future[None]:
-        """A future of the running event loop that is done once the server stops."""
+    def listen(self) -> None:
+        """Hear of the server's end from now on; called with each request, as it costs nothing.
+
+        A server sets its own handlers when it starts, so this cannot come earlier.
+        """
         _listen()
         _APPLICATIONS.add(self)
+
+    def future(self) -> asyncio.Future[None]:
+        """A future of the running event loop that is done once the server stops."""
         found: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(found)
         if self._is_stopping:
