@@ -1,6 +1,8 @@
 """Throw-away servers for tests, on free loopback ports."""
 
+import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -13,11 +15,17 @@ import redis
 
 from evented_agent.ledger.embedded_server import find_binary
 
+#: Below the ports that systems give to outgoing connections, one of which may come in between.
+_PORTS = range(15_000, 32_000)
+
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on which nobody listens; never one that tests beside this one choose alike."""
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RedisServer:

