@@ -425,9 +425,11 @@ others = [threading.Thread(target=lambda: list(reader.chunks(0, timeout=20))) fo
 for each in others:
     each.start()
 child = os.fork()
-print("ready", flush=True)
+# One write each: the two processes share a pipe, which Python may not buffer.
+say = lambda text: os.write(1, f"{text}\\n".encode())
+say("ready")
 seen += [chunk.seq for chunk in begun]
-print(seen == [chunk.seq for chunk in reader.chunks(0, timeout=20)], seen[-1], flush=True)
+say(f"{seen == [chunk.seq for chunk in reader.chunks(0, timeout=20)]} {seen[-1]}")
 if child == 0:
     os._exit(0)
 for each in others:
