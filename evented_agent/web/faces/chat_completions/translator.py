@@ -29,7 +29,9 @@ class CompletionFacts:
     created_at: int
     has_usage: bool = False
 
-    def object(self, kind: str, choices: Sequence[Completion], **more: Any) -> Completion:
+    def object(
+        self, kind: str, choices: Sequence[Completion], more: Mapping[str, Any]
+    ) -> Completion:
         return {
             "id": f"chatcmpl-{self.run_id}",
             "object": kind,
@@ -74,13 +76,13 @@ class CompletionStream:
         if not self._facts.has_usage:
             return [finished, DONE]
         usage = usage_of(ending)
-        counted = self._facts.object("chat.completion.chunk", [], usage=usage)
+        counted = self._facts.object("chat.completion.chunk", [], {"usage": usage})
         return [finished, counted, DONE]
 
     def _chunk(self, delta: Completion, reason: str | None = None) -> Completion:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
         usage = {"usage": None} if self._facts.has_usage else {}
-        return self._facts.object("chat.completion.chunk", [choice], **usage)
+        return self._facts.object("chat.completion.chunk", [choice], usage)
 
 
 class WholeCompletion:
@@ -104,7 +106,7 @@ class WholeCompletion:
         message = {"role": "assistant", "content": self._transcript.text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None}
         choice["finish_reason"] = finish_reason_of(ending)
-        return [self._facts.object("chat.completion", [choice], usage=usage_of(ending))]
+        return [self._facts.object("chat.completion", [choice], {"usage": usage_of(ending)})]
 
 
 def no_completion(facts: CompletionFacts, ending: LegEnd) -> Completion | None:
