@@ -10,7 +10,7 @@ from evented_agent.chunks import TextDelta
 from evented_agent.chunks.codec import encode_delta
 from evented_agent.client.deployment import Deployment
 from evented_agent.ledger.attempts import Worker, append, claim
-from evented_agent.ledger.records import FORMAT, Claim
+from evented_agent.ledger.records import FORMAT, Claim, Signal
 from evented_agent.ledger.script import Command
 
 #: Whose runs they are.
@@ -31,7 +31,7 @@ class Speaker:
         self._keys = at.keys
         self._sent = 0
 
-    def say(self, text: str) -> Command[bool]:
+    def say(self, text: str) -> Command[Signal | None]:
         """What adds one more piece of text."""
         chunk = encode_delta(TextDelta, _TASK, "p1", text)
         self._sent += 1

@@ -30,6 +30,7 @@ from evented_agent.errors import (
     ConfigurationError,
     DeclarationError,
     EventedAgentError,
+    InboxFull,
     InvalidCursor,
     InvalidDecision,
     LedgerUnavailable,
@@ -56,6 +57,7 @@ from evented_agent.ledger.settings import Settings
 from evented_agent.ledger.workers import LiveWorker
 from evented_agent.models.protocol import Model
 from evented_agent.remote.http_runs import HttpRuns
+from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import BackgroundTask, RunResult
 from evented_agent.state.thread_info import ThreadInfo, ThreadTurn
@@ -81,6 +83,7 @@ __all__ = [
     "EventedAgentError",
     "HttpRuns",
     "InProcessAgent",
+    "InboxFull",
     "InvalidCursor",
     "InvalidDecision",
     "LedgerUnavailable",
@@ -93,6 +96,7 @@ __all__ = [
     "NotFailed",
     "NotSuspended",
     "Pending",
+    "Receipt",
     "RunAborted",
     "RunConflict",
     "RunDeleted",

@@ -310,6 +310,17 @@ class ThreadBusy(RunError):
         )
 
 
+class InboxFull(RunError):
+    """Raised when so many messages wait for a run that it takes no more for now."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            run_id,
+            f"1,000 messages wait to be answered by run {run_id!r}, and it takes no more for now. "
+            "Send this one again later.",
+        )
+
+
 class SuspensionExpired(RunError):
     """Raised when nobody decided in time; the call was declined, or the run has failed."""
 
@@ -322,9 +333,13 @@ class InvalidDecision(RunError, ValueError):
 
 
 class RunEnded(RunError):
-    """Base of the two ways a run ends without finishing; carries the partial result."""
+    """Raised when a message comes too late; also the base of the ways to end without finishing.
 
-    def __init__(self, run_id: str, message: str, result: Any) -> None:
+    Attributes:
+        result: The partial result of a run that failed or was aborted; None for a message.
+    """
+
+    def __init__(self, run_id: str, message: str, result: Any = None) -> None:
         self.result = result
         super().__init__(run_id, message)
 

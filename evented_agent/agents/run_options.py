@@ -21,7 +21,13 @@ class StreamOptions(TypedDict, total=False):
             and what this run adds is kept. Within one resource.
         resource_id: Whose run it is.
         when_busy: What to do while another run has its turn in the thread: "queue" for it, "reject"
-            this call with `ThreadBusy`, "interrupt" the other, or run in "parallel".
+            this call with `ThreadBusy`, "interrupt" the other, "steer" it (the input goes to it as
+            a message, and its stream is returned), or run in "parallel". Only a run of the same
+            agent and options is steered, with what a user says; beside others, this is parallel.
+        when_waiting: What to do where the run that has the turn only waits, for a person or for
+            calls in the background: "steer" it, take the turn from it ("parallel"), or "queue".
+            With "steer", a run that cannot be steered is taken the turn from. "parallel" and
+            "interrupt" of *when_busy* hold for such runs too.
         until_idle: Stay with the run's deferred calls, and the turns that follow them, until there
             are none: True, or for how long at most they may take between two turns (seconds or a
             timedelta; 5 minutes). Without it the end waits as their tools' ``wait_timeout`` says.
@@ -62,7 +68,8 @@ class StreamOptions(TypedDict, total=False):
     model_settings: dict[str, Any]
     tool_call_concurrency: int
     require_tool_approval: bool | str
-    when_busy: Literal["queue", "reject", "interrupt", "parallel"]
+    when_busy: Literal["queue", "reject", "interrupt", "steer", "parallel"]
+    when_waiting: Literal["steer", "parallel", "queue"]
     until_idle: bool | Duration
     deadline: Duration
     stop_when: str | list[str]
@@ -81,6 +88,8 @@ def _span(value: Any) -> float:
     return seconds
 
 
+#: Options that say how a run gets along with others of its thread.
+THREAD_OPTIONS = ("when_busy", "when_waiting")
 #: Options that are JSON of any form.
 _VALUES = ("context", "metadata", "model_settings")
 
@@ -111,7 +120,8 @@ class RunOptions(BaseModel):
     stop_when: list[str] = Field(default_factory=list)
     prepare_step: str | None = None
     output_type: str | None = None
-    when_busy: Literal["queue", "reject", "interrupt", "parallel"] = "queue"
+    when_busy: Literal["queue", "reject", "interrupt", "steer", "parallel"] = "queue"
+    when_waiting: Literal["steer", "parallel", "queue"] = "steer"
     until_idle: _Span | None = None
     deadline: _Span | None = None
     context: Any = None
@@ -145,6 +155,11 @@ class RunOptions(BaseModel):
         except (TypeError, ValueError) as error:
             raise DeclarationError(f"The options are not JSON: {error}") from None
         return options
+
+    @property
+    def is_new_kind(self) -> bool:
+        """Whether workers that know no messages to runs cannot read them."""
+        return self.when_busy == "steer" or self.when_waiting != "steer"
 
     @classmethod
     def load(cls, stored: bytes | str) -> "RunOptions":

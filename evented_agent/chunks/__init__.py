@@ -16,6 +16,18 @@ from evented_agent.chunks.background import (
 )
 from evented_agent.chunks.base import Chunk, ErrorInfo, Other, Payload, Usage
 from evented_agent.chunks.codec import AnyChunk
+from evented_agent.chunks.inbox import (
+    CallSetAsidePayload,
+    InboxChunk,
+    MessageApplied,
+    MessageAppliedPayload,
+    MessageDropped,
+    MessageDroppedPayload,
+    MessageQueued,
+    MessageQueuedPayload,
+    ToolCallDeferred,
+    ToolCallDropped,
+)
 from evented_agent.chunks.run import (
     Abort,
     AbortPayload,
@@ -101,6 +113,7 @@ __all__ = [
     "BackgroundTaskRunning",
     "BackgroundTaskStarted",
     "BackgroundTaskSuspended",
+    "CallSetAsidePayload",
     "Chunk",
     "DeltaPayload",
     "Error",
@@ -108,6 +121,13 @@ __all__ = [
     "ErrorPayload",
     "Finish",
     "FinishPayload",
+    "InboxChunk",
+    "MessageApplied",
+    "MessageAppliedPayload",
+    "MessageDropped",
+    "MessageDroppedPayload",
+    "MessageQueued",
+    "MessageQueuedPayload",
     "Object",
     "ObjectPayload",
     "Other",
@@ -141,7 +161,9 @@ __all__ = [
     "ToolAskPayload",
     "ToolCallApproval",
     "ToolCallDecided",
+    "ToolCallDeferred",
     "ToolCallDelta",
+    "ToolCallDropped",
     "ToolCallInputEnd",
     "ToolCallInputStart",
     "ToolCallPayload",

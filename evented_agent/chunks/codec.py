@@ -11,13 +11,14 @@ import pydantic_core
 
 from evented_agent.chunks.background import BackgroundChunk
 from evented_agent.chunks.base import Chunk, Other, Payload, dump_json, stored_names, stored_payload
+from evented_agent.chunks.inbox import InboxChunk
 from evented_agent.chunks.json_values import without_surrogates
 from evented_agent.chunks.run import RunChunk
 from evented_agent.chunks.text import TextChunk
 from evented_agent.chunks.tools import ToolChunk
 
 #: Every chunk of a stream; a comparison of ``chunk.type`` tells its class to a type checker.
-AnyChunk = RunChunk | TextChunk | ToolChunk | BackgroundChunk | Other
+AnyChunk = RunChunk | TextChunk | ToolChunk | BackgroundChunk | InboxChunk | Other
 
 CHUNKS: dict[str, type[Chunk]] = {
     str(cls.model_fields["type"].default): cls for cls in get_args(AnyChunk) if cls is not Other

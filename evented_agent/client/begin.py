@@ -19,16 +19,18 @@ def begin_stream(
     at: Deployment, agent: Agent[Any, Out], given: Input, options: StreamOptions
 ) -> RunStream[Out]:
     """Create the run and return its stream, which has read nothing yet."""
-    run_id = at.drive("stream", start_run(at, agent, given, options))
-    return RunStream(at, run_id, close_on_suspend=options.get("close_on_suspend", True))
+    found = at.drive("stream", start_run(at, agent, given, options))
+    closes = options.get("close_on_suspend", True)
+    return RunStream(at, found.run_id, after=found.after, close_on_suspend=closes)
 
 
 async def abegin_stream(
     at: Deployment, agent: Agent[Any, Out], given: Input, options: StreamOptions
 ) -> AsyncRunStream[Out]:
     """`begin_stream` for the running event loop."""
-    run_id = await at.adrive(start_run(at, agent, given, options))
-    return AsyncRunStream(at, run_id, close_on_suspend=options.get("close_on_suspend", True))
+    found = await at.adrive(start_run(at, agent, given, options))
+    closes = options.get("close_on_suspend", True)
+    return AsyncRunStream(at, found.run_id, after=found.after, close_on_suspend=closes)
 
 
 class Starting(Coroutine[Any, Any, AsyncRunStream[Out]]):

@@ -35,6 +35,10 @@ class DurableAgent(RunMethods, Generic[Out]):
     def _deployment(self) -> Deployment:
         return self._runs
 
+    @property
+    def _own_agent(self) -> Agent[Any, Out]:
+        return self.agent
+
     def _agent_scope(self, agent: str | None) -> str | None:
         if agent not in (None, self.agent.id):
             raise DeclarationError(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Unpack, overload
 
+from evented_agent.agents.agent import Agent
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.client.commands import (
     CANCELLED,
@@ -18,6 +19,7 @@ from evented_agent.client.decisions import approval_data, denial_data
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.erasure import erase_resource, erase_run
 from evented_agent.client.follow import Cursor
+from evented_agent.client.inbox import NO_INPUT, send_message
 from evented_agent.client.listing import RunFilter, RunPage, page_of_runs, pending_calls
 from evented_agent.client.owner import for_owner, run_of
 from evented_agent.client.queries import (
@@ -28,7 +30,10 @@ from evented_agent.client.queries import (
     read_result,
 )
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
+from evented_agent.client.sending import SendOptions
 from evented_agent.client.thread_methods import ThreadMethods
+from evented_agent.models.messages import Input
+from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo, Status
 from evented_agent.state.run_result import BackgroundTask, RunResult
 
@@ -45,6 +50,11 @@ class RunMethods(ThreadMethods):
     With a *resource_id*, methods about one run take it for one of that resource only: another's
     is `RunNotFound`, as is one that was deleted.
     """
+
+    @property
+    def _own_agent(self) -> Agent | None:
+        """The agent whose runs these are; None for those of all agents."""
+        return None
 
     def _started(self) -> Deployment:
         """The same, once whatever executes runs in this process is up."""
@@ -279,6 +289,46 @@ class RunMethods(ThreadMethods):
     ) -> AsyncRunStream:
         """`decline` for the running event loop."""
         return await self.aresume(run_id, denial_data(reason), **which)
+
+    # Send ---------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        run_id: str | None = None,
+        input: Input = NO_INPUT,
+        *,
+        thread_id: str | None = None,
+        **options: Unpack[SendOptions],
+    ) -> Receipt:
+        """Send a message to a run that is under way, or to a conversation; durable on return.
+
+        The run answers it with its next model call, while it waits for a person or for calls in
+        the background too. Each message is part of exactly one completed model call, in the order
+        of the calls of `send`; a run does not finish over it. *thread_id* sends to the run that has
+        the turn there. A run that has ended does not take it: the message begins the next run of
+        the conversation. A run that fails or is aborted before says so (`message-dropped`); after
+        a failure the next run of the conversation answers.
+
+        Raises `RunEnded` where there is no conversation, `InboxFull` where 1,000 messages wait,
+        `RunConflict` where the *message_id* belongs to another message, `DeclarationError`,
+        `TooLarge`, `RunNotFound`, `RunDeleted`, `ThreadNotFound`.
+        """
+        at = self._started()
+        plan = send_message(at, run_id, thread_id, input, options, self._own_agent)
+        return at.drive("send", plan)
+
+    async def asend(
+        self,
+        run_id: str | None = None,
+        input: Input = NO_INPUT,
+        *,
+        thread_id: str | None = None,
+        **options: Unpack[SendOptions],
+    ) -> Receipt:
+        """`send` for the running event loop."""
+        at = self._started()
+        plan = send_message(at, run_id, thread_id, input, options, self._own_agent)
+        return await at.adrive(plan)
 
     # Change ---------------------------------------------------------------------------------------
 

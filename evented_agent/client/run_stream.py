@@ -24,14 +24,18 @@ from evented_agent.client.commands import DecisionOptions, decide_call, request_
 from evented_agent.client.decisions import approval_data, denial_data
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.follow import Cursor
+from evented_agent.client.inbox import send_message
 from evented_agent.client.leaving import AsyncLeaving, Leaving
 from evented_agent.client.listen import Callbacks, call_back, callbacks_for, check_callbacks, settle
 from evented_agent.client.queries import read_info, read_result
 from evented_agent.client.reader import ChunkReader, Reader, ReadOptions
+from evented_agent.client.sending import SendOptions
 from evented_agent.errors import RunAborted, RunFailed
 from evented_agent.given import wait_of
 from evented_agent.ledger.plan import Plan
 from evented_agent.ledger.records import ENDED
+from evented_agent.models.messages import Input
+from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import RunResult
 
@@ -220,6 +224,10 @@ class RunStream(Leaving, _Stream[Out]):
         """Decline a call; iterate again for what follows."""
         self.resume(denial_data(reason), **which)
 
+    def send(self, input: Input, **options: Unpack[SendOptions]) -> Receipt:
+        """Send the run a message; see `Runs.send`."""
+        return self._send(input, options)
+
     def abort(self, reason: str | None = None) -> bool:
         """Ask that the run ends; durable on return. False if it had ended before."""
         return self._request_abort(reason)
@@ -244,6 +252,10 @@ class RunStream(Leaving, _Stream[Out]):
     def _decide(self, data: Any, which: DecisionOptions) -> None:
         plan = decide_call(self._deployment, self.run_id, data, which)
         self._deployment.drive("resume", plan)
+
+    def _send(self, given: Input, options: SendOptions) -> Receipt:
+        plan = send_message(self._deployment, self.run_id, None, given, options, None)
+        return self._deployment.drive("send", plan)
 
     def _request_abort(self, reason: str | None) -> bool:
         plan = request_abort(self._deployment, self.run_id, reason=reason)
@@ -353,6 +365,10 @@ class AsyncRunStream(AsyncLeaving, _Stream[Out]):
         """Decline a call; iterate again for what follows."""
         await self.resume(denial_data(reason), **which)
 
+    async def send(self, input: Input, **options: Unpack[SendOptions]) -> Receipt:
+        """Send the run a message; see `Runs.send`."""
+        return await self._send(input, options)
+
     async def abort(self, reason: str | None = None) -> bool:
         """Ask that the run ends; durable on return. False if it had ended before."""
         return await self._request_abort(reason)
@@ -376,6 +392,10 @@ class AsyncRunStream(AsyncLeaving, _Stream[Out]):
 
     async def _decide(self, data: Any, which: DecisionOptions) -> None:
         await self._deployment.adrive(decide_call(self._deployment, self.run_id, data, which))
+
+    async def _send(self, given: Input, options: SendOptions) -> Receipt:
+        plan = send_message(self._deployment, self.run_id, None, given, options, None)
+        return await self._deployment.adrive(plan)
 
     async def _request_abort(self, reason: str | None) -> bool:
         plan = request_abort(self._deployment, self.run_id, reason=reason)

@@ -1,74 +1,112 @@
 """The plan that starts a run: options checked, a turn in its thread, the record, the message."""
 
-import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+import pydantic_core
+
 from evented_agent.agents.agent import Agent
-from evented_agent.agents.run_options import RunOptions, StreamOptions
-from evented_agent.chunks import Start, StartPayload, StepStart, StepStartPayload
+from evented_agent.agents.run_options import THREAD_OPTIONS, RunOptions, StreamOptions
 from evented_agent.chunks.base import dump_json
-from evented_agent.chunks.codec import encode_chunk
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.owner import label_of
+from evented_agent.client.sending import Steered, is_said_by_user, steer
 from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound, ThreadBusy, TooLarge
 from evented_agent.given import check_names
 from evented_agent.ledger import runs, threads
 from evented_agent.ledger.indexes import indexes_of
 from evented_agent.ledger.keys import Keys, is_run_id, thread_name
 from evented_agent.ledger.plan import Plan, notify, send
-from evented_agent.ledger.records import FORMAT, Due, NewTask, turn_ends_in
+from evented_agent.ledger.records import FIRST_FORMAT, FORMAT, Due, Record, turn_ends_in
 from evented_agent.ledger.script import Command
 from evented_agent.ledger.settings import Settings, milliseconds
 from evented_agent.models.messages import Input, Message, dump_messages, parse_messages
+from evented_agent.state.new_run import FIRST_TASK, digest_of_call, first_due, opening_chunks
 
 #: Ids of the caller that runs are found by.
 LABELS = ("thread_id", "resource_id")
-
-#: Most characters of an input that its first chunk repeats.
-MOST_SHOWN = 64 * 1024
 #: Seconds that deferred calls may take between two turns with ``until_idle=True``.
 UNTIL_IDLE = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """What starts a run: the command, the first message, and a turn in its thread."""
+    """What starts a run, checked.
+
+    *given_id* says that its caller has chosen the id, so that there may be such a run already;
+    *own_options* is what it is to be run with, beside what is said of threads.
+    """
 
     run_id: str
-    command: Command[bool]
-    due: Due
-    thread: str | None = None
-    thread_id: str = ""
-    is_rejecting: bool = False
+    agent: Agent
+    given: Sequence[Message]
+    options: RunOptions
+    own_options: str
+    fields: Mapping[str, str | int]
+    digest: str
+    thread: str | None
+    resource: str | None
+    given_id: bool
+    has_queue: bool
+
+    def command(self, keys: Keys) -> Command[bool]:
+        return runs.create(
+            keys,
+            self.run_id,
+            digest=self.digest,
+            fields=self.fields,
+            indexes=indexes_of(self.agent.id, self.thread, self.resource),
+            first=FIRST_TASK,
+            chunks=opening_chunks(self.agent.id, self.given),
+        )
+
+    @property
+    def due(self) -> Due:
+        return first_due(self.run_id, self.agent.id, str(self.fields["queue"]))
+
+    def in_parallel(self) -> "NewRun":
+        """The same, beside whatever runs in its thread."""
+        options = self.options.model_copy(update={"when_busy": "parallel"})
+        fields = {**self.fields, "options": options.json()}
+        return replace(self, options=options, fields=fields)
 
 
-def start_run(at: Deployment, agent: Agent, given: Input, chosen: StreamOptions) -> Plan[str]:
-    """Create a run and send its first message; its id.
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The run that answers, and after which chunk the answer begins."""
+
+    run_id: str
+    after: int = 0
+
+
+def start_run(at: Deployment, agent: Agent, given: Input, chosen: StreamOptions) -> Plan[Started]:
+    """Create a run and send its first message, or send its input to the run that has the turn.
 
     Raises `DeclarationError` and `TooLarge` before anything is written, `ThreadBusy`, and
     `RunConflict`.
     """
-    new = _new_run(agent, at.keys, at.settings, given, chosen)
+    new = _new_run(agent, at.settings, given, chosen)
     yield from at.agree()
-    yield from _queue_in_thread(at.keys, at.settings, new)
-    if (yield from send(new.command)):
-        yield from notify(at.notifier, [new.due])
-    return new.run_id
+    found = yield from _queue_in_thread(at, new)
+    if isinstance(found, Steered):
+        return Started(found.run_id, found.number - 1)
+    if (yield from send(found.command(at.keys))):
+        yield from notify(at.notifier, [found.due])
+    return Started(found.run_id)
 
 
-def _new_run(
-    agent: Agent, keys: Keys, settings: Settings, given: Input, chosen: StreamOptions
-) -> NewRun:
+def _new_run(agent: Agent, settings: Settings, given: Input, chosen: StreamOptions) -> NewRun:
     """Check what `stream` was given, and say what starts the run."""
     check_names("stream()", chosen, StreamOptions.__annotations__)
     rest = _plain(agent, chosen)
-    run_id = _name(rest.pop("run_id", None) or uuid.uuid4().hex, "run_id")
+    named = rest.pop("run_id", None)
+    run_id = _name(named or uuid.uuid4().hex, "run_id")
     thread, resource = (label_of(rest.pop(name, None), name) for name in LABELS)
-    queue = rest.pop("queue", None) or settings.queue
+    named_queue = rest.pop("queue", None)
+    queue = named_queue or settings.queue
     options = RunOptions.parse(rest)
     _check_model(agent, options)
     _check_tools(agent, options)
@@ -80,36 +118,27 @@ def _new_run(
     size = _size(messages) + _size(stored_options) + _size(metadata)
     if size > settings.max_bytes:
         raise TooLarge("input", size, settings.max_bytes)
-    fields = _record_fields(settings, agent, messages=messages, options=stored_options, queue=queue)
+    fields = _record_fields(settings, agent, messages=messages, options=options, queue=queue)
     limit = options.tool_call_concurrency or agent.tool_call_concurrency
     labels = {"thread": thread, "resource": resource, "metadata": metadata}
     fields |= {"tool_limit": limit, **_present(labels)}
     fields |= _more_fields(agent, options, thread)
-    command = runs.create(
-        keys,
-        run_id,
-        digest=_digest(agent.id, messages, stored_options + metadata, thread, resource, queue),
+    chosen_json = stored_options + metadata
+    return NewRun(
+        run_id=run_id,
+        agent=agent,
+        given=given,
+        options=options,
+        own_options=own_options(stored_options) + metadata,
         fields=fields,
-        indexes=indexes_of(agent.id, thread, resource),
-        first=NewTask("1:model", "model", 1),
-        chunks=[
-            encode_chunk(Start, None, _start(agent, given)),
-            encode_chunk(StepStart, None, StepStartPayload(step=1)),
-        ],
+        digest=digest_of_call(
+            agent.id, messages, stored_options + metadata, thread, resource, queue
+        ),
+        thread=thread,
+        resource=resource,
+        given_id=bool(named),
+        has_queue=bool(named_queue),
     )
-    due = Due(run_id, "1:model", 1, "model", None, queue, agent.id)
-    if thread is None or options.when_busy == "parallel":
-        return NewRun(run_id, command, due)
-    name = thread_name(thread, resource)
-    return NewRun(run_id, command, due, name, thread, options.when_busy == "reject")
-
-
-def _start(agent: Agent, given: Sequence[Message]) -> StartPayload:
-    """What readers are told first: who answers, and to what, unless that is long."""
-    shown = dump_messages(given)
-    if len(dump_json(shown)) > MOST_SHOWN:
-        return StartPayload(id=agent.id)
-    return StartPayload(id=agent.id, input=shown)
 
 
 def _plain(agent: Agent, chosen: StreamOptions) -> dict[str, Any]:
@@ -190,15 +219,15 @@ def _check_tools(agent: Agent, options: RunOptions) -> None:
 
 
 def _record_fields(
-    settings: Settings, agent: Agent, *, messages: str, options: str, queue: str
+    settings: Settings, agent: Agent, *, messages: str, options: RunOptions, queue: str
 ) -> dict[str, str | int]:
     """The fields of a new run's record."""
     return {
-        "v": FORMAT,
+        "v": FORMAT if options.is_new_kind else FIRST_FORMAT,
         "agent": agent.id,
         "agent_version": agent.version,
         "messages": messages,
-        "options": options,
+        "options": options.json(),
         "queue": queue,
         "ttl_topic": milliseconds(settings.topic_ttl),
         "ttl_record": milliseconds(settings.record_ttl),
@@ -206,26 +235,94 @@ def _record_fields(
     }
 
 
-def _queue_in_thread(keys: Keys, settings: Settings, new: NewRun) -> Plan[None]:
-    """Queue in the thread, in the order of the calls; raises `ThreadBusy` for who will not wait."""
-    if new.thread is None:
-        return
-    ttl_ms = milliseconds(settings.thread_ttl)
-    enter = threads.enter(keys, new.thread, new.run_id, ttl_ms=ttl_ms)
-    holder = yield from send(enter)
-    while new.is_rejecting and holder != new.run_id:
-        if (yield from _is_under_way(keys, holder)):
-            yield from send(threads.leave(keys, new.thread, new.run_id))
-            raise ThreadBusy(holder, new.thread_id)
-        yield from send(threads.leave(keys, new.thread, holder))
-        holder = yield from send(enter)
+def _queue_in_thread(at: Deployment, new: NewRun) -> Plan[NewRun | Steered]:
+    """Queue in the thread, in the order of the calls, unless its run takes the input.
+
+    Returns the run to create. Raises `ThreadBusy` for who will not wait.
+    """
+    if new.thread is None or new.options.when_busy == "parallel":
+        return new
+    name = thread_name(new.thread, new.resource)
+    ttl_ms = milliseconds(at.settings.thread_ttl)
+    enter = threads.enter(at.keys, name, new.run_id, ttl_ms=ttl_ms)
+    turn = yield from send(enter)
+    if turn.sent_to:
+        # The same call did so before, and its reply was lost.
+        return (yield from _steered(at, new, name, turn))
+    while turn.holder != new.run_id:
+        record = yield from _find(at.keys, turn.holder)
+        if record is not None and turn_ends_in(record) != 0:
+            return (yield from _meet(at, new, name, turn, record))
+        yield from send(threads.leave(at.keys, name, turn.holder, number=turn.number))
+        turn = yield from send(enter)
+    return new
 
 
-def _is_under_way(keys: Keys, run_id: str) -> Plan[bool]:
+def _meet(
+    at: Deployment, new: NewRun, name: str, turn: threads.TurnHolder, record: Record
+) -> Plan[NewRun | Steered]:
+    """Decide beside the run that has the turn: steer it, or be created, to wait, or to go first."""
+    policy, waiting = new.options.when_busy, new.options.when_waiting
+    if policy == "interrupt":
+        return new
+    is_free = record.only_waits and waiting != "queue"
+    if waiting == "steer" if record.only_waits else policy == "steer":
+        if _can_steer(new, record) and not (yield from _exists(at, new)):
+            return (yield from _steered(at, new, name, turn))
+        if not is_free:
+            yield from send(threads.leave(at.keys, name, new.run_id))
+            return new.in_parallel()
+    if policy == "reject" and not is_free:
+        yield from send(threads.leave(at.keys, name, new.run_id))
+        raise ThreadBusy(turn.holder, new.thread or "")
+    return new
+
+
+def _can_steer(new: NewRun, record: Record) -> bool:
+    """Whether that run answers as this one would: its agent, its options, what a user says."""
+    fields = record.fields
+    theirs = own_options(fields.get("options", "{}")) + fields.get("metadata", "")
+    return (
+        fields["agent"] == new.agent.id
+        and new.own_options in ("{}", theirs)
+        and (not new.has_queue or new.fields["queue"] == fields["queue"])
+        and is_said_by_user(new.given)
+    )
+
+
+def own_options(stored: str) -> str:
+    """A run's options as they are stored, without what is said of its thread."""
+    options = pydantic_core.from_json(stored)
+    return dump_json({name: options[name] for name in options if name not in THREAD_OPTIONS})
+
+
+def _steered(
+    at: Deployment, new: NewRun, name: str, turn: threads.TurnHolder
+) -> Plan[NewRun | Steered]:
+    """Send the input to the run that has the turn; the run to create where that has ended.
+
+    Which run it is, is said before: the same call finds it, whatever has become of the turn.
+    """
+    ttl_ms = milliseconds(at.settings.thread_ttl)
+    bind = threads.bind(at.keys, name, new.run_id, to=turn.holder, ttl_ms=ttl_ms)
+    sent_to = turn.sent_to or (yield from send(bind))
+    found = yield from steer(at, sent_to or turn.holder, new.run_id, new.given)
+    if found is None:
+        return new
+    yield from send(threads.leave(at.keys, name, new.run_id))
+    return found
+
+
+def _exists(at: Deployment, new: NewRun) -> Plan[bool]:
+    """Whether the same call began its run before, when nothing was in its way."""
+    return new.given_id and (yield from _find(at.keys, new.run_id)) is not None
+
+
+def _find(keys: Keys, run_id: str) -> Plan[Record | None]:
     try:
-        return turn_ends_in((yield from send(runs.read(keys, run_id)))) != 0
+        return (yield from send(runs.read(keys, run_id)))
     except (RunNotFound, RunDeleted):
-        return False
+        return None
 
 
 def _name(value: object, what: str) -> str:
@@ -246,7 +343,3 @@ def _size(text: str) -> int:
 
 def _present(fields: Mapping[str, str | None]) -> dict[str, str | int]:
     return {name: value for name, value in fields.items() if value}
-
-
-def _digest(*parts: str | None) -> str:
-    return hashlib.sha256(dump_json(list(parts)).encode()).hexdigest()[:32]

@@ -131,7 +131,7 @@ class LocalEngine:
             worker=self._worker,
             settings=runs.settings,
             agents=runs.agents,
-            on_ending=_ignore,
+            on_ending=None,
             on_deleted=_ignore,
             notify=self.notify,
         )

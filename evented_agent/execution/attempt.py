@@ -24,13 +24,24 @@ from evented_agent.execution.task_ledger import RETRY_FOR, TaskLedger
 from evented_agent.ledger.attempts import Worker
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.records import Claim, Due, Fenced, JournalChanged, RunEnd, Task, Work
+from evented_agent.ledger.records import (
+    Claim,
+    Committed,
+    Due,
+    Fenced,
+    JournalChanged,
+    RunEnd,
+    Task,
+    Work,
+)
 from evented_agent.ledger.script import Command
 from evented_agent.ledger.settings import Settings
 from evented_agent.state.fold import State
 
 _T = TypeVar("_T")
 
+#: What became of closing a run: done, to be decided again, or it is being aborted.
+Closed = Literal["closed", "grew", "aborted"]
 #: Bytes of a chunk that are for what is around a value in it: ids, names, the step.
 MARGIN = 1024
 #: Most characters of the text and of the class name of an error that ends its run.
@@ -65,7 +76,8 @@ class Process:
     worker: Worker
     settings: Settings
     agents: Mapping[str, Agent]
-    on_ending: Callable[[Ending], None]
+    #: Takes a copy of each result; None where nobody wants one.
+    on_ending: Callable[[Ending], None] | None
     on_deleted: Callable[[str], None]
     #: Sends messages, as a broker may need time for; False if they are to be sent again later.
     notify: Callable[[Sequence[Due]], bool]
@@ -146,7 +158,7 @@ class Attempt:
             self.ledger,
             self.lease,
             max_bytes=self.process.settings.max_bytes,
-            on_abort=lambda: self.lease.stop("aborted"),
+            on_signal=self.lease.take,
         )
 
     def decide_again(self, changed: JournalChanged) -> None:
@@ -156,6 +168,29 @@ class Attempt:
         )
         self.lease.unseal()
         self.writer = self._new_writer()
+
+    async def close_run(self, work: Work) -> Closed:
+        """Let nothing come in any more, with what *work* says, before anybody is told of the end.
+
+        The attempt goes on if the run is closed, or from the journal that has grown meanwhile.
+        Raises `Fenced` where another version is to go on.
+        """
+        self.lease.seal()
+        reply = await self.ledger.close_run(
+            work, sent=self.writer.sent, journal_length=self.claim.journal_length
+        )
+        if isinstance(reply, JournalChanged):
+            self.decide_again(reply)
+            return "grew"
+        if isinstance(reply, Committed):
+            if reply.is_newer:
+                self.sends.extend(reply.sends)
+                raise Fenced("newer")
+            return "aborted"
+        self.claim = replace(self.claim, journal_length=reply)
+        self.lease.unseal()
+        self.writer = self._new_writer()
+        return "closed"
 
     @cached_property
     def options(self) -> RunOptions:
@@ -189,8 +224,10 @@ class Attempt:
 
     async def tell_engine(self, ending: Ending) -> None:
         """Tell the engine how the run is about to end."""
-        self.has_told = True
-        await self.in_thread(lambda: self.process.on_ending(ending))
+        tell = self.process.on_ending
+        if tell is not None:
+            self.has_told = True
+            await self.in_thread(lambda: tell(ending))
 
     @property
     def is_stopping(self) -> bool:

@@ -22,7 +22,7 @@ from evented_agent.chunks.codec import (
 from evented_agent.errors import LedgerUnavailable, TooLarge
 from evented_agent.execution.lease import Lease
 from evented_agent.execution.task_ledger import TaskLedger
-from evented_agent.ledger.records import GAP, Fenced
+from evented_agent.ledger.records import GAP, Fenced, Signal
 
 #: Bytes in the buffer from which on `wait_for_space` waits.
 BUFFER_BYTES = 1024 * 1024
@@ -41,13 +41,13 @@ class ChunkWriter:
         lease: Lease,
         *,
         max_bytes: int,
-        on_abort: Callable[[], None],
+        on_signal: Callable[[Signal], None],
     ) -> None:
         self._ledger = ledger
         self._lease = lease
         self._key = lease.task.key
         self._max_bytes = max_bytes
-        self._on_abort = on_abort
+        self._on_signal = on_signal
         self._buffer: list[str] = []
         self._bytes = 0
         self._put = 0
@@ -193,9 +193,9 @@ class ChunkWriter:
 
     async def _append(self, batch: list[str], closing: list[str] | None) -> None:
         stored = [await self.stored(chunk) if len(chunk) > BLOB_BYTES else chunk for chunk in batch]
-        is_aborted = await self._ledger.append(stored, sent=self._sent, closing=closing)
+        signal = await self._ledger.append(stored, sent=self._sent, closing=closing)
         self._sent += len(batch)
         if closing is not None:
             self._open_in_topic = closing
-        if is_aborted:
-            self._on_abort()
+        if signal is not None:
+            self._on_signal(signal)

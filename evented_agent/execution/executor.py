@@ -23,7 +23,7 @@ from evented_agent.execution.lease import Heartbeats, boottime
 from evented_agent.execution.tasks.after import run_after, run_hook
 from evented_agent.execution.tasks.end import run_end
 from evented_agent.execution.tasks.model import run_model
-from evented_agent.execution.tasks.thread import leave_thread
+from evented_agent.execution.tasks.thread import leave_thread, wake_next
 from evented_agent.execution.tasks.tool import run_tool
 from evented_agent.ledger import attempts, runs
 from evented_agent.ledger.records import (
@@ -219,8 +219,10 @@ class Executor:
                 break
             attempt.decide_again(committed)
         outcome.sends.extend(committed.sends)
-        if _is_last(attempt.task, result):
-            outcome.sends.extend(await leave_thread(self._process, attempt.claim))
+        if committed.is_newer:
+            outcome.handed_back = "newer"
+            return None
+        await self._pass_turn_on(attempt, result, committed, outcome)
         if committed.aborted:
             await self._log_abort(attempt.claim)
         elif isinstance(result, Done):
@@ -229,6 +231,15 @@ class Executor:
             if result.failure is not None:
                 outcome.failure, outcome.is_handled = result.failure, result.is_handled
         return None if committed.end is None else _Held(committed.end, since)
+
+    async def _pass_turn_on(
+        self, attempt: Attempt, result: Done | Suspended, committed: Committed, outcome: Outcome
+    ) -> None:
+        """Let the next run of the thread go on where this one has ended, or only waits."""
+        if _is_last(attempt.task, result):
+            outcome.sends.extend(await leave_thread(self._process, attempt.claim))
+        elif committed.only_waits:
+            outcome.sends.extend(await wake_next(self._process, attempt.claim))
 
     async def _requeue(self, attempt: Attempt, again: Requeue, outcome: Outcome) -> None:
         attempt.lease.seal()

@@ -14,7 +14,7 @@ from typing import Literal
 
 from evented_agent.errors import LedgerUnavailable
 from evented_agent.ledger.connection import Ledger
-from evented_agent.ledger.records import Fenced, Task
+from evented_agent.ledger.records import Fenced, Signal, Task
 from evented_agent.ledger.script import Command
 from evented_agent.logs import logger_of
 
@@ -45,6 +45,9 @@ class Lease:
         self.task = task
         self.stopped: Stop | None = None
         self.due: float | None = None
+        #: Whether a message cuts short what a model says; that stops a model's answer alone.
+        self.is_interrupted = False
+        self.on_interrupt: Callable[[], object] | None = None
         self._seconds = seconds
         self._renewed_at = since
         self._on_stop = on_stop
@@ -75,6 +78,15 @@ class Lease:
         """The commit was refused and the work continues; heartbeats may stop it again."""
         self._is_sealed = False
 
+    def take(self, signal: Signal | None) -> None:
+        """Do as Redis has answered.  Call it on the attempt's event loop."""
+        if signal == "aborted":
+            self.stop("aborted")
+        elif signal == "interrupted" and not self.is_interrupted:
+            self.is_interrupted = True
+            if self.on_interrupt is not None:
+                self.on_interrupt()
+
     def stop(self, reason: Stop) -> None:
         """Stop the attempt.  Call it on the attempt's event loop."""
         if self.stopped in _OVER or (self._is_sealed and reason != "released"):
@@ -92,7 +104,7 @@ class Heartbeats:
         self._ledger = ledger
         self._lease_ms = lease_ms
         self._loop = loop
-        self._leases: dict[str, tuple[Lease, Command[bool]]] = {}
+        self._leases: dict[str, tuple[Lease, Command[Signal | None]]] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -102,7 +114,7 @@ class Heartbeats:
         self._stall_logged = False
         self._is_stopped = False
 
-    def add(self, lease: Lease, heartbeat: Command[bool]) -> None:
+    def add(self, lease: Lease, heartbeat: Command[Signal | None]) -> None:
         """Renew this lease with *heartbeat* from now on.  Call it on the attempt's event loop."""
         with self._lock:
             self._loop_thread = threading.get_ident()
@@ -129,7 +141,7 @@ class Heartbeats:
         with self._lock:
             return [lease for lease, _ in self._leases.values()]
 
-    def _due(self) -> list[tuple[Lease, Command[bool]]]:
+    def _due(self) -> list[tuple[Lease, Command[Signal | None]]]:
         with self._lock:
             return [each for each in self._leases.values() if each[0].is_renewable]
 
@@ -194,8 +206,8 @@ class Heartbeats:
             logger.warning("The lease of %s was not renewed: %s", lease.task.key, reply)
         else:
             lease.renewed(since)
-            if reply is True:
-                self._stop(lease, "aborted")
+            if reply in ("aborted", "interrupted"):
+                self._loop.call_soon_threadsafe(lease.take, reply)
 
     def _stop(self, lease: Lease, reason: Stop) -> None:
         self._loop.call_soon_threadsafe(lease.stop, reason)

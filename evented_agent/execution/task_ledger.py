@@ -12,7 +12,7 @@ from evented_agent.ledger import attempts
 from evented_agent.ledger.attempts import Worker
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.records import Committed, Due, JournalChanged, Task, Work
+from evented_agent.ledger.records import Committed, Due, JournalChanged, Signal, Task, Work
 from evented_agent.ledger.script import Command
 
 #: Seconds an attempt tries to reach Redis; reconcile has taken its task long before.
@@ -30,21 +30,21 @@ class TaskLedger:
         self._ledger = ledger
         self._worker = worker
 
-    def heartbeat_command(self) -> Command[bool]:
+    def heartbeat_command(self) -> Command[Signal | None]:
         """Renew the lease; for whoever sends the heartbeats of many attempts together."""
         task = self.task
         return attempts.heartbeat(
             self._keys, task.run_id, task.key, token=task.token, lease_ms=self._worker.lease_ms
         )
 
-    async def heartbeat(self) -> bool:
-        """Renew the lease; True if the run is being aborted."""
+    async def heartbeat(self) -> Signal | None:
+        """Renew the lease; why the attempt is to stop, if it is."""
         return await self._ledger.asend(self.heartbeat_command(), retry_for=RETRY_FOR)
 
     async def append(
         self, chunks: Sequence[str], *, sent: int, closing: Sequence[str] | None
-    ) -> bool:
-        """Add *chunks* after the *sent* ones; True if the run is being aborted.
+    ) -> Signal | None:
+        """Add *chunks* after the *sent* ones; why the attempt is to stop, if it is.
 
         *closing* are the chunks that would close what is open now (None: as before).
         """
@@ -74,6 +74,15 @@ class TaskLedger:
             work=work,
             worker=self._worker,
             end_token=secrets.token_hex(8),
+        )
+        return await self._ledger.asend(command, retry_for=RETRY_FOR)
+
+    async def close_run(
+        self, work: Work, *, sent: int, journal_length: int
+    ) -> int | Committed | JournalChanged:
+        """Let nothing come in any more; returns how long the journal is then."""
+        command = attempts.close(
+            self._keys, self.task, sent=sent, work=work, journal_length=journal_length
         )
         return await self._ledger.asend(command, retry_for=RETRY_FOR)
 

@@ -6,7 +6,17 @@ from typing import Any
 
 from evented_agent.chunks.base import dump_json
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.records import Claim, Committed, Due, JournalChanged, Refused, Task, Work
+from evented_agent.ledger.records import (
+    FORMAT,
+    Claim,
+    Committed,
+    Due,
+    JournalChanged,
+    Refused,
+    Signal,
+    Task,
+    Work,
+)
 from evented_agent.ledger.replies import owned, sends_of, text_of
 from evented_agent.ledger.script import Command, command
 
@@ -61,15 +71,15 @@ def append(
     sent: int,
     chunks: Sequence[str],
     closing: Sequence[str] | None = None,
-) -> Command[bool]:
-    """Add *chunks* after the *sent* ones of this attempt; True if the run is being aborted.
+) -> Command[Signal | None]:
+    """Add *chunks* after the *sent* ones of this attempt; why it is to stop, if it is.
 
     *closing* are the chunks that would close what is open now (None: as before).  Raises `Fenced`.
     """
     return command(
         "attempt/append",
         keys.of(run_id).own,
-        lambda reply: bool(owned(reply)[1]),
+        _signal,
         run_id=run_id,
         key=task_key,
         token=token,
@@ -81,12 +91,12 @@ def append(
 
 def heartbeat(
     keys: Keys, run_id: str, task_key: str, *, token: str, lease_ms: int
-) -> Command[bool]:
-    """Renew a lease by *lease_ms*; True if the run is being aborted.  Raises `Fenced`."""
+) -> Command[Signal | None]:
+    """Renew a lease by *lease_ms*; why the attempt is to stop, if it is.  Raises `Fenced`."""
     return command(
         "attempt/heartbeat",
         keys.of(run_id).own,
-        lambda reply: bool(owned(reply)[1]),
+        _signal,
         run_id=run_id,
         key=task_key,
         token=token,
@@ -106,6 +116,7 @@ def _more(work: Work) -> dict[str, Any]:
         "turn": work.turn or None,
         "idle": work.idle_ms,
         "drop": work.drops_deferred or None,
+        "seen": work.seen,
         "journal": work.journal_length,
         "finish": finish,
     }
@@ -128,6 +139,7 @@ def commit(
             "worker": worker.id,
             "owner": worker.owner,
             "lease": worker.lease_ms,
+            "newest": FORMAT,
         },
     }
     spec |= _more(work)
@@ -138,9 +150,11 @@ def commit(
             return JournalChanged(int(reply[1]), reply[2])
         if status == "aborted":
             return Committed(aborted=True)
+        if status == "newer":
+            return Committed(sends_of(task.run_id, reply[1]), is_newer=True)
         owned(reply)
         end = _claim(task.run_id, text_of(reply[2][0]), reply[2][1:]) if reply[2] else None
-        return Committed(sends_of(task.run_id, reply[1]), end)
+        return Committed(sends_of(task.run_id, reply[1]), end, only_waits=_only_waits(reply[3:]))
 
     return command(
         "attempt/commit",
@@ -151,6 +165,41 @@ def commit(
         token=task.token,
         sent=sent,
         spec=dump_json(spec),
+        rest=(*work.chunks, *work.entries),
+    )
+
+
+def close(
+    keys: Keys, task: Task, *, sent: int, work: Work, journal_length: int
+) -> Command[int | Committed | JournalChanged]:
+    """Let nothing come in any more, before people are told of the run's end; the attempt goes on.
+
+    Durable on return, with the chunks and entries of *work*.  Returns how long the journal is then;
+    `Committed` where the attempt is over, since the run is aborted or another version is to go on.
+    Raises `Fenced`.
+    """
+
+    def parse(reply: Any) -> int | Committed | JournalChanged:
+        status = text_of(reply[0])
+        if status == "grew":
+            return JournalChanged(int(reply[1]), reply[2])
+        if status == "aborted":
+            return Committed(aborted=True)
+        if status == "newer":
+            return Committed(sends_of(task.run_id, reply[1]), is_newer=True)
+        return int(owned(reply)[1])
+
+    return command(
+        "attempt/close",
+        keys.of(task.run_id).all,
+        parse,
+        run_id=task.run_id,
+        key=task.key,
+        token=task.token,
+        sent=sent,
+        journal_length=journal_length,
+        newest=FORMAT,
+        chunk_count=len(work.chunks),
         rest=(*work.chunks, *work.entries),
     )
 
@@ -236,7 +285,7 @@ def store_blob(keys: Keys, task: Task, *, name: str, payload: str) -> Command[No
 
 def _claim(run_id: str, task_key: str, reply: Any) -> Claim:
     stored, aborted, length, record, entries = reply
-    agent, options, messages, thread, resource, revived_by = record
+    agent, options, messages, thread, resource, revived_by, yielded = record
     return Claim(
         task=Task.parse(run_id, task_key, stored),
         agent=text_of(agent),
@@ -245,6 +294,7 @@ def _claim(run_id: str, task_key: str, reply: Any) -> Claim:
         thread=text_of(thread) if thread else None,
         resource=text_of(resource) if resource else None,
         is_revived=bool(revived_by),
+        yielded=text_of(yielded) if yielded else None,
         aborted=bool(aborted),
         journal_length=int(length),
         entries=entries,
@@ -254,4 +304,14 @@ def _claim(run_id: str, task_key: str, reply: Any) -> Claim:
 def _committed(run_id: str, reply: Any) -> Committed:
     if reply[0] == b"aborted":
         return Committed(aborted=True)
-    return Committed(sends_of(run_id, owned(reply)[1]))
+    return Committed(sends_of(run_id, owned(reply)[1]), only_waits=_only_waits(reply[2:]))
+
+
+def _only_waits(told: Sequence[int]) -> bool:
+    """Whether no step of the run is under way from now on; not said where it does not matter."""
+    return bool(told and told[0])
+
+
+def _signal(reply: Any) -> Signal | None:
+    signals: dict[int, Signal] = {1: "aborted", 2: "interrupted"}
+    return signals.get(int(owned(reply)[1]))

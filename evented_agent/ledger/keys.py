@@ -69,8 +69,9 @@ class RunKeys:
 class ThreadKeys:
     """The keys of one thread, in the order in which the scripts expect them.
 
-    Whose turn it is, the conversation, where each run is in it, what lists show of it, and the
-    indexes that it is found in: of all conversations, and of those of its resource.
+    Whose turn it is, the conversation, where each run is in it, what lists show of it, the indexes
+    that it is found in (of all conversations, and of those of its resource), which run each message
+    to it went to, and the numbers of the entries in *turns*.
     """
 
     turns: str
@@ -79,11 +80,14 @@ class ThreadKeys:
     about: str
     listed: str
     owned: str
+    sent: str
+    entries: str
 
     @property
     def all(self) -> tuple[str, ...]:
-        """KEYS 1-6."""
-        return (self.turns, self.log, self.places, self.about, self.listed, self.owned)
+        """KEYS 1-8."""
+        own = (self.turns, self.log, self.places, self.about)
+        return (*own, self.listed, self.owned, self.sent, self.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,8 @@ class Keys:
         _, resource = thread_named(name)
         listed = self.index(shard, *CONVERSATIONS)
         owned = self.index(shard, CONVERSATIONS[0], resource or "")
-        return ThreadKeys(turns, log, f"{log}:places", about, listed, owned)
+        sent, entries = f"{log}:sent", f"{log}:entries"
+        return ThreadKeys(turns, log, f"{log}:places", about, listed, owned, sent, entries)
 
     def thread_at(self, shard: int, digest: str) -> tuple[str, str, str]:
         """Turns, log and what lists show of the thread that an index has as *digest*."""

@@ -6,8 +6,11 @@ from typing import Any, Literal, NamedTuple
 
 import pydantic_core
 
-#: The format of records, journal entries and messages that this version writes and serves.
-FORMAT = 1
+#: The newest format of records, journal entries and messages that this version writes and serves:
+#: a run gets it with its first message.
+FORMAT = 2
+#: The format in which runs begin, which older versions serve too.
+FIRST_FORMAT = 1
 
 TaskKind = Literal["model", "tool", "end", "hook", "after"]
 
@@ -22,6 +25,10 @@ class Fenced(Exception):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(reason)
+
+
+#: Why an attempt is to stop before its work is done, as the scripts tell it.
+Signal = Literal["aborted", "interrupted"]
 
 
 class Due(NamedTuple):
@@ -119,6 +126,7 @@ class Task:
     most_retries: int = 0
     is_idle_over: bool = False
     is_decided: bool = False
+    is_put_off: bool = False
 
     @classmethod
     def parse(cls, run_id: str, key: str, stored: bytes) -> "Task":
@@ -152,6 +160,7 @@ class Task:
             timeout_ms=record.get("timeout"),
             most_retries=int(record.get("most_retries", 0)),
             is_idle_over=bool(record.get("idle_over")),
+            is_put_off=bool(record.get("put_off")),
             is_decided=any(record.get(name) for name in ("decided", "approval", "given")),
         )
 
@@ -174,7 +183,8 @@ def _suspended(record: Mapping[str, Any]) -> SuspensionRecord | None:
 class Claim:
     """An attempt of *task* that this process may run, with all that it needs.
 
-    *is_revived* says that the run had failed before and was told to go on.
+    *is_revived* says that the run had failed before and was told to go on, *yielded* is the
+    number of its entry in the thread that it has given back.
     """
 
     task: Task
@@ -184,6 +194,7 @@ class Claim:
     thread: str | None
     resource: str | None
     is_revived: bool
+    yielded: str | None
     aborted: bool
     journal_length: int
     entries: Sequence[bytes]
@@ -209,9 +220,10 @@ class RunEnd:
 class Work:
     """What a completed attempt leaves behind, all in one script.
 
-    *journal_length* is given for decisions: the commit is refused if the journal has grown. *turn*
-    says which of *entries* the next tasks belong to. With *idle_ms* the run has nothing to do but
-    wait for its deferred calls, for so long; with *drops_deferred* it no longer waits for them.
+    *journal_length* is given for decisions to end or to wait: the commit is refused if the journal
+    has grown. *seen* is how much of it a turn's model had been shown. *turn* says which of
+    *entries* the next tasks belong to. With *idle_ms* the run has nothing to do but wait for its
+    deferred calls, for so long; with *drops_deferred* it no longer waits for them.
     """
 
     chunks: Sequence[str] = ()
@@ -219,6 +231,7 @@ class Work:
     next: Sequence[NewTask] = ()
     usage: Mapping[str, int] = field(default_factory=dict)
     journal_length: int | None = None
+    seen: int | None = None
     finish: RunEnd | None = None
     turn: int = 0
     idle_ms: int | None = None
@@ -244,6 +257,31 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to a run, in the forms in which the script stores it.
+
+    *waits* says what becomes of calls that wait for people: they are put off ("answer"), declined,
+    or the message waits with them ("hold").
+    """
+
+    id: str
+    digest: str
+    entry: str
+    chunk: str
+    waits: Literal["answer", "hold", "decline"] = "answer"
+    by: str = ""
+    interrupts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that its run has: the number of its chunk, and the messages of tasks to send."""
+
+    number: int
+    sends: Sequence[Due]
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """What became of a decision: messages to send, and what stands, as JSON.
 
@@ -257,11 +295,17 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What follows a commit: messages to send, and the end task if this commit claimed it."""
+    """What follows a commit: messages to send, and the end task if this commit claimed it.
+
+    *is_newer* says that the task was handed back: its run has what this version cannot read;
+    *only_waits* that no step of the run is under way now.
+    """
 
     sends: Sequence[Due] = ()
     end: Claim | None = None
     aborted: bool = False
+    is_newer: bool = False
+    only_waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +327,19 @@ class Record:
     last_cursor: str
     entries: Sequence[bytes]
     decided: Sequence[bytes] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has finished, failed or was aborted."""
+        return self.fields["status"] in ENDED
+
+    @property
+    def only_waits(self) -> bool:
+        """Whether no step of it is under way: people are asked, or calls are in the background."""
+        return all(
+            task.state == "suspended" or task.kind == "hook" or task.background == "deferred"
+            for task in self.tasks
+        )
 
     def queued(self) -> list[Due]:
         """The messages that would start what is queued and need not wait."""

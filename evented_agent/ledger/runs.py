@@ -10,13 +10,23 @@ import pydantic_core
 from evented_agent.chunks.base import dump_json
 from evented_agent.errors import (
     EventedAgentError,
+    InboxFull,
     NotFailed,
     NotSuspended,
     RunConflict,
     SuspensionExpired,
 )
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.records import Decision, Due, NewTask, Record, Recorded, Task
+from evented_agent.ledger.records import (
+    Decision,
+    Due,
+    NewMessage,
+    NewTask,
+    Record,
+    Recorded,
+    Sent,
+    Task,
+)
 from evented_agent.ledger.replies import check_exists, sends_of, text_of
 from evented_agent.ledger.script import Command, command
 
@@ -161,6 +171,57 @@ def _decided_before(run_id: str, call: str, stored: bytes) -> str:
 
 def _named(stored: bytes) -> str:
     return str(pydantic_core.from_json(stored)["toolCallId"]) if stored else ""
+
+
+def put_message(
+    keys: Keys, run_id: str, message: NewMessage, *, notifies: bool
+) -> Command[Sent | None]:
+    """Send a run a message; None where it had ended before, which stays the answer to this id.
+
+    Durable on return; the messages of tasks are still to be sent, which *notifies* promises. Raises
+    `RunConflict` for a known id with other content, `InboxFull`, `RunNotFound`, `RunDeleted`.
+    """
+
+    def parse(reply: Any) -> Sent | None:
+        status = text_of(reply[0])
+        check_exists(run_id, status)
+        if status == "conflict":
+            raise RunConflict(
+                run_id,
+                f"Message {message.id!r} was sent to run {run_id!r} before, with other content. "
+                "Choose another message_id.",
+            )
+        if status == "full":
+            raise InboxFull(run_id)
+        return None if status == "over" else Sent(int(reply[1]), sends_of(run_id, reply[2]))
+
+    return command(
+        "run/send",
+        keys.of(run_id).all,
+        parse,
+        run_id=run_id,
+        id=message.id,
+        digest=message.digest,
+        entry=message.entry,
+        chunk=message.chunk,
+        interrupt=int(message.interrupts),
+        waits=message.waits,
+        by=message.by,
+        notifies=int(notifies),
+    )
+
+
+def yield_turn(keys: Keys, run_id: str, *, number: int) -> Command[bool]:
+    """Let another run have the turn of one that only waits; False where it does not.
+
+    *number* is that of its entry in the thread; it enters anew before its next model call.
+    """
+
+    def parse(reply: Any) -> bool:
+        check_exists(run_id, text_of(reply[0]))
+        return bool(reply[0] == b"ok")
+
+    return command("run/yield_turn", keys.of(run_id).own, parse, run_id=run_id, number=number)
 
 
 def retry_failed(keys: Keys, run_id: str, *, notifies: bool) -> Command[Sequence[Due]]:

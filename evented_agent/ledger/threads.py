@@ -30,23 +30,78 @@ class Conversation:
     turn: str
 
 
-def enter(keys: Keys, thread: str, run_id: str, *, ttl_ms: int) -> Command[str]:
-    """Queue for a turn in a thread, once; returns the run whose turn it is."""
+@dataclass(frozen=True, slots=True)
+class TurnHolder:
+    """Whose turn it is in a thread.
+
+    *number* is that of its entry: who enters anew gets another. *sent_to* is the run to which a
+    message went that has the id of the run that asks, or "".
+    """
+
+    holder: str
+    number: int
+    sent_to: str
+
+
+def enter(
+    keys: Keys, thread: str, run_id: str, *, ttl_ms: int, void: str | None = None
+) -> Command[TurnHolder]:
+    """Queue for a turn in a thread, once; anew where the entry has the number *void*."""
+
+    def parse(reply: Any) -> TurnHolder:
+        return TurnHolder(text_of(reply[0]), int(reply[1]), text_of(reply[2]))
+
     return command(
         "threads/enter",
         keys.thread(thread).all,
-        text_of,
+        parse,
         run_id=run_id,
         name=thread,
         ttl_ms=ttl_ms,
+        void=void or "",
     )
 
 
-def leave(keys: Keys, thread: str, run_id: str) -> Command[str | None]:
-    """End a run's turn, or its wait for one; returns the run whose turn it is now."""
+def leave(
+    keys: Keys, thread: str, run_id: str, *, number: int | None = None
+) -> Command[str | None]:
+    """End a run's turn, or its wait for one; returns the run whose turn it is now.
+
+    With a *number* only where its entry still has that.
+    """
+    where = keys.thread(thread)
+    return command(
+        "threads/leave_thread",
+        (where.turns, where.entries),
+        lambda reply: text_of(reply) or None,
+        run_id=run_id,
+        number="" if number is None else number,
+    )
+
+
+def next_turn(keys: Keys, thread: str, run_id: str) -> Command[str | None]:
+    """The run that waits for the turn that this one has; None where none does, or it has none."""
     turns = keys.thread(thread).turns
     return command(
-        "threads/leave_thread", (turns,), lambda reply: text_of(reply) or None, run_id=run_id
+        "threads/next_turn", (turns,), lambda reply: text_of(reply) or None, run_id=run_id
+    )
+
+
+def bind(
+    keys: Keys, thread: str, message_id: str, *, ttl_ms: int, to: str = "", otherwise: str = ""
+) -> Command[str | None]:
+    """Say once and for all to which run a message to a thread goes: *to*, or whose turn it is.
+
+    Where none has the turn, *otherwise*, or None for "".
+    """
+    return command(
+        "threads/bind",
+        keys.thread(thread).all,
+        lambda reply: text_of(reply) or None,
+        message_id=message_id,
+        to=to,
+        otherwise=otherwise,
+        ttl_ms=ttl_ms,
     )
 
 

@@ -131,8 +131,9 @@ def told(state: State) -> FinishRun | None:
 
 
 def was_repaired(state: State) -> bool:
-    """Whether the model has been asked once to repair its answer."""
-    return any(step.decided and step.decided.follows == "repair" for step in state.steps)
+    """Whether the model has been asked once to repair its answer, in this turn."""
+    turn = [step for step in state.steps if step.number >= state.turn_start]
+    return any(step.decided and step.decided.follows == "repair" for step in turn)
 
 
 def _last_word(state: State) -> str | None:

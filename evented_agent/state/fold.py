@@ -14,8 +14,10 @@ from evented_agent.models.messages import (
 )
 from evented_agent.state.journal import (
     Decided,
+    Dropped,
     Entry,
     History,
+    Received,
     Result,
     Resumed,
     Suspension,
@@ -23,6 +25,9 @@ from evented_agent.state.journal import (
     edited_arguments,
     load_entry,
 )
+
+#: Why a turn ended that a message has cut short.
+INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,13 @@ class Step:
     results: Mapping[str, Result] = field(default_factory=dict)
     decided: Decided | None = None
     deferred: frozenset[str] = frozenset()
+    #: What was sent to the run and seen by this step's model call first.
+    received: Sequence[Received] = ()
+
+    @property
+    def renews(self) -> bool:
+        """Whether a turn begins with it: messages came in, and its answer was not cut short."""
+        return bool(self.received) and self.turn.reason != INTERRUPTED
 
     @property
     def number(self) -> int:
@@ -57,6 +69,12 @@ class State:
     history: Sequence[Message] = ()
     #: Deferred calls that came to something which no model call has been shown.
     arrived: Sequence[Result] = ()
+    #: Messages that no completed model call has been shown.
+    waiting: Sequence[Received] = ()
+    #: Messages that the run ended without, the last time that it did.
+    dropped: Sequence[Received] = ()
+    #: Calls about which a person is asked.
+    asking: frozenset[str] = frozenset()
 
     @property
     def outstanding(self) -> Sequence[Result]:
@@ -66,14 +84,17 @@ class State:
 
     @property
     def turn_start(self) -> int:
-        """The first step of the turn that is under way: the run's, or a follow-up."""
+        """The first step of the turn that is under way: the run's, a follow-up, or a message's."""
         noticed = [step.number for step in self.steps[:-1] if step.decided and step.decided.notice]
-        return noticed[-1] + 1 if noticed else 1
+        renewed = [step.number for step in self.steps if step.renews]
+        return max([1, *(number + 1 for number in noticed[-1:]), *renewed[-1:]])
 
     def first_of_turn(self, step: int) -> int:
         """The first step of the turn to which *step* belongs, which is under way or comes next."""
         last = self.steps[-1] if self.steps else None
-        if last is None or (last.decided is not None and last.decided.notice is not None):
+        if last is None or self.waiting:
+            return step
+        if last.decided is not None and last.decided.notice is not None:
             return step
         return self.turn_start
 
@@ -96,24 +117,28 @@ class State:
         return {call.id for step in self.steps for call in step.turn.calls}
 
     def messages(self) -> list[Message]:
-        """The conversation since the run's input: turns and results, in the model's order."""
+        """The conversation since the run's input: turns and results, in the model's order.
+
+        Each message that came meanwhile stands before the first turn that had seen it.
+        """
         said: list[Message] = []
         for step in self.steps:
-            said.append(assistant_message(step.turn))
+            said.extend(_messages_of(step.received))
+            if not _is_cut_to_nothing(step.turn):
+                said.append(assistant_message(step.turn))
             said.extend(step.tool_messages())
             if step.decided is not None and step.decided.feedback is not None:
                 said.append(UserMessage(content=step.decided.feedback))
             if step.decided is not None and step.decided.notice is not None:
                 said.append(SystemMessage(content=step.decided.notice))
-        return said
+        return [*said, *_messages_of(self.waiting)]
 
     def closed_messages(self) -> list[Message]:
         """`messages`, every call answered: no model takes a conversation with open calls."""
         steps = [replace(step, results=_all_results(step)) for step in self.steps]
-        said = [step for step in steps if step.turn.text or step.turn.calls]
+        said = [step for step in steps if step.turn.text or step.turn.calls or step.received]
         # Notices are for the run itself; the results that they tell of are in their places.
-        messages = State(said).messages()
-        return [message for message in messages if not isinstance(message, SystemMessage)]
+        return [message for message in State(said).messages() if not _is_left_out(message)]
 
 
 def fold(entries: Iterable[bytes | str]) -> State:
@@ -134,6 +159,9 @@ class _Folding:
         self._steps: list[Step] = []
         self._history: Sequence[Message] = ()
         self._arrived: dict[int, Result] = {}
+        self._received: dict[int, Received] = {}
+        self._dropped: list[Received] = []
+        self._asking: set[str] = set()
 
     def take(self, at: int, entry: Entry) -> None:
         """Take in the entry that stands at *at* in the journal."""
@@ -141,20 +169,44 @@ class _Folding:
             case History(messages):
                 self._history = messages
             case Turn():
-                self._steps.append(Step(entry))
+                self._add_turn(entry)
             case Result():
                 self._answer(at, entry)
-            case Resumed():
-                self._steps = [_edited(step, entry) for step in self._steps]
+            case Suspension() | Resumed():
+                self._ask(entry)
+            case Received():
+                self._received[at] = entry
+            case Dropped(ids):
+                self._drop(ids)
             case Decided():
                 self._steps[-1:] = [replace(step, decided=entry) for step in self._steps[-1:]]
-            case Suspension():
-                pass
 
     def state(self) -> State:
         seen = self._steps[-1].turn.seen if self._steps else 0
         arrived = [each for at, each in self._arrived.items() if at >= seen]
-        return State(tuple(self._steps), self._history, arrived)
+        return State(
+            steps=tuple(self._steps),
+            history=self._history,
+            arrived=arrived,
+            waiting=tuple(self._received.values()),
+            dropped=tuple(self._dropped),
+            asking=frozenset(self._asking),
+        )
+
+    def _ask(self, entry: Suspension | Resumed) -> None:
+        if isinstance(entry, Suspension):
+            self._asking.add(entry.call)
+            return
+        self._asking.discard(entry.call)
+        self._steps = [_edited(step, entry) for step in self._steps]
+
+    def _add_turn(self, turn: Turn) -> None:
+        seen = [at for at in self._received if at < turn.seen]
+        self._steps.append(Step(turn, received=tuple(self._received.pop(at) for at in seen)))
+
+    def _drop(self, ids: Sequence[str]) -> None:
+        gone = [at for at, each in self._received.items() if each.id in ids]
+        self._dropped = [self._received.pop(at) for at in gone]
 
     def _answer(self, at: int, result: Result) -> None:
         place = _position(self._steps, result)
@@ -164,7 +216,25 @@ class _Folding:
             self._arrived[at] = result
         deferred = step.deferred | ({result.call} if result.is_placeholder else set())
         results = {**step.results, result.call: result}
+        if not result.is_placeholder:
+            self._asking.discard(result.call)
         self._steps[place] = replace(step, results=results, deferred=deferred)
+
+
+def _messages_of(received: Sequence[Received]) -> list[Message]:
+    return [message for each in received for message in each.messages]
+
+
+def _is_left_out(message: Message) -> bool:
+    """Whether no conversation keeps it: a notice, or an answer without a word."""
+    if isinstance(message, AssistantMessage):
+        return not (message.content or message.tool_calls)
+    return isinstance(message, SystemMessage)
+
+
+def _is_cut_to_nothing(turn: Turn) -> bool:
+    """Whether the model was cut short before it had said a word; what it thought is no answer."""
+    return turn.reason == INTERRUPTED and not turn.text
 
 
 def _position(steps: Sequence[Step], result: Result) -> int:

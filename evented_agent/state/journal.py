@@ -1,6 +1,6 @@
 """The journal: its kinds of entries, and their stored form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,13 +92,29 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
+class Received:
+    """A message that somebody sent to the run, before the first turn that had seen it."""
+
+    id: str
+    messages: Sequence[Message]
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The run ended before these messages were answered."""
+
+    ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class History:
     """What was said in the run's thread before it began."""
 
     messages: Sequence[Message]
 
 
-Entry = Turn | Result | Suspension | Resumed | Decided | History
+Entry = Turn | Result | Suspension | Resumed | Decided | Received | Dropped | History
 
 
 def dump_entry(entry: Entry) -> str:
@@ -112,14 +128,28 @@ def _stored(entry: Entry) -> dict[str, Any]:
             return _dump_turn(entry)
         case Result():
             return _dump_result(entry)
-        case Suspension():
-            place = {"step": entry.step, "call": entry.call, "n": entry.number}
-            return {"k": "suspended", **place, "kind": entry.kind}
-        case Resumed():
-            place = {"call": entry.call, "n": entry.number, "kind": entry.kind}
-            return {"k": "resumed", **place, "data": entry.data, "by": entry.by}
         case Decided():
             return _dump_decided(entry)
+        case Suspension() | Resumed():
+            return _dump_of_person(entry)
+        case _:
+            return _dump_of_conversation(entry)
+
+
+def _dump_of_person(entry: Suspension | Resumed) -> dict[str, Any]:
+    place = {"call": entry.call, "n": entry.number, "kind": entry.kind}
+    if isinstance(entry, Suspension):
+        return {"k": "suspended", "step": entry.step, **place}
+    return {"k": "resumed", **place, "data": entry.data, "by": entry.by}
+
+
+def _dump_of_conversation(entry: Received | Dropped | History) -> dict[str, Any]:
+    match entry:
+        case Received():
+            by = {} if entry.by is None else {"by": entry.by}
+            return {"k": "message", "id": entry.id, "said": dump_messages(entry.messages), **by}
+        case Dropped(ids):
+            return {"k": "dropped", "ids": list(ids)}
         case History(messages):
             return {"k": "history", "messages": dump_messages(messages)}
 
@@ -171,24 +201,21 @@ def load_entry(stored: bytes | str) -> Entry:
 
 
 def _loaded(entry: Any) -> Entry:
-    match entry["k"]:
-        case "turn":
-            return _load_turn(entry)
-        case "result":
-            return _load_result(entry)
-        case "suspended":
-            return Suspension(entry["step"], entry["call"], entry["n"], entry["kind"])
-        case "resumed":
-            place = (entry["call"], entry["n"], entry["kind"])
-            return Resumed(*place, entry.get("data"), entry.get("by"))
-        case "decision":
-            feedback, is_last = entry.get("feedback"), entry.get("last", False)
-            told = (feedback, is_last, entry.get("notice"))
-            return Decided(entry["step"], entry["follows"], *told)
-        case "history":
-            return History(load_messages(entry["messages"]))
-        case kind:
-            raise ValueError(f"unknown kind {kind!r}")
+    kind = entry["k"]
+    load = _LOADERS.get(kind)
+    if load is None:
+        raise ValueError(f"unknown kind {kind!r}")
+    return load(entry)
+
+
+def _load_resumed(entry: Mapping[str, Any]) -> Resumed:
+    place = (entry["call"], entry["n"], entry["kind"])
+    return Resumed(*place, entry.get("data"), entry.get("by"))
+
+
+def _load_decided(entry: Mapping[str, Any]) -> Decided:
+    feedback, is_last = entry.get("feedback"), entry.get("last", False)
+    return Decided(entry["step"], entry["follows"], feedback, is_last, entry.get("notice"))
 
 
 def _load_result(entry: Mapping[str, Any]) -> Result:
@@ -220,3 +247,15 @@ def edited_arguments(data: Any) -> dict[str, Any] | None:
         return None
     edited = data.get("args")
     return edited if isinstance(edited, dict) else None
+
+
+_LOADERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
+    "turn": _load_turn,
+    "result": _load_result,
+    "suspended": lambda entry: Suspension(entry["step"], entry["call"], entry["n"], entry["kind"]),
+    "resumed": _load_resumed,
+    "decision": _load_decided,
+    "message": lambda entry: Received(entry["id"], load_messages(entry["said"]), entry.get("by")),
+    "dropped": lambda entry: Dropped(entry["ids"]),
+    "history": lambda entry: History(load_messages(entry["messages"])),
+}

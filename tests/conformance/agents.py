@@ -134,6 +134,14 @@ async def ask_apart(ctx: ToolContext, topic: str) -> str:
     return f"they say {ctx.resume_data}"
 
 
+@tool
+async def hold_open(topic: str) -> str:
+    """Work on something until a test lets it go on."""
+    mark(f"held-{topic}", "begun")
+    await opened(topic)
+    return f"worked on {topic}"
+
+
 @tool(background=Background(disposition="awaited"))
 async def fetch(topic: str) -> str:
     """Fetch something apart, and wait for it."""
@@ -175,6 +183,24 @@ def recall(request: ModelRequest) -> str:
         return LONG
     said = [str(each.content) for each in request.messages if isinstance(each, UserMessage)]
     return f"I remember {len(request.messages)}: {' | '.join(said)}"
+
+
+def heard(request: ModelRequest) -> Any:
+    """Make the calls that the last message names, or say what was heard since the last answer."""
+    last = request.messages[-1]
+    if isinstance(last, SystemMessage):
+        return f"News: {told(request)}."
+    if isinstance(last, ToolMessage):
+        return f"Done: {told(request)}."
+    said = last_user(request.messages)
+    if said.split()[0] in TOOL_NAMES:
+        return asked(request)
+    new: list[str] = []
+    for message in reversed(request.messages):
+        if not isinstance(message, UserMessage):
+            break
+        new.insert(0, str(message.content))
+    return Say(f"heard {' | '.join(new)}. {LONG if 'slow' in said else ''}")
 
 
 def typed_answer(request: ModelRequest) -> str:
@@ -257,6 +283,7 @@ class Partly:
 
 _echo_instructions = ScriptedModel([lambda request: f"told: {request.instructions}"])
 TOOLS: list[Tool[..., Any]] = [add, fail, report, erase, book, patient]
+TOOL_NAMES = ("add", "erase", "book", "compile_report", "hold_open", "fail_model")
 ALL_HOOKS: dict[str, Any] = {
     "on_start": hooked,
     "on_step": hooked,
@@ -288,6 +315,11 @@ AGENTS = [
     ),
     Agent(id="slow", model=ScriptedModel([LONG], pause=0.02)),
     Agent(id="memory", model=ScriptedModel([recall], pause=0.02), window=Window(messages=4)),
+    Agent(
+        id="inbox",
+        model=ScriptedModel([heard], pause=0.02),
+        tools=[add, erase, book, compile_report, hold_open],
+    ),
     Agent(
         id="typed",
         model=ScriptedModel([typed_answer]),

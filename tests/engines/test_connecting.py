@@ -167,12 +167,12 @@ def test_runs_connect_as_celery_does(form: str, places: Places) -> None:
     async def on_a_loop() -> str:
         ours = Ledger(url)
         try:
-            return await ours.asend(one)
+            return (await ours.asend(one)).holder
         finally:
             await ours.aclose()
 
     ledger = Ledger(url)
-    assert ledger.send(one)
+    assert ledger.send(one).holder
     assert asyncio.run(on_a_loop())
     database = ledger.client().connection_pool.connection_kwargs["db"]
     assert database == (3 if "3" in FORMS[form][0] else 0)

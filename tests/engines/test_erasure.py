@@ -23,7 +23,7 @@ from evented_agent import (
     tool,
 )
 from evented_agent.chunks import Usage
-from evented_agent.engines.celery.tasks import store_result
+from evented_agent.engines.celery.tasks import taker_of_results
 from evented_agent.execution.attempt import Ending
 from evented_agent.ledger import limits, threads
 from evented_agent.ledger.keys import thread_name
@@ -210,7 +210,7 @@ def test_a_run_that_is_under_way_does_not_come_back(engines: Engines) -> None:
     engine.delete_thread("talk", resource_id="ann")
     assert not engine.client.ledger.send(late)
     wait = threads.enter(engine.client.keys, name, "zombie", ttl_ms=9000)
-    assert engine.client.ledger.send(wait) == "zombie"
+    assert engine.client.ledger.send(wait).holder == "zombie"
     assert engine.thread_info("talk", resource_id="ann") is None
 
     assert keys_with(engines.url) == []
@@ -320,7 +320,9 @@ def test_the_copy_in_the_result_backend_goes(redis_server: RedisServer) -> None:
     evented = create_evented_agent(speaker, app=app, redis_url=redis_server.url, settings=settings)
     for run_id, resource in (("one", "ann"), ("two", "bob")):
         evented.stream("Hello", run_id=run_id, resource_id=resource)
-        store_result(app, ending(run_id))
+        take = taker_of_results(app)
+        assert take is not None
+        take(ending(run_id))
     assert len(keys_with(redis_server.url)) == 2
 
     evented.delete("one")

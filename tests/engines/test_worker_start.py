@@ -85,7 +85,7 @@ def test_green_pools_are_refused_where_they_would_serve_agents(pool: str) -> Non
         agent = Agent(id="green", model=ScriptedModel(["Hi."]))
         runs = create_evented_agent(agent, app=app).client
         app.amqp.queues.select([queue])
-        own = AgentWorker(app, runs, Bridge(runs, lambda _: None), CeleryNotifier(app))
+        own = AgentWorker(app, runs, Bridge(runs, lambda: None), CeleryNotifier(app))
         if is_refused:
             with pytest.raises(SystemExit, match=f"The {pool} pool cannot run agents"):
                 own.prepare(worker)
@@ -102,7 +102,7 @@ def test_a_worker_that_accepts_no_json_is_refused() -> None:
     worker = SimpleNamespace(pool_cls=SimpleNamespace(__module__="celery.concurrency.thread"))
 
     with pytest.raises(SystemExit, match=r"Set accept_content = \['json'"):
-        AgentWorker(app, runs, Bridge(runs, lambda _: None), CeleryNotifier(app)).prepare(worker)
+        AgentWorker(app, runs, Bridge(runs, lambda: None), CeleryNotifier(app)).prepare(worker)
 
 
 def test_a_hostile_configuration_changes_nothing(

@@ -17,6 +17,7 @@ from evented_agent.ledger.records import (
     JournalChanged,
     NewTask,
     Refused,
+    Signal,
     Task,
     Work,
 )
@@ -69,7 +70,7 @@ class Driver:
         assert isinstance(claim, Claim), claim
         return claim.task
 
-    def say(self, task: Task, text: str, sent: int) -> bool:
+    def say(self, task: Task, text: str, sent: int) -> Signal | None:
         part = f"txt-1.{task.generation}"
         return self.ledger.send(
             attempts.append(

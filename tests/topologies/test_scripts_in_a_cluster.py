@@ -39,7 +39,7 @@ def test_runs_threads_and_limits_spread_over_the_masters(cluster: Cluster) -> No
     run_ids = [f"r{number}" for number in range(40)]
     for run_id in run_ids:
         assert driver.create(run_id)
-        assert ledger.send(threads.enter(keys, f"thread of {run_id}", run_id, ttl_ms=1000))
+        assert ledger.send(threads.enter(keys, f"thread of {run_id}", run_id, ttl_ms=1000)).holder
         driver.committed(
             driver.granted(run_id), entries=["{}"], next=[NewTask("1:tool:a", "tool", 1, "a", "t")]
         )

@@ -58,7 +58,7 @@ class Load:
             one = threads.enter(self._keys, f"t{count % 16}", f"w{number}.{count}", ttl_ms=60_000)
             if number:
                 answers = self._ledger.send_all([one, one], retry_for=30)
-                assert all(isinstance(answer, str) for answer in answers), answers
+                assert all(isinstance(answer, threads.TurnHolder) for answer in answers), answers
             else:
                 self._ledger.send(one, retry_for=30)
             self._counts[number] += 1
@@ -75,7 +75,7 @@ class Load:
             one = threads.enter(self._keys, f"t{count % 16}", f"w{number}.{count}", ttl_ms=60_000)
             if number == 2:
                 answers = await self._ledger.asend_all([one, one], retry_for=30)
-                assert all(isinstance(answer, str) for answer in answers), answers
+                assert all(isinstance(answer, threads.TurnHolder) for answer in answers), answers
             else:
                 await self._ledger.asend(one, retry_for=30)
             self._counts[number] += 1

@@ -14,7 +14,7 @@ from evented_agent.client.runs import Runs
 from evented_agent.engines.celery.loop_bridge import Bridge
 from evented_agent.engines.celery.notifier import CeleryNotifier
 from evented_agent.engines.celery.redis_url import redis_url_of
-from evented_agent.engines.celery.tasks import add_tasks, forget_result, store_result
+from evented_agent.engines.celery.tasks import add_tasks, forget_result, taker_of_results
 from evented_agent.engines.celery.waiting import refuse_to_wait
 from evented_agent.engines.celery.worker import AgentWorker, add_worker_steps
 from evented_agent.engines.in_process import LocalEngine
@@ -136,7 +136,7 @@ def _runs_of(
     runs.notifier = notifier
     runs.forget_copy = lambda run_id: forget_result(app, run_id)
     runs.check_wait = lambda verb: refuse_to_wait(app, runs, verb)
-    bridge = Bridge(runs, lambda ending: store_result(app, ending), runs.forget_copy)
+    bridge = Bridge(runs, lambda: taker_of_results(app), runs.forget_copy)
     add_tasks(app, bridge, notifier)
     add_worker_steps(app, AgentWorker(app, runs, bridge, notifier))
     Runs._of_app[app] = runs  # noqa: SLF001 - the registry of `Runs` itself

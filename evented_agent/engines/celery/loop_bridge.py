@@ -29,11 +29,11 @@ class Bridge:
     def __init__(
         self,
         runs: Runs,
-        on_ending: Callable[[Ending], None],
+        taker_of_results: Callable[[], Callable[[Ending], None] | None],
         on_deleted: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._runs = runs
-        self._on_ending = on_ending
+        self._taker_of_results = taker_of_results
         self._on_deleted = on_deleted
         self._lock = threading.Lock()
         self._pid = 0
@@ -124,7 +124,7 @@ class Bridge:
             ),
             settings=runs.settings,
             agents=runs.agents,
-            on_ending=self._on_ending,
+            on_ending=self._taker_of_results(),
             on_deleted=self._on_deleted,
             notify=runs.notifier.notify,
             calls=self.calls,

@@ -1,6 +1,7 @@
 """The five tasks on the user's app.  Their bodies decode, execute and report; nothing more."""
 
 import contextlib
+from collections.abc import Callable
 from typing import NoReturn
 
 from celery import Celery, Task
@@ -109,14 +110,19 @@ def _retried(reason: str) -> NoReturn:
     raise Retry(reason, exc=RuntimeError(reason))
 
 
-def store_result(app: Celery, ending: Ending) -> None:
-    """Store the final result where ``AsyncResult(run_id).get()`` finds it, if there is a backend.
+def taker_of_results(app: Celery) -> Callable[[Ending], None] | None:
+    """What keeps results in the app's result backend; None where it has none."""
+    if type(app.backend).__name__ == "DisabledBackend":
+        return None
+    return lambda ending: _store_result(app, ending)
+
+
+def _store_result(app: Celery, ending: Ending) -> None:
+    """Store the final result where ``AsyncResult(run_id).get()`` finds it.
 
     Only a copy: the run's record is what counts, so a backend that is down delays nothing.
     """
     backend = app.backend
-    if type(backend).__name__ == "DisabledBackend":
-        return
     result = {"text": ending.text, "finish_reason": ending.reason, "status": ending.status}
     try:
         if ending.error is None:

@@ -1,13 +1,19 @@
 """Notification tasks: the hooks of failed, aborted and suspended runs, and their threads."""
 
+import contextlib
+
 from evented_agent.chunks import ErrorInfo
+from evented_agent.errors import RunDeleted
 from evented_agent.execution.attempt import Attempt, Done
 from evented_agent.execution.tasks.hooks import call_hook
 from evented_agent.execution.tasks.thread import save_thread
-from evented_agent.ledger import runs
-from evented_agent.ledger.records import Work
+from evented_agent.ledger import runs, threads
+from evented_agent.ledger.keys import thread_name
+from evented_agent.ledger.records import Record, Work
+from evented_agent.ledger.settings import milliseconds
 from evented_agent.logs import logger_of
-from evented_agent.state.fold import fold
+from evented_agent.state.fold import State, fold
+from evented_agent.state.new_run import following_run
 from evented_agent.state.views import pending_call
 
 logger = logger_of(__name__)
@@ -23,12 +29,30 @@ async def run_after(attempt: Attempt) -> Done:
         await save_thread(attempt, state)
     reason = fields.get("finish_reason")
     if fields["status"] == "failed":
+        await _go_on_with(attempt, record, state)
         error = ErrorInfo.model_validate_json(fields["error"]) if "error" in fields else None
         await call_hook(attempt, "error", state, error=error, finish_reason=reason)
     else:
         await call_hook(attempt, "abort", state, finish_reason=reason)
     attempt.close()
     return Done(Work())
+
+
+async def _go_on_with(attempt: Attempt, record: Record, state: State) -> None:
+    """Begin the next run of the thread with the messages that the failed one left unanswered."""
+    if attempt.claim.thread is None or not state.dropped:
+        return
+    process = attempt.process
+    messages = [message for each in state.dropped for message in each.messages]
+    run_id, create, due = following_run(process.keys, record, state.dropped[0].id, messages)
+    await attempt.check_lease()
+    if attempt.options.when_busy != "parallel":
+        name = thread_name(attempt.claim.thread, attempt.claim.resource)
+        ttl_ms = milliseconds(process.settings.thread_ttl)
+        await process.send(threads.enter(process.keys, name, run_id, ttl_ms=ttl_ms))
+    with contextlib.suppress(RunDeleted):
+        if await process.send(create):
+            attempt.sends.append(due)
 
 
 async def run_hook(attempt: Attempt) -> Done:

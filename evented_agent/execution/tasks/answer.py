@@ -163,6 +163,10 @@ class AnswerBuilder:
                 tool_call_id=call.id, tool_name=call.name, arguments=call.arguments
             )
 
+    def begun(self) -> list[tuple[str, str]]:
+        """The id and the tool of each call that was begun."""
+        return [(call.id, call.name) for call in self._calls.values()]
+
     def calls(self) -> list[ToolCall]:
         return [call.parsed(self._most_bytes) for call in self._calls.values()]
 

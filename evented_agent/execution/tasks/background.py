@@ -128,7 +128,8 @@ def notice_of(state: State) -> str:
 @contextlib.asynccontextmanager
 async def slot(attempt: Attempt, made: Background | None, call: ToolCall) -> AsyncIterator[None]:
     """Hold a slot of each limit while a call runs; raises `Requeue` where none is free."""
-    if attempt.task.background is None:
+    # One that a person let go on was put off, and never asked for a place.
+    if attempt.task.background is None or attempt.task.is_put_off:
         yield
         return
     limits = limits_of(attempt, made or Background(), call.arguments)

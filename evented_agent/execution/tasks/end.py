@@ -49,7 +49,7 @@ from evented_agent.state.decide import (
     was_idle,
     was_repaired,
 )
-from evented_agent.state.fold import State, Step, fold
+from evented_agent.state.fold import INTERRUPTED, State, Step, fold
 from evented_agent.state.journal import Result, dump_entry
 from evented_agent.state.views import step_info
 
@@ -59,14 +59,18 @@ _HOOKS_WAIT = 0.5
 
 async def run_end(attempt: Attempt) -> Done:
     """Fold the journal and decide; hooks and threads come before the commit that ends the run."""
-    state = fold(await attempt.entries())
-    if (ending := told(state)) is not None:
-        return await _finish(attempt, state, ending, is_told=True)
-    return await _follow(attempt, state, await _next_action(attempt, state))
+    while True:
+        state = fold(await attempt.entries())
+        if (ending := told(state)) is not None:
+            return await _finish(attempt, state, ending, is_told=True)
+        action = await _next_action(attempt, state)
+        done = await _follow(attempt, state, action)
+        if done is not None:
+            return done
 
 
-async def _follow(attempt: Attempt, state: State, action: NextAction) -> Done:
-    """Do what was decided."""
+async def _follow(attempt: Attempt, state: State, action: NextAction) -> Done | None:
+    """Do what was decided; None where the journal has grown, so that it is decided again."""
     if not was_idle(state):
         step = str(attempt.task.step)
         await call_hook(attempt, "step", state, of=step, info=step_info(state))
@@ -75,10 +79,8 @@ async def _follow(attempt: Attempt, state: State, action: NextAction) -> Done:
             return Done(await _idle(attempt, state, action))
         case Drop():
             return Done(await _drop(attempt, state, action))
-        case FinishRun() if _tells(attempt) and not was_idle(state):
-            return await _tell(attempt, state, action)
         case FinishRun():
-            return await _finish(attempt, state, action)
+            return await _end(attempt, state, action)
         case CallModel() | Repair():
             return Done(await _call_model(attempt, state, action))
         case CallTools():
@@ -87,6 +89,8 @@ async def _follow(attempt: Attempt, state: State, action: NextAction) -> Done:
 
 async def _next_action(attempt: Attempt, state: State) -> NextAction:
     """What follows: the turn continues, deferred calls are handled, or the run is done."""
+    if state.waiting:
+        return await _answer(attempt, state)
     action: NextAction = FinishRun(state.steps[-1].turn.reason)
     if not was_idle(state):
         action = await _after_step(attempt, state)
@@ -95,8 +99,26 @@ async def _next_action(attempt: Attempt, state: State) -> NextAction:
     if state.arrived and not has_dropped(state):
         return CallModel(attempt.task.step + 1, notice=notice_of(state))
     if state.outstanding:
-        return Drop() if attempt.task.is_idle_over else Idle()
+        return Drop() if attempt.task.is_idle_over and _unanswered(state) else Idle()
     return _repair(attempt, state) or action
+
+
+async def _answer(attempt: Attempt, state: State) -> CallModel | CallTools:
+    """Go on with the messages that came: what ends a turn is for answers that nothing follows."""
+    last = state.steps[-1]
+    if last.open_calls:
+        return CallTools(last.number, last.open_calls)
+    if was_idle(state) or last.turn.reason == INTERRUPTED:
+        verdict = Verdict()
+    else:
+        verdict = await _verdict(attempt, state)
+    notice = notice_of(state) if state.arrived else None
+    return CallModel(attempt.task.step + 1, verdict.feedback, notice=notice)
+
+
+def _unanswered(state: State) -> list[Result]:
+    """The deferred calls that are under way, without those about which a person is asked."""
+    return [result for result in state.outstanding if result.call not in state.asking]
 
 
 async def _after_step(attempt: Attempt, state: State) -> NextAction:
@@ -177,13 +199,14 @@ async def _idle(attempt: Attempt, state: State, action: Idle) -> Work:
         payload = BackgroundProgressPayload(task_ids=ids, running_count=len(ids))
         attempt.writer.put(BackgroundTaskProgress, payload)
     work = await _work(attempt, action, [])
-    return replace(work, idle_ms=int(_most_idle(attempt, state) * 1000))
+    idle_ms = int(_most_idle(attempt, state) * 1000)
+    return replace(work, idle_ms=idle_ms, journal_length=attempt.claim.journal_length)
 
 
 async def _drop(attempt: Attempt, state: State, action: Drop) -> Work:
     """Cancel the calls that are not done, in a commit before the one that ends the run."""
     attempt.close()
-    dropped = [_dropped(result) for result in state.outstanding]
+    dropped = [_dropped(result) for result in _unanswered(state)]
     for result in dropped:
         call = ToolCall(id=result.call, name=result.name)
         reason = None if result.error is None else result.error.message
@@ -191,7 +214,12 @@ async def _drop(attempt: Attempt, state: State, action: Drop) -> Work:
     step = attempt.task.step
     work = await _work(attempt, action, [NewTask(f"{step}:end:dropped", "end", step)])
     entries = [*(dump_entry(result) for result in dropped), *work.entries]
-    return replace(work, entries=entries, drops_deferred=True)
+    return replace(
+        work,
+        entries=entries,
+        drops_deferred=True,
+        journal_length=attempt.claim.journal_length,
+    )
 
 
 def _most_idle(attempt: Attempt, state: State) -> float:
@@ -238,21 +266,32 @@ def _finish_step(
 
 
 def _tells(attempt: Attempt) -> bool:
-    """Whether user code stands between the answer and the run's end, and may take its time."""
+    """Whether anybody is told of the run's end before it is committed."""
     has_memory = attempt.agent.memory is not None and attempt.claim.thread is not None
-    return has_memory or "on_finish" in attempt.agent.hooks
+    has_hook = "on_finish" in attempt.agent.hooks
+    return has_memory or has_hook or attempt.process.on_ending is not None
 
 
-async def _tell(attempt: Attempt, state: State, action: FinishRun) -> Done:
-    """Tell readers that the answer is complete, in a commit before the one that ends the run."""
+async def _end(attempt: Attempt, state: State, action: FinishRun) -> Done | None:
+    """End the run, which is closed before anybody is told: readers see that the answer is complete.
+
+    From then on no message comes in. None where one came before.
+    """
+    answer, is_valid = None, True
     try:
         answer = _output(attempt, state)
-    except InvalidOutput as error:
-        return await failed_run(attempt, state, error)
+    except InvalidOutput:
+        is_valid = False
+    if is_valid and not _tells(attempt):
+        return await _finish(attempt, state, action)
     attempt.close()
-    _end_answer(attempt, state, answer, action.reason)
-    step = attempt.task.step
-    return Done(await _work(attempt, Tell(), [NewTask(f"{step}:end:told", "end", step)]))
+    if is_valid:
+        _end_answer(attempt, state, answer, action.reason)
+    closed = await attempt.close_run(await _work(attempt, Tell(), []))
+    if closed == "aborted":
+        attempt.close()
+        return Done(Work())
+    return None if closed == "grew" else await _finish(attempt, state, action, is_told=True)
 
 
 def _end_answer(attempt: Attempt, state: State, answer: Any, reason: str) -> None:
@@ -292,7 +331,8 @@ async def _finish(
         usage=state.usage,
     )
     await attempt.tell_engine(ending)
-    return Done(await _work(attempt, action, [], RunEnd("finished", reason)))
+    work = await _work(attempt, action, [], RunEnd("finished", reason))
+    return Done(replace(work, journal_length=attempt.claim.journal_length))
 
 
 async def _wait_for_hooks(attempt: Attempt) -> None:
@@ -314,6 +354,5 @@ async def _work(
         chunks=await attempt.writer.drain(),
         entries=[dump_entry(decided(attempt.task.step, action))],
         next=following,
-        journal_length=attempt.claim.journal_length,
         finish=finish,
     )

@@ -9,7 +9,16 @@ import pydantic_core
 
 from evented_agent.agents.callbacks import NextStep, StepChoice
 from evented_agent.agents.output_types import partial, strict_schema
-from evented_agent.chunks import Object, ObjectPayload, ToolCallRequested, Usage
+from evented_agent.chunks import (
+    CallSetAsidePayload,
+    MessageApplied,
+    MessageAppliedPayload,
+    Object,
+    ObjectPayload,
+    ToolCallDropped,
+    ToolCallRequested,
+    Usage,
+)
 from evented_agent.chunks.json_values import error_text, for_log
 from evented_agent.errors import DeclarationError, ModelError, RateLimited
 from evented_agent.execution.attempt import (
@@ -20,6 +29,7 @@ from evented_agent.execution.attempt import (
     backoff,
     failed_run,
 )
+from evented_agent.execution.interruption import Interruptible
 from evented_agent.execution.tasks.answer import AnswerBuilder, Delta
 from evented_agent.execution.tasks.background import spec_of
 from evented_agent.execution.tasks.hooks import call_hook
@@ -30,7 +40,7 @@ from evented_agent.logs import logger_of
 from evented_agent.models.messages import Message, load_messages
 from evented_agent.models.protocol import Model, ModelEvent, ModelRequest, ReasoningPiece, TextPiece
 from evented_agent.models.resolve import resolve
-from evented_agent.state.fold import State, fold
+from evented_agent.state.fold import INTERRUPTED, State, fold
 from evented_agent.state.journal import Entry, History, Turn, dump_entry
 from evented_agent.state.views import step_info
 
@@ -50,11 +60,11 @@ async def run_model(attempt: Attempt) -> Done:
     """Call the model once; a failure is retried, falls back to the next model, or fails the run."""
     state = fold(await attempt.entries())
     # A failed run that goes on has left its thread.
-    if not state.steps or attempt.claim.is_revived:
+    if not state.steps or attempt.claim.is_revived or attempt.claim.yielded:
         await wait_for_turn(attempt)
     if not state.steps:
         await call_hook(attempt, "start", state)
-        state = State(history=await load_history(attempt))
+        state = replace(state, history=await load_history(attempt))
     given = load_messages(pydantic_core.from_json(attempt.claim.messages))
     messages = [*state.history, *given, *state.messages()]
     choice = await _choice(attempt, state, messages)
@@ -71,22 +81,38 @@ async def run_model(attempt: Attempt) -> Done:
         used_call_ids=state.call_ids,
         most_bytes=attempt.process.settings.max_bytes - MARGIN,
     )
+    _tell_applied(attempt, state)
     try:
         await attempt.check_lease()
-        await _listen(attempt, model, request, answer)
+        async with Interruptible(attempt.lease) as listening:
+            await _listen(attempt, model, request, answer)
     except ModelError as error:
         return await _failed(attempt, state, model, index, error)
     except asyncio.CancelledError:
         if attempt.lease.stopped != "aborted":
             raise
         return await _cut_short(attempt, state, answer, model)
+    if listening.was_interrupted and answer.ended is None:
+        return await _interrupted(attempt, state, answer, model)
+    turn = answer.turn(model=model.name, seen=attempt.claim.journal_length)
+    return await _complete(attempt, state, answer, replace(turn, instructions=instructions.of_turn))
+
+
+async def _complete(attempt: Attempt, state: State, answer: AnswerBuilder, turn: Turn) -> Done:
+    """The answer has come to its end: what it asks for follows."""
     attempt.close()
     for payload in answer.requests():
         attempt.writer.put(ToolCallRequested, payload)
-    turn = answer.turn(model=model.name, seen=attempt.claim.journal_length)
-    turn = replace(turn, instructions=instructions.of_turn)
     _say_if_empty(attempt, turn)
     return Done(await _turn_work(attempt, state, turn, await next_tasks(attempt, turn)))
+
+
+def _tell_applied(attempt: Attempt, state: State) -> None:
+    """Tell readers which messages the model has been sent that it had not seen."""
+    if state.waiting:
+        ids = [each.id for each in state.waiting]
+        payload = MessageAppliedPayload(message_ids=ids, step=attempt.task.step)
+        attempt.writer.put(MessageApplied, payload)
 
 
 def models_of(attempt: Attempt) -> Sequence[Model]:
@@ -263,6 +289,17 @@ async def _close(events: AsyncIterator[ModelEvent]) -> None:
         await events.aclose()
 
 
+async def _interrupted(attempt: Attempt, state: State, answer: AnswerBuilder, model: Model) -> Done:
+    """A message cuts the answer short: what was said is kept, and the calls are not made."""
+    attempt.close()
+    attempt.writer.close_all()
+    for call_id, name in answer.begun():
+        payload = CallSetAsidePayload(tool_call_id=call_id, tool_name=name)
+        attempt.writer.put(ToolCallDropped, payload)
+    turn = answer.turn(model=model.name, reason=INTERRUPTED, seen=attempt.claim.journal_length)
+    return Done(await _turn_work(attempt, state, turn, Following()))
+
+
 async def _turn_work(attempt: Attempt, state: State, turn: Turn, following: Following) -> Work:
     attempt.close()
     # The history of the thread is journalled once, with the first turn.
@@ -272,6 +309,7 @@ async def _turn_work(attempt: Attempt, state: State, turn: Turn, following: Foll
         chunks=await attempt.writer.drain(),
         entries=[await attempt.writer.stored(dump_entry(entry)) for entry in entries],
         turn=len(before),
+        seen=turn.seen if state.waiting else None,
         next=following.tasks,
         usage={name: n for name in Usage.model_fields if (n := getattr(turn.usage, name))},
     )

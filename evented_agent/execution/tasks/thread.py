@@ -1,5 +1,6 @@
 """A run in its thread: waiting for its turn, loading the history, saving its messages."""
 
+import contextlib
 from collections.abc import Sequence
 
 import pydantic_core
@@ -40,15 +41,19 @@ async def wait_for_turn(attempt: Attempt) -> None:
     if thread is None or policy == "parallel":
         return
     run_id = attempt.task.run_id
-    holder = await _enter(attempt)
-    while holder != run_id:
+    turn = await _enter(attempt)
+    while turn.holder != run_id:
+        holder = turn.holder
         record = await _find(attempt.process, holder)
         ends_in = 0 if record is None else turn_ends_in(record)
-        if ends_in == 0:
-            # Its worker died before it could leave the thread, or nobody serves its agent.
-            call = threads.leave(attempt.process.keys, _name(attempt.claim), holder)
+        if ends_in == 0 or await _gives_way(attempt, turn, record):
+            # Its worker died before it could leave the thread, or nobody serves its agent; or it
+            # only waits.
+            call = threads.leave(
+                attempt.process.keys, _name(attempt.claim), holder, number=turn.number
+            )
             await attempt.process.send(call)
-            holder = await _enter(attempt)
+            turn = await _enter(attempt)
             continue
         if policy == "interrupt":
             # A worker that was frozen must not abort a run that came after its own.
@@ -56,6 +61,27 @@ async def wait_for_turn(attempt: Attempt) -> None:
             abort = runs.abort(attempt.process.keys, holder, reason=INTERRUPTION)
             await attempt.process.send(abort)
         raise _not_its_turn(attempt, thread, holder, ends_in)
+
+
+async def _gives_way(attempt: Attempt, turn: threads.TurnHolder, record: Record | None) -> bool:
+    """Whether the run that has the turn only waits, and lets this one have it."""
+    if record is None or not record.only_waits or attempt.options.when_waiting == "queue":
+        return False
+    # A worker that was frozen must not take a turn for a run that another goes on with.
+    await attempt.check_lease()
+    call = runs.yield_turn(attempt.process.keys, turn.holder, number=turn.number)
+    with contextlib.suppress(RunNotFound, RunDeleted):
+        return await attempt.process.send(call)
+    return True
+
+
+async def wake_next(process: Process, claim: Claim) -> Sequence[Due]:
+    """Let the next run of the thread try for its turn: the one that has it only waits now."""
+    if claim.thread is None:
+        return ()
+    call = threads.next_turn(process.keys, _name(claim), claim.task.run_id)
+    following = await process.send(call)
+    return () if following is None else await process.send(watch.wake(process.keys, following))
 
 
 async def load_history(attempt: Attempt) -> Sequence[Message]:
@@ -117,11 +143,11 @@ def _name(claim: Claim) -> str:
     return thread_name(claim.thread, claim.resource)
 
 
-async def _enter(attempt: Attempt) -> str:
+async def _enter(attempt: Attempt) -> threads.TurnHolder:
     ttl_ms = milliseconds(attempt.process.settings.thread_ttl)
-    call = threads.enter(
-        attempt.process.keys, _name(attempt.claim), attempt.task.run_id, ttl_ms=ttl_ms
-    )
+    name, run_id = _name(attempt.claim), attempt.task.run_id
+    void = attempt.claim.yielded
+    call = threads.enter(attempt.process.keys, name, run_id, ttl_ms=ttl_ms, void=void)
     return await attempt.process.send(call)
 
 

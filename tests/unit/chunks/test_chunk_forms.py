@@ -18,6 +18,7 @@ from evented_agent.chunks import (
     BackgroundTaskRunning,
     BackgroundTaskStarted,
     BackgroundTaskSuspended,
+    CallSetAsidePayload,
     Chunk,
     DeltaPayload,
     Error,
@@ -25,6 +26,10 @@ from evented_agent.chunks import (
     ErrorPayload,
     Finish,
     FinishPayload,
+    MessageApplied,
+    MessageAppliedPayload,
+    MessageQueued,
+    MessageQueuedPayload,
     Object,
     ObjectPayload,
     Output,
@@ -52,6 +57,7 @@ from evented_agent.chunks import (
     ToolCallApproval,
     ToolCallDecided,
     ToolCallDelta,
+    ToolCallDropped,
     ToolCallInputEnd,
     ToolCallInputStart,
     ToolCallPayload,
@@ -75,7 +81,10 @@ from evented_agent.chunks.codec import CHUNKS, decode, encode_chunk, encode_delt
 
 END, MODEL, TOOL = "1:end", "1:model", "1:tool:c"
 #: Scripts write these, and readers make the last.
-NOT_WRITTEN_IN_PYTHON = {"abort", "run-waiting", "step-reset", "topic-reset"}
+NOT_WRITTEN_IN_PYTHON = {
+    *("abort", "message-dropped", "run-waiting", "step-reset", "tool-call-deferred"),
+    "topic-reset",
+}
 
 ERROR = ErrorInfo(name="ValueError", message="no “such” topic")
 #: As loaded from a journal, which leaves zeros out.
@@ -92,6 +101,27 @@ def background(**what: Any) -> BackgroundPayload:
 
 FORMS: list[tuple[type[Chunk], str | None, Payload, str]] = [
     (Start, None, StartPayload(id="writer"), '["start",null,{"id":"writer"}]'),
+    (
+        MessageQueued,
+        None,
+        MessageQueuedPayload(
+            message_id="m", input=[{"role": "user", "content": "Hi"}], by="ann", interrupt=True
+        ),
+        '["message-queued",null,{"messageId":"m","input":[{"role":"user","content":"Hi"}],'
+        '"by":"ann","interrupt":true}]',
+    ),
+    (
+        MessageApplied,
+        "2:model",
+        MessageAppliedPayload(message_ids=["m"], step=2),
+        '["message-applied","2:model",{"messageIds":["m"],"step":2}]',
+    ),
+    (
+        ToolCallDropped,
+        "2:model",
+        CallSetAsidePayload(tool_call_id="c", tool_name="add"),
+        '["tool-call-dropped","2:model",{"toolCallId":"c","toolName":"add"}]',
+    ),
     (StepStart, None, StepStartPayload(step=1), '["step-start",null,{"step":1}]'),
     (StepStart, END, StepStartPayload(step=2), '["step-start","1:end",{"step":2}]'),
     (

@@ -46,7 +46,7 @@ def writer(appends: Appends) -> ChunkWriter:
     task = Task("r", "1:model", "model", 1, "running", 1, "token")
     lease = Lease(task, seconds=3, since=boottime(), on_stop=lambda: None)
     ledger = cast("TaskLedger", appends)
-    return ChunkWriter(ledger, lease, max_bytes=100, on_abort=lambda: None)
+    return ChunkWriter(ledger, lease, max_bytes=100, on_signal=lambda _: None)
 
 
 async def until_idle() -> None:

@@ -22,6 +22,7 @@ from tests.support.workers import wait_until
 
 KEYS = Keys("replies")
 ENTER = threads.enter(KEYS, "t", "r", ttl_ms=1000)
+HAS_TURN = threads.TurnHolder("r", 1, "")
 
 #: How a word looks in the reply.
 FORMS = {
@@ -82,7 +83,7 @@ def test_a_reply_that_passes_is_waited_for(
         pytest.skip("answered by sending the script")
     proxy.say(reply(word, form), times=3)
 
-    assert ledger.send(ENTER) == "r"
+    assert ledger.send(ENTER) == HAS_TURN
     assert proxy.left_to_say == 0
 
 
@@ -118,11 +119,12 @@ def test_pipelines_and_event_loops_wait_as_well(word: str, proxy: Proxy) -> None
         ours = Ledger(proxy.url)
         said = reply(word, "in a script")
         proxy.say(said, times=2)
-        assert await ours.asend(ENTER) == "r"
+        assert await ours.asend(ENTER) == HAS_TURN
         proxy.say(said, times=3)
-        assert await ours.asend_all([ENTER, ENTER], retry_for=2) == ["r", "r"]
+        assert await ours.asend_all([ENTER, ENTER], retry_for=2) == [HAS_TURN, HAS_TURN]
         proxy.say(said, times=3)
-        assert await asyncio.to_thread(ours.send_all, [ENTER, ENTER], retry_for=2) == ["r", "r"]
+        both = await asyncio.to_thread(ours.send_all, [ENTER, ENTER], retry_for=2)
+        assert both == [HAS_TURN, HAS_TURN]
         ours.close()
         await ours.aclose()
 

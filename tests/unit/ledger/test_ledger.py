@@ -223,7 +223,7 @@ def test_an_abort_ends_a_queued_run_at_once_and_a_running_one_after_it_saw_it(
         assert driver.ledger.send(runs.abort(driver.keys, run_id, reason="why"))
 
     assert driver.types("queued")[-1] == "abort"
-    assert driver.say(task, "", sent=2) is True
+    assert driver.say(task, "", sent=2) == "aborted"
     driver.committed(task, sent=4, entries=["{}"])
     assert driver.types("running")[-1] == "abort"
     assert "step-reset" not in driver.types("running")

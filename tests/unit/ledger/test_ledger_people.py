@@ -335,7 +335,7 @@ def test_a_wait_for_the_turn_is_said_once_and_again_after_a_retry(driver: Driver
 
 def test_turns_are_taken_in_order(driver: Driver) -> None:
     def enter(run_id: str) -> str:
-        return driver.ledger.send(threads.enter(driver.keys, "t", run_id, ttl_ms=10_000))
+        return driver.ledger.send(threads.enter(driver.keys, "t", run_id, ttl_ms=10_000)).holder
 
     def leave(run_id: str) -> str | None:
         return driver.ledger.send(threads.leave(driver.keys, "t", run_id))

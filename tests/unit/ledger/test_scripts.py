@@ -13,7 +13,7 @@ import evented_agent
 from evented_agent.ledger import attempts, indexes, limits, runs, threads, watch, workers
 from evented_agent.ledger.attempts import Worker
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.records import Decision, NewTask, Task, Work
+from evented_agent.ledger.records import Decision, NewMessage, NewTask, Task, Work
 from evented_agent.ledger.script import Command, Header, command, script
 from tests.support.servers import RedisServer
 
@@ -32,6 +32,7 @@ TASK = Task("r", "1:model", "model", step=1, state="running", generation=1, toke
 FIRST = NewTask("1:model", "model", 1)
 LIVE = workers.LiveWorker("w", "node", queues=["q"], agents=["a"], pool="prefork", slots=1)
 DECISION = Decision("digest", "approved", "{}")
+MESSAGE = NewMessage("m", digest="d", entry="{}", chunk="[]")
 
 #: Each function that calls a script, with a call of it.
 CALLS: dict[Callable[..., Command[Any]], Command[Any]] = {
@@ -46,6 +47,7 @@ CALLS: dict[Callable[..., Command[Any]], Command[Any]] = {
     attempts.suspend: attempts.suspend(KEYS, TASK, sent=0, chunks=["c"], ask="a", asked="{}"),
     attempts.requeue: attempts.requeue(KEYS, TASK, delay_ms=0, reason="why", change={}),
     attempts.release: attempts.release(KEYS, "r", worker="w", reason="why"),
+    attempts.close: attempts.close(KEYS, TASK, sent=0, work=Work(chunks=["c"]), journal_length=1),
     attempts.store_blob: attempts.store_blob(KEYS, TASK, name="n", payload="p"),
     runs.create: runs.create(
         KEYS, "r", digest="d", fields={"v": 1}, indexes=[INDEX], first=FIRST, chunks=["c"]
@@ -54,6 +56,8 @@ CALLS: dict[Callable[..., Command[Any]], Command[Any]] = {
     runs.resume: runs.resume(KEYS, "r", call="c", number=0, decision=DECISION, notifies=True),
     runs.resume_all: runs.resume_all(KEYS, "r", [("c", 0, DECISION)], notifies=True),
     runs.retry_failed: runs.retry_failed(KEYS, "r", notifies=True),
+    runs.put_message: runs.put_message(KEYS, "r", MESSAGE, notifies=True),
+    runs.yield_turn: runs.yield_turn(KEYS, "r", number=1),
     runs.cancel: runs.cancel(KEYS, "r", call="c", reason="why"),
     runs.abort: runs.abort(KEYS, "r", reason=None),
     runs.delete: runs.delete(KEYS, "r", indexes=[INDEX], tombstone_ms=1),
@@ -68,7 +72,9 @@ CALLS: dict[Callable[..., Command[Any]], Command[Any]] = {
     watch.wake: watch.wake(KEYS, "r", "1:model"),
     watch.give_up_run: watch.give_up_run(KEYS, "r"),
     threads.enter: threads.enter(KEYS, "t", "r", ttl_ms=1),
-    threads.leave: threads.leave(KEYS, "t", "r"),
+    threads.leave: threads.leave(KEYS, "t", "r", number=1),
+    threads.next_turn: threads.next_turn(KEYS, "t", "r"),
+    threads.bind: threads.bind(KEYS, "t", "m", ttl_ms=1, otherwise="r"),
     threads.remember: threads.remember(KEYS, "t", "r", journal_length=1, entry="e", ttl_ms=1),
     threads.recall: threads.recall(KEYS, "t", most=1),
     threads.forget_run: threads.forget_run(KEYS, "t", "r", ttl_ms=1),

@@ -4,7 +4,7 @@
 -- INCLUDE record chunks
 -- KEYS run
 -- ARGV run_id key token sent closing chunks...
--- RETURNS ok is_aborting | deleted | fenced | gap | missing
+-- RETURNS ok signal | deleted | fenced | gap | missing
 local state = load_run()
 if state then return {state} end
 local task = get_task(key)
@@ -21,4 +21,4 @@ end
 if closing ~= '' then task.open = cjson.decode(closing) end
 put_task(key, task)
 flush()
-return {'ok', is_aborting() and 1 or 0}
+return {'ok', signal(task)}

@@ -20,7 +20,7 @@ local function granted()
     entries = redis.call('LRANGE', JOURNAL, 0, -1)
   end
   local record = redis.call('HMGET', RUN, 'agent', 'options', 'messages', 'thread', 'resource',
-    'revived_by')
+    'revived_by', 'yielded')
   if task.kind == 'tool' then record[3] = '' end
   return {'ok', cjson.encode(task), is_aborting() and 1 or 0, redis.call('LLEN', JOURNAL),
     record, entries}

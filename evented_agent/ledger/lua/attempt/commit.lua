@@ -5,16 +5,18 @@
 --   chunks, entries  how many of texts are chunks; how many, after them, are journal entries
 --   next, turn       tasks to queue; which of the entries they belong to
 --   usage            tokens to add to those of the run
+--   seen             how much of the journal the model had been shown
 --   journal          how long the journal was when this was decided; refused if it has grown
 --   idle             ms that deferred calls may take from now on
 --   drop             deferred calls are over; what they came to is among the entries
---   claim            token, worker, owner and lease for the step's end task, if this was the last
+--   claim            token, worker, owner and lease for the step's end task, if this was the last,
+--                    and the newest format that the worker serves
 --   finish           status, reason and error with which the run ends
 -- INCLUDE record tasks suspensions status ending
 -- KEYS run statuses
 -- ARGV run_id key token sent spec texts...
--- RETURNS ok sends end | aborted | already sends end | deleted | fenced | gap
---   | grew journal_length entries | missing
+-- RETURNS ok sends end waits | aborted | already sends end | deleted | fenced | gap
+--   | grew journal_length entries | missing | newer sends
 spec = cjson.decode(spec)
 local state = load_run()
 if state then return {state} end
@@ -26,7 +28,7 @@ local function claimed_end(end_key)
   if not spec.claim or not owns(claimed, spec.claim.token) then return '' end
   return {end_key, cjson.encode(claimed), is_aborting() and 1 or 0, redis.call('LLEN', JOURNAL),
     redis.call('HMGET', RUN, 'agent', 'options', 'messages', 'thread', 'resource',
-      'revived_by'),
+      'revived_by', 'yielded'),
     redis.call('LRANGE', JOURNAL, 0, -1)}
 end
 
@@ -53,13 +55,25 @@ end
 if not owns(task, token) then return {'fenced'} end
 if task.sent ~= tonumber(sent) then return {'gap'} end
 if spec.journal and redis.call('LLEN', JOURNAL) ~= spec.journal then
+  if run.v > spec.claim.newest then
+    -- What has come is of a kind that this worker does not know: another goes on.
+    retract(key, task, 'newer')
+    queue_task(key, task)
+    save()
+    return {'newer', cjson.encode({due_message(key, task)})}
+  end
   return {'grew', redis.call('LLEN', JOURNAL), redis.call('LRANGE', JOURNAL, 0, -1)}
 end
 
 local turn = entry_count() + (spec.turn or 0)
 local began = run.seq + 1
 local entries_at = TEXTS_AT + spec.chunks
-for i = TEXTS_AT, entries_at - 1 do emit(ARGV[i]) end
+if spec.seen then take_seen(spec.seen) end
+for i = TEXTS_AT, entries_at - 1 do
+  -- The last chunk of a run that fails says so; what it leaves unanswered comes before that.
+  if spec.finish and i == entries_at - 1 then drop_messages('The run failed.') end
+  emit(ARGV[i])
+end
 for i = entries_at, entries_at + spec.entries - 1 do add_entry(ARGV[i]) end
 if spec.usage then
   set('usage', added_usage(redis.call('HGET', RUN, 'usage') or '{}', spec.usage))
@@ -89,7 +103,8 @@ end
 if spec.drop then
   for _, live in ipairs(run.live) do
     local call = get_task(live)
-    if is_deferred(call) then
+    -- What a person may still decide stays, as does what one let go on.
+    if is_deferred(call) and call.state ~= 'suspended' and not call.put_off then
       close_parts(call)
       finish_task(live, call, {})
     end
@@ -135,5 +150,7 @@ elseif awaited() == 0 and task.kind ~= 'end' and not ENDED[run.status]
   put_task(ends, end_task)
 end
 finish_task(key, task, sends, ends)
-save()
-return {'ok', cjson.encode(sends), claimed_end(ends)}
+if run.yielded and task.kind == 'model' then set('yielded', '') end
+save(false, sends)
+local waits = run.status == 'suspended' or spec.idle
+return {'ok', cjson.encode(sends), claimed_end(ends), waits and 1 or 0}

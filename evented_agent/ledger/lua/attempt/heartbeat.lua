@@ -3,7 +3,7 @@
 -- INCLUDE record alarms
 -- KEYS run
 -- ARGV run_id key token lease_ms
--- RETURNS ok is_aborting | deleted | fenced | missing
+-- RETURNS ok signal | deleted | fenced | missing
 local state = load_run()
 if state then return {state} end
 local task = get_task(key)
@@ -13,4 +13,4 @@ task.lease = now + task.lease_ms
 put_task(key, task)
 rearm()
 flush()
-return {'ok', is_aborting() and 1 or 0}
+return {'ok', signal(task)}

@@ -32,5 +32,5 @@ if is_aborting() and not has_running() then
   sends = {}
 end
 queue_end(sends)
-save()
+save(false, sends)
 return {'ok', cjson.encode(sends)}

@@ -4,7 +4,7 @@
 -- INCLUDE record chunks tasks suspensions status ending
 -- KEYS run statuses
 -- ARGV run_id key token sent kind asked ask chunks...
--- RETURNS ok sends | aborted | already sends | deleted | fenced | gap | missing
+-- RETURNS ok sends waits | aborted | already sends | deleted | fenced | gap | missing
 local state = load_run()
 if state then return {state} end
 mend_live()
@@ -23,5 +23,5 @@ task.paused = token
 task.asked = asked
 suspend_task(key, task, kind, ask)
 wake_waiting(sends)
-save()
-return {'ok', cjson.encode(sends)}
+save(false, sends)
+return {'ok', cjson.encode(sends), run.status == 'suspended' and 1 or 0}

@@ -9,7 +9,7 @@
 local state = load_run()
 if state then return {state} end
 mend_live()
-if ENDED[run.status] then
+if is_over() then
   return {run.status == 'aborted' and run.abort_by == token and 'ok' or 'over'}
 end
 if not run.abort_at then

@@ -61,7 +61,7 @@ local function write(each)
   if each.follows == 'settle' then
     emit(each.chunk)
     add_entry(each.result)
-    settled = true
+    has_news = true
     finish_task(key, task, {})
     wake_waiting(sends)
     queue_end(sends)
@@ -107,5 +107,5 @@ if news > 0 and notifies ~= '1' then
     put_task(due.key, queued)
   end
 end
-if news > 0 then save() end
+if news > 0 then save(false, sends) end
 return {'ok', cjson.encode(sends), unpack(told)}

@@ -55,6 +55,11 @@ if run.revived_by ~= token then
   changed.abort_at, changed.abort_by, changed.abort_reason = nil, nil, nil
   if run.deadline_in then set('deadline', now + run.deadline_in) end
   set('revived_by', token)
+  if run.closed then
+    -- Its end is decided anew.
+    write_after('HDEL', RUN, 'closed')
+    add_entry(cjson.encode({k = 'decision', step = run.step, follows = 'reopened'}))
+  end
   for _, each in ipairs(kept) do
     local key, task = each.key, each.task
     add_live(key)

@@ -11,11 +11,22 @@ local function arm(key, at)
   end
 end
 
+-- Whether calls in the background are all that the run waits for, so that its idle time counts.
+local function is_idle()
+  if (run.idle or 0) == 0 or ENDED[run.status] or run.status == 'suspended' then return false end
+  for _, key in ipairs(run.live) do
+    local task = get_task(key)
+    -- A call that a person let go on takes the time that it takes.
+    if task and task.put_off and task.state ~= 'suspended' then return false end
+  end
+  return true
+end
+
 local function rearm()
   local alarm, bell = nil, nil
   if is_aborting() then
     alarm = run.abort_at + run.abort_grace
-  elseif run.deadline and not ENDED[run.status] then
+  elseif run.deadline and not is_over() then
     alarm = run.deadline
   end
   for _, key in ipairs(run.live) do
@@ -29,9 +40,7 @@ local function rearm()
     end
   end
   -- The run is idle: only deferred calls are left of it, for so long at most.
-  if (run.idle or 0) > 0 and not ENDED[run.status] and run.status ~= 'suspended' then
-    alarm = math.min(alarm or run.idle, run.idle)
-  end
+  if is_idle() then alarm = math.min(alarm or run.idle, run.idle) end
   arm(ALARMS, alarm)
   arm(BELLS, bell)
 end

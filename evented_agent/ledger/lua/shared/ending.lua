@@ -38,6 +38,7 @@ local function abort_run()
     local task = get_task(key)
     if task.state == 'running' then close_parts(task) end
   end
+  drop_messages('The run was aborted.')
   emit_new('abort', nil, {reason = run.abort_reason})
   end_run('aborted', run.abort_by == 'deadline' and 'deadline' or 'abort')
 end
@@ -54,6 +55,7 @@ local function fail_run(key, name, message)
   for _, other in ipairs(run.live) do close_parts(get_task(other)) end
   local failure = {name = name, message = message}
   set('error', cjson.encode(failure))
+  drop_messages('The run failed.')
   emit_new('error', key, {error = failure})
   end_run('failed', 'error')
 end

@@ -9,7 +9,7 @@ local ENDED = {finished = true, failed = true, aborted = true}
 local FIELDS = {'v', 'status', 'agent', 'seq', 'live', 'abort_at', 'abort_reason', 'queue',
   'tool_limit', 'created', 'ttl_topic', 'ttl_record', 'abort_grace', 'deleted', 'deleted_by',
   'digest', 'step', 'abort_by', 'deadline', 'deadline_in', 'tells', 'revived_by', 'idle',
-  'idle_for'}
+  'idle_for', 'inbox', 'closed', 'yielded'}
 local NUMBERS = {v = true, seq = true, abort_at = true, tool_limit = true,
   created = true, ttl_topic = true, ttl_record = true, abort_grace = true, step = true,
   deadline = true, deadline_in = true, idle = true, idle_for = true}
@@ -32,6 +32,8 @@ local function load_run()
   if run.deleted then return 'deleted' end
   if not run.status then return 'missing' end
   run.live = cjson.decode(run.live)
+  if run.inbox then run.inbox = cjson.decode(run.inbox) end
+  if run.yielded == '' then run.yielded = nil end
   return nil
 end
 
@@ -86,7 +88,7 @@ local function encoded_record()
   local fields = {}
   for name in pairs(changed) do
     local value = run[name]
-    if name == 'live' then value = #value > 0 and cjson.encode(value) or '[]' end
+    if type(value) == 'table' then value = #value > 0 and cjson.encode(value) or '[]' end
     if type(value) == 'number' then value = int(value) end
     fields[#fields + 1], fields[#fields + 2] = name, value
   end
@@ -142,3 +144,10 @@ end
 
 -- An ended run may have one task left, which tells people so; nothing aborts that.
 local function is_aborting() return run.abort_at and not ENDED[run.status] end
+
+-- Nothing can be asked of it any more: its end is being told, or was.
+local function is_over() return ENDED[run.status] or run.closed end
+
+-- Why the attempt that asks is to stop, for its reply: 1 the run is being aborted, 2 a message does
+-- not wait for the model's answer, 0 it goes on.
+local function signal(task) return is_aborting() and 1 or task.cut and 2 or 0 end

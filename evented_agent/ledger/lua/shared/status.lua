@@ -1,6 +1,6 @@
 -- status: the status of a run, which follows from its tasks, and the index of each status.
 -- save() is the last word of every script that may have changed the run.
--- INCLUDE alarms chunks
+-- INCLUDE alarms chunks inbox
 -- KEYS run statuses
 -- ARGV run_id
 local STATUS_INDEX = {queued = QUEUED, running = RUNNING, suspended = SUSPENDED,
@@ -23,7 +23,8 @@ local function tell_idle()
     local task = get_task(key)
     if task.kind == 'tool' and task.state ~= 'suspended' then calls[#calls + 1] = task.call end
   end
-  emit_new('run-waiting', nil, {['for'] = 'background', calls = calls, ['until'] = run.idle})
+  emit_new('run-waiting', nil, {['for'] = 'background', calls = calls,
+    ['until'] = is_idle() and run.idle or nil})
 end
 
 -- A run is suspended while all that is left of it waits for people, or tells them that it does.
@@ -50,8 +51,11 @@ local function settle_status()
   end
 end
 
-local function save(is_new)
+-- sends takes the messages that become due here; nobody sends them where it is not given, until the
+-- next look.
+local function save(is_new, sends)
   set('updated', now)
+  if run.inbox then answer_meanwhile(sends) end
   settle_status()
   rearm()
   flush(is_new)

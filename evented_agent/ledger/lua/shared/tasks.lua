@@ -58,7 +58,7 @@ local function queue_task(key, task, send_at)
   task.state = 'queued'
   task.queued_at = now
   task.send_at = send_at or (now + SEND_AGAIN)
-  task.token = nil
+  task.token, task.cut = nil, nil
   put_task(key, task)
 end
 
@@ -76,7 +76,7 @@ local function start_task(task, token, worker, owner, lease_ms)
   task.open = nil
   task.sends = 0
   task.not_before = nil
-  task.waits_for, task.woken = nil, nil
+  task.waits_for, task.woken, task.cut = nil, nil, nil
 end
 
 -- The short record that stays: a commit whose reply was lost asks again with the same token.
@@ -140,15 +140,16 @@ local function end_key()
   return key .. ':' .. int(entry_count())
 end
 
--- Whether a call came to its end in this script without a commit of its own.
-local settled = false
+-- Whether there is news for the model: a call that came to its end without a commit of its own, or
+-- a message.
+local has_news = false
 
-local function queue_end(sends, is_over)
+local function queue_end(sends, is_late)
   if awaited() > 0 or ENDED[run.status] then return end
-  if (run.idle or 0) > 0 and not settled and not is_over then return end
+  if (run.idle or 0) > 0 and not has_news and not is_late then return end
   set('idle', 0)
   local key = end_key()
-  local task = new_task(key, {kind = 'end', step = run.step, idle_over = is_over})
+  local task = new_task(key, {kind = 'end', step = run.step, idle_over = is_late})
   queue_task(key, task)
   sends[#sends + 1] = due_message(key, task)
 end
@@ -157,7 +158,7 @@ end
 local function settle_call(key, task, outcome, sends)
   outcome.k, outcome.step, outcome.call, outcome.name = 'result', task.step, task.call, task.tool
   add_entry(cjson.encode(outcome))
-  settled = true
+  has_news = true
   finish_task(key, task, {})
   wake_waiting(sends)
 end

@@ -3,7 +3,7 @@
 -- INCLUDE conversation
 -- KEYS thread
 -- RETURNS (1)
-redis.call('UNLINK', LOG, ABOUT)
+redis.call('UNLINK', LOG, ABOUT, SENT)
 for _, index in ipairs({LISTED, OWNED}) do redis.call('ZREM', index, digest_in_lists()) end
 local places = redis.call('HGETALL', PLACES)
 for i = 1, #places, 2 do

@@ -49,7 +49,7 @@ local function crashed(key, task)
     end
   elseif task.crashes >= MAX_CRASHES and (task.kind == 'after' or task.kind == 'hook') then
     -- What it should have told is lost; the run is not.
-    settled = true
+    has_news = true
     return finish_task(key, task, sends)
   elseif task.crashes >= MAX_CRASHES then
     return fail_run(key, 'Poisoned', 'The worker that ran this ' .. task.kind .. ' task stopped '
@@ -122,7 +122,7 @@ end
 
 local keys = {}
 for _, key in ipairs(run.live) do keys[#keys + 1] = key end
-if run.deadline and now >= run.deadline and not run.abort_at and not had_ended then
+if run.deadline and now >= run.deadline and not run.abort_at and not is_over() then
   set('abort_at', now)
   set('abort_by', 'deadline')
   set('abort_reason', 'The run did not end within its deadline.')
@@ -148,11 +148,10 @@ for _, key in ipairs(keys) do
     end
   end
 end
-local is_over = (run.idle or 0) > 0 and now >= run.idle and run.status ~= 'suspended'
-queue_end(sends, is_over)
+queue_end(sends, is_idle() and now >= run.idle)
 if is_aborting() and not has_running() then
   abort_run()
   sends = {}
 end
-save()
+save(false, sends)
 return {'ok', cjson.encode(sends), cjson.encode(notes)}

@@ -1,0 +1,292 @@
+"""Plans of messages to runs and conversations: which run has one, and what it begins."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypedDict
+
+from evented_agent.agents.agent import Agent
+from evented_agent.agents.run_options import RunOptions, StreamOptions
+from evented_agent.chunks import MessageQueued, MessageQueuedPayload
+from evented_agent.chunks.base import dump_json
+from evented_agent.chunks.codec import encode_chunk
+from evented_agent.client.deployment import Deployment
+from evented_agent.client.owner import label_of, read_owned, thread_of
+from evented_agent.errors import (
+    DeclarationError,
+    RunConflict,
+    RunDeleted,
+    RunEnded,
+    RunNotFound,
+    ThreadNotFound,
+    TooLarge,
+)
+from evented_agent.given import check_names, check_optional_text
+from evented_agent.ledger import runs, threads
+from evented_agent.ledger.indexes import list_index
+from evented_agent.ledger.keys import thread_name
+from evented_agent.ledger.plan import Plan, notify, send
+from evented_agent.ledger.records import NewMessage, Record
+from evented_agent.ledger.settings import milliseconds
+from evented_agent.models.messages import (
+    Input,
+    Message,
+    UserMessage,
+    dump_messages,
+    parse_messages,
+)
+from evented_agent.state.journal import Received, dump_entry
+from evented_agent.state.new_run import MOST_SHOWN, digest_of_call, following_id, following_run
+from evented_agent.state.receipt import Receipt
+
+#: Runs of a conversation that are looked at for the newest.
+_MOST_RUNS = 100
+
+
+class SendOptions(TypedDict, total=False):
+    """What a message is beside its text.
+
+    Attributes:
+        message_id: Names the message: sent again with the same id, it is the same message. Without
+            one, each call sends another.
+        by: Who sends it: any text, for readers.
+        interrupt: Cut short what the model says now. What it has said is kept; tools run on.
+        hold: Let the message wait while a person is asked, where the run waits for one.
+        decline: Decline the calls that wait for a person.
+        resource_id: Whose run, or conversation, it must be; another's is `RunNotFound`.
+    """
+
+    message_id: str | None
+    by: str | None
+    interrupt: bool
+    hold: bool
+    decline: bool
+    resource_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """Where an input went that a run took which was under way."""
+
+    run_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """A message with which a conversation begins, and the options of the run that answers it."""
+
+    message_id: str
+    options: StreamOptions
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """A message, checked: as the script takes it, and what it says."""
+
+    new: NewMessage
+    said: Sequence[Message]
+
+
+def is_said_by_user(messages: Sequence[Message]) -> bool:
+    """Whether all of it is a user's: what else there may be only begins a run."""
+    return all(isinstance(message, UserMessage) for message in messages)
+
+
+def steer(
+    at: Deployment, run_id: str, message_id: str, given: Sequence[Message]
+) -> Plan[Steered | None]:
+    """Send an input to a run as a message; None where that has ended, or is gone."""
+    message = _made(at, given, message_id, {})
+    try:
+        number = yield from _deliver(at, run_id, message)
+    except (RunNotFound, RunDeleted):
+        return None
+    return None if number is None else Steered(run_id, number)
+
+
+def send_to_run(at: Deployment, run_id: str, given: Input, options: SendOptions) -> Plan[Receipt]:
+    """Send a message to a run, or begin the next one of its conversation with it."""
+    message = _checked(at, given, options)
+    resource = label_of(options.get("resource_id"), "resource_id")
+    if resource is not None:
+        yield from read_owned(at, run_id, resource)
+    yield from at.agree()
+    number = yield from _deliver(at, run_id, message)
+    if number is not None:
+        return Receipt(message.new.id, run_id, number)
+    record = yield from send(runs.read(at.keys, run_id))
+    if "thread" not in record.fields:
+        status = record.fields["status"]
+        ended = f"is {status}" if record.ended else "is about to end"
+        raise RunEnded(
+            run_id,
+            f"Run {run_id!r} {ended} and belongs to no conversation, so nobody would answer. Start "
+            "another one; with a thread_id, messages to one that has ended begin the next.",
+        )
+    return (yield from _follow(at, record, message))
+
+
+def send_to_thread(
+    at: Deployment, thread_id: str, given: Input, options: SendOptions, agent: Agent | None
+) -> Plan[Receipt | First]:
+    """Send a message to the run that has the turn in a conversation, or begin the next run.
+
+    Where the conversation has none, says what to begin the first one of *agent* with.
+    """
+    thread, resource = thread_of(thread_id, options.get("resource_id"))
+    message = _checked(at, given, options)
+    yield from at.agree()
+    ttl_ms = milliseconds(at.settings.thread_ttl)
+    name, message_id = thread_name(thread, resource), message.new.id
+    own = following_id(thread, resource, message_id)
+    run_id = yield from send(threads.bind(at.keys, name, message_id, ttl_ms=ttl_ms))
+    if run_id is None:
+        newest = yield from _newest(at, thread, resource)
+        if newest is None and agent is None:
+            raise ThreadNotFound(thread, resource)
+        otherwise = newest.run_id if newest else own
+        bind = threads.bind(at.keys, name, message_id, otherwise=otherwise, ttl_ms=ttl_ms)
+        run_id = (yield from send(bind)) or otherwise
+    before = None
+    if run_id != own:
+        try:
+            number = yield from _deliver(at, run_id, message)
+            if number is not None:
+                return Receipt(message_id, run_id, number)
+            before = yield from send(runs.read(at.keys, run_id))
+        except (RunNotFound, RunDeleted):
+            # Its record is gone, or was never made: the message begins a run.
+            before = None
+    return (yield from _begin(at, thread, resource, message, before, agent))
+
+
+def _begin(
+    at: Deployment,
+    thread: str,
+    resource: str | None,
+    message: _Message,
+    before: Record | None,
+    agent: Agent | None,
+) -> Plan[Receipt | First]:
+    """Begin the run that answers a message to a conversation, as the one *before*, or the newest.
+
+    There may be none, or the message may have begun it.
+    """
+    own = following_id(thread, resource, message.new.id)
+    before = before or (yield from _newest(at, thread, resource))
+    if before is not None and before.run_id == own:
+        return (yield from _begun(at, before, message))
+    if before is not None:
+        return (yield from _follow(at, before, message))
+    if agent is None:
+        raise ThreadNotFound(thread, resource)
+    begins: StreamOptions = {"run_id": own, "thread_id": thread}
+    if resource is not None:
+        begins["resource_id"] = resource
+    return First(message.new.id, begins)
+
+
+def _begun(at: Deployment, record: Record, message: _Message) -> Plan[Receipt]:
+    """The run that the same message has begun before."""
+    if record.fields["messages"] != dump_json(dump_messages(message.said)):
+        raise RunConflict(
+            record.run_id,
+            f"Message {message.new.id!r} began run {record.run_id!r} before, with other content. "
+            "Choose another message_id.",
+        )
+    yield from notify(at.notifier, record.queued())
+    return Receipt(message.new.id, record.run_id, 0, begins_run=True)
+
+
+def _checked(at: Deployment, given: Input, options: SendOptions) -> _Message:
+    """Check what `send` was given."""
+    check_names("send()", options, SendOptions.__annotations__)
+    for name in ("interrupt", "hold", "decline"):
+        if not isinstance(options.get(name, False), bool):
+            raise DeclarationError(f"{name}={options.get(name)!r}: pass True or False.")
+    if options.get("hold") and options.get("decline"):
+        raise DeclarationError(
+            "hold=True and decline=True: choose what the message does, not both."
+        )
+    check_optional_text("by", options.get("by"))
+    by = label_of(options.get("by"), "by")
+    message_id = label_of(options.get("message_id"), "message_id") or uuid.uuid4().hex
+    messages = parse_messages(given)
+    if not is_said_by_user(messages):
+        raise DeclarationError(
+            "A message to a run has what a user says, and nothing else. Pass a text, or messages "
+            "with the role 'user'."
+        )
+    return _made(at, messages, message_id, {**options, "by": by})
+
+
+def _made(
+    at: Deployment, messages: Sequence[Message], message_id: str, options: Mapping[str, Any]
+) -> _Message:
+    by = options.get("by")
+    entry = dump_entry(Received(message_id, messages, by))
+    if len(entry.encode()) > at.settings.max_bytes:
+        raise TooLarge("message", len(entry.encode()), at.settings.max_bytes)
+    shown = dump_messages(messages)
+    seen: dict[str, Any] = {
+        "input": shown if len(dump_json(shown)) <= MOST_SHOWN else None,
+        "by": by,
+        "interrupt": options.get("interrupt"),
+        "hold": options.get("hold"),
+    }
+    given = {name: value for name, value in seen.items() if value}
+    payload = MessageQueuedPayload(message_id=message_id, **given)
+    said = [entry, *(str(bool(options.get(name))) for name in ("interrupt", "hold", "decline"))]
+    new = NewMessage(
+        id=message_id,
+        digest=digest_of_call(*said),
+        entry=entry,
+        chunk=encode_chunk(MessageQueued, None, payload),
+        by="" if by is None else dump_json(by),
+        interrupts=bool(options.get("interrupt")),
+    )
+    if options.get("hold"):
+        new = replace(new, waits="hold")
+    elif options.get("decline"):
+        new = replace(new, waits="decline")
+    return _Message(new, messages)
+
+
+def _deliver(at: Deployment, run_id: str, message: _Message) -> Plan[int | None]:
+    """The number that the message has in that run; None where the run had ended before."""
+    command = runs.put_message(at.keys, run_id, message.new, notifies=at.notifies)
+    sent = yield from send(command)
+    if sent is None:
+        return None
+    yield from notify(at.notifier, sent.sends)
+    return sent.number
+
+
+def _follow(at: Deployment, before: Record, message: _Message) -> Plan[Receipt]:
+    """Begin the run that answers a message, as the one *before* would have."""
+    fields = before.fields
+    run_id, create, due = following_run(at.keys, before, message.new.id, message.said)
+    if RunOptions.load(fields["options"]).when_busy != "parallel":
+        name = thread_name(fields["thread"], fields.get("resource"))
+        ttl_ms = milliseconds(at.settings.thread_ttl)
+        yield from send(threads.enter(at.keys, name, run_id, ttl_ms=ttl_ms))
+    if (yield from send(create)):
+        yield from notify(at.notifier, [due])
+    return Receipt(message.new.id, run_id, 0, begins_run=True)
+
+
+def _newest(at: Deployment, thread: str, resource: str | None) -> Plan[Record | None]:
+    """The newest run of a conversation whose record there is."""
+    found: list[tuple[int, str]] = []
+    for shard in range(at.keys.shards):
+        page = list_index(at.keys, shard, ("thread", thread), since=0, offset=0, limit=_MOST_RUNS)
+        found += yield from send(page)
+    for _, run_id in sorted(found, reverse=True):
+        try:
+            record = yield from send(runs.read(at.keys, run_id))
+        except (RunNotFound, RunDeleted):
+            continue
+        if record.fields.get("resource") == resource:
+            return record
+    return None

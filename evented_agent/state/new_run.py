@@ -1,0 +1,78 @@
+"""What the record and the first chunks of a run have in common, whoever begins it."""
+
+import hashlib
+from collections.abc import Sequence
+
+from evented_agent.chunks import Start, StartPayload, StepStart, StepStartPayload
+from evented_agent.chunks.base import dump_json
+from evented_agent.chunks.codec import encode_chunk
+from evented_agent.ledger import runs
+from evented_agent.ledger.indexes import indexes_of
+from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.records import FIRST_FORMAT, Due, NewTask, Record
+from evented_agent.ledger.script import Command
+from evented_agent.models.messages import Message, dump_messages
+
+#: Most characters of an input that a chunk repeats.
+MOST_SHOWN = 64 * 1024
+#: The first task of each run.
+FIRST_TASK = NewTask("1:model", "model", 1)
+#: What a run that follows another has from it, as it is stored.
+_INHERITED = (
+    *("agent", "agent_version", "options", "queue", "tool_limit", "thread", "resource"),
+    *("metadata", "tells", "output_type", "deadline_in"),
+    *("ttl_topic", "ttl_record", "abort_grace"),
+)
+
+
+def opening_chunks(agent_id: str, given: Sequence[Message]) -> Sequence[str]:
+    """What readers are told first: who answers, and to what, unless that is long."""
+    shown = dump_messages(given)
+    is_long = len(dump_json(shown)) > MOST_SHOWN
+    start = StartPayload(id=agent_id) if is_long else StartPayload(id=agent_id, input=shown)
+    return [
+        encode_chunk(Start, None, start),
+        encode_chunk(StepStart, None, StepStartPayload(step=1)),
+    ]
+
+
+def digest_of_call(*parts: str | None) -> str:
+    """What tells one call from another that gives the same id."""
+    return hashlib.sha256(dump_json(list(parts)).encode()).hexdigest()[:32]
+
+
+def first_due(run_id: str, agent_id: str, queue: str) -> Due:
+    """The message that starts a run."""
+    return Due(run_id, FIRST_TASK.key, 1, FIRST_TASK.kind, None, queue, agent_id)
+
+
+def following_id(thread: str | None, resource: str | None, message_id: str) -> str:
+    """The id of the run that a message begins in a conversation: the same for the same message."""
+    return digest_of_call("message", thread, resource, message_id)
+
+
+def following_run(
+    keys: Keys, before: Record, message_id: str, messages: Sequence[Message]
+) -> tuple[str, Command[bool], Due]:
+    """A run that answers *messages* as the one *before* would have: its id, and what begins it.
+
+    It has that one's agent, options and conversation; the same message begins the same run.
+    """
+    found = before.fields
+    fields: dict[str, str | int] = {
+        "v": FIRST_FORMAT,
+        "messages": dump_json(dump_messages(messages)),
+        **{name: found[name] for name in _INHERITED if name in found},
+    }
+    thread, resource = found.get("thread"), found.get("resource")
+    run_id = following_id(thread, resource, message_id)
+    command = runs.create(
+        keys,
+        run_id,
+        digest=digest_of_call("message", message_id, str(fields["messages"])),
+        fields=fields,
+        indexes=indexes_of(found["agent"], thread, resource),
+        first=FIRST_TASK,
+        chunks=opening_chunks(found["agent"], messages),
+    )
+    return run_id, command, first_due(run_id, found["agent"], found["queue"])
