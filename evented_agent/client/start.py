@@ -123,7 +123,6 @@ def _new_run(agent: Agent, settings: Settings, given: Input, chosen: StreamOptio
     labels = {"thread": thread, "resource": resource, "metadata": metadata}
     fields |= {"tool_limit": limit, **_present(labels)}
     fields |= _more_fields(agent, options, thread)
-    chosen_json = stored_options + metadata
     return NewRun(
         run_id=run_id,
         agent=agent,
