@@ -16,6 +16,7 @@ FAMILIES = {
     "text": "Text",
     "tools": "Tools",
     "background": "Background calls",
+    "inbox": "Messages",
 }
 HEAD = """\
 # What streams hold

@@ -28,4 +28,4 @@ for i = TEXTS_AT, entries_at - 1 do emit(ARGV[i]) end
 for i = entries_at, #ARGV do add_entry(ARGV[i]) end
 set('closed', token)
 save()
-return {'ok', entry_count()}
+return {'ok', redis.call('LLEN', JOURNAL)}
