@@ -133,6 +133,16 @@ def test_a_message_while_tools_run_is_answered_with_their_results(
     assert result.steps[0].results[0].result == f"worked on {topic}"
 
 
+def test_a_message_renews_the_number_of_steps(engine: Engine, topic: str) -> None:
+    run = engine["inbox"].stream(call("hold_open", topic=topic), max_steps=1)
+    wait_until(lambda: marks(f"held-{topic}"), "the tool runs")
+    engine["inbox"].send(run.run_id, call("add", a=1, b=2))
+    mark(f"open-{topic}", "yes")
+    result = run.result(timeout=20)
+    assert [step.finish_reason for step in result.steps] == ["tool-calls"] * 2
+    assert result.finish_reason == "tool-calls"
+
+
 def test_a_message_to_a_queued_run_is_part_of_its_first_question(
     engine: Engine, thread: str
 ) -> None:

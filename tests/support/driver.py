@@ -12,6 +12,7 @@ from evented_agent.ledger import attempts, runs, watch
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
+    FORMAT,
     Claim,
     Committed,
     JournalChanged,
@@ -61,7 +62,7 @@ class Driver:
     def claim(self, run_id: str, key: str = "1:model", token: str = "t") -> Claim | Refused:
         return self.ledger.send(
             attempts.claim(
-                self.keys, run_id, key, token=token, worker=WORKER, newest=1, agents=["a"]
+                self.keys, run_id, key, token=token, worker=WORKER, newest=FORMAT, agents=["a"]
             )
         )
 
