@@ -41,7 +41,7 @@ def test_each_line_of_ours_and_of_a_tool_names_its_run(
     assert said["looking up tea"][0] == said["counting milk"][0] == run.run_id
     assert re.fullmatch("1:tool:.+", said["looking up tea"][1])
     assert said["looking up tea"][2:] == said["counting milk"][2:] == ["clerk", "1"]
-    assert said["telling the shop"][:3] == [run.run_id, "2:end:told", "clerk"]
+    assert said["telling the shop"][:3] == [run.run_id, "2:end", "clerk"]
     ours = [line for line in lines if line[1].startswith("evented_agent")]
     assert [line[6] for line in ours] == [
         f"Run {run.run_id} of agent clerk started",
