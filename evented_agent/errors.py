@@ -306,7 +306,7 @@ class ThreadBusy(RunError):
         super().__init__(
             run_id,
             f"Thread {thread_id!r} is busy with run {run_id!r}. Wait for it, or choose another "
-            "when_busy: 'queue', 'interrupt' or 'parallel'.",
+            "when_busy: 'queue', 'steer', 'interrupt' or 'parallel'.",
         )
 
 

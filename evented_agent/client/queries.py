@@ -37,12 +37,12 @@ def check_readable_run(at: Deployment, run_id: str, after: Cursor) -> Plan[None]
 
 
 def read_result(at: Deployment, run_id: str) -> Plan[RunResult]:
-    record, entries = yield from _read_journal(at, run_id)
+    record, entries = yield from read_journal(at, run_id)
     return result_of(record, entries, _output_type(at, record))
 
 
 def read_background_tasks(at: Deployment, run_id: str) -> Plan[list[BackgroundTask]]:
-    record, entries = yield from _read_journal(at, run_id)
+    record, entries = yield from read_journal(at, run_id)
     return background_tasks_of(record, entries)
 
 
@@ -68,7 +68,7 @@ def count_live_runs(at: Deployment, resource_id: str, *, most: int) -> Plan[int]
     return count
 
 
-def _read_journal(at: Deployment, run_id: str) -> Plan[tuple[Record, Sequence[bytes]]]:
+def read_journal(at: Deployment, run_id: str) -> Plan[tuple[Record, Sequence[bytes]]]:
     """A run with its journal, large entries fetched."""
     record = yield from send(runs.read(at.keys, run_id, journal=True))
     names = [entry[1:].decode() for entry in record.entries if entry[:1] == b"@"]

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 from evented_agent.agents.agent import Agent
-from evented_agent.agents.run_options import RunOptions, StreamOptions
+from evented_agent.agents.run_options import StreamOptions
 from evented_agent.chunks import MessageQueued, MessageQueuedPayload
 from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.codec import encode_chunk
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.owner import label_of, read_owned, thread_of
+from evented_agent.client.queries import read_journal
 from evented_agent.errors import (
     DeclarationError,
     RunConflict,
@@ -35,8 +36,16 @@ from evented_agent.models.messages import (
     dump_messages,
     parse_messages,
 )
+from evented_agent.state.fold import fold
 from evented_agent.state.journal import Received, dump_entry
-from evented_agent.state.new_run import MOST_SHOWN, digest_of_call, following_id, following_run
+from evented_agent.state.new_run import (
+    MOST_SHOWN,
+    FollowingRun,
+    digest_of_call,
+    following_dropped,
+    following_id,
+    following_run,
+)
 from evented_agent.state.receipt import Receipt
 
 #: Runs of a conversation that are looked at for the newest.
@@ -265,15 +274,24 @@ def _deliver(at: Deployment, run_id: str, message: _Message) -> Plan[int | None]
 
 def _follow(at: Deployment, before: Record, message: _Message) -> Plan[Receipt]:
     """Begin the run that answers a message, as the one *before* would have."""
-    fields = before.fields
-    run_id, create, due = following_run(at.keys, before, message.new.id, message.said)
-    if RunOptions.load(fields["options"]).when_busy != "parallel":
-        name = thread_name(fields["thread"], fields.get("resource"))
+    if before.fields["status"] == "failed":
+        # What it left unanswered was sent before, perhaps by the same sender.
+        _, entries = yield from read_journal(at, before.run_id)
+        following = following_dropped(at.keys, before, fold(entries))
+        if following is not None:
+            yield from _create(at, before, following)
+    following = following_run(at.keys, before, message.new.id, message.said)
+    yield from _create(at, before, following)
+    return Receipt(message.new.id, following.run_id, 0, begins_run=True)
+
+
+def _create(at: Deployment, before: Record, following: FollowingRun) -> Plan[None]:
+    if following.takes_turns:
+        name = thread_name(before.fields["thread"], before.fields.get("resource"))
         ttl_ms = milliseconds(at.settings.thread_ttl)
-        yield from send(threads.enter(at.keys, name, run_id, ttl_ms=ttl_ms))
-    if (yield from send(create)):
-        yield from notify(at.notifier, [due])
-    return Receipt(message.new.id, run_id, 0, begins_run=True)
+        yield from send(threads.enter(at.keys, name, following.run_id, ttl_ms=ttl_ms))
+    if (yield from send(following.create)):
+        yield from notify(at.notifier, [following.due])
 
 
 def _newest(at: Deployment, thread: str, resource: str | None) -> Plan[Record | None]:

@@ -2,16 +2,19 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from evented_agent.agents.run_options import RunOptions
 from evented_agent.chunks import Start, StartPayload, StepStart, StepStartPayload
 from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.codec import encode_chunk
 from evented_agent.ledger import runs
 from evented_agent.ledger.indexes import indexes_of
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.records import FIRST_FORMAT, Due, NewTask, Record
+from evented_agent.ledger.records import FIRST_FORMAT, FORMAT, Due, NewTask, Record
 from evented_agent.ledger.script import Command
 from evented_agent.models.messages import Message, dump_messages
+from evented_agent.state.fold import State
 
 #: Most characters of an input that a chunk repeats.
 MOST_SHOWN = 64 * 1024
@@ -51,10 +54,23 @@ def following_id(thread: str | None, resource: str | None, message_id: str) -> s
     return digest_of_call("message", thread, resource, message_id)
 
 
+@dataclass(frozen=True, slots=True)
+class FollowingRun:
+    """A run that answers messages which another has left: what begins it.
+
+    *takes_turns* says whether it enters its conversation first.
+    """
+
+    run_id: str
+    create: Command[bool]
+    due: Due
+    takes_turns: bool
+
+
 def following_run(
     keys: Keys, before: Record, message_id: str, messages: Sequence[Message]
-) -> tuple[str, Command[bool], Due]:
-    """A run that answers *messages* as the one *before* would have: its id, and what begins it.
+) -> FollowingRun:
+    """A run that answers *messages* as the one *before* would have.
 
     It has that one's agent, options and conversation; the same message begins the same run.
     """
@@ -66,6 +82,9 @@ def following_run(
     }
     thread, resource = found.get("thread"), found.get("resource")
     run_id = following_id(thread, resource, message_id)
+    options = RunOptions.load(found.get("options", "{}"))
+    if options.is_new_kind:
+        fields["v"] = FORMAT
     command = runs.create(
         keys,
         run_id,
@@ -75,4 +94,13 @@ def following_run(
         first=FIRST_TASK,
         chunks=opening_chunks(found["agent"], messages),
     )
-    return run_id, command, first_due(run_id, found["agent"], found["queue"])
+    due = first_due(run_id, found["agent"], found["queue"])
+    return FollowingRun(run_id, command, due, options.when_busy != "parallel")
+
+
+def following_dropped(keys: Keys, before: Record, state: State) -> FollowingRun | None:
+    """The run that answers what a failed run with a conversation has left; None for nothing."""
+    if "thread" not in before.fields or not state.dropped:
+        return None
+    messages = [message for each in state.dropped for message in each.messages]
+    return following_run(keys, before, state.dropped[0].id, messages)

@@ -193,6 +193,9 @@ def heard(request: ModelRequest) -> Any:
     if isinstance(last, ToolMessage):
         return f"Done: {told(request)}."
     said = last_user(request.messages)
+    if said.startswith("fail once") and not marks(said):
+        mark(said, "failed")
+        raise ModelError("not this time")
     if said.split()[0] in TOOL_NAMES:
         return asked(request)
     new: list[str] = []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evented_agent import InboxFull, RunConflict, RunEnded, RunStream
+from evented_agent import InboxFull, RunConflict, RunEnded, RunFailed, RunStream
 from evented_agent.chunks import (
     AnyChunk,
     MessageApplied,
@@ -266,6 +266,25 @@ def test_an_aborted_run_says_which_messages_it_left(engine: Engine) -> None:
     assert isinstance(dropped, MessageDropped)
     assert (dropped.payload.message_ids, end.type) == (["m"], "abort")
     assert "too late" not in str(engine["inbox"].result(run.run_id).messages)
+
+
+def test_what_a_failed_run_left_begins_the_next_of_its_thread(
+    engine: Engine, thread: str, topic: str
+) -> None:
+    agent = engine["inbox"]
+    run = agent.stream(call("hold_open", topic=topic), thread_id=thread)
+    wait_until(lambda: marks(f"held-{topic}"), "the tool runs")
+    agent.send(run.run_id, "first", message_id="m1")
+    agent.send(run.run_id, f"fail once {topic}", message_id="m2")
+    mark(f"open-{topic}", "yes")
+    with pytest.raises(RunFailed):
+        run.result(timeout=20)
+    # Whoever sends the next message finds them before it.
+    third = agent.send(run.run_id, "third", message_id="m3")
+    assert third.begins_run
+    assert agent.observe(third.run_id).result(timeout=20).answer == "heard third. "
+    spoken = [each.content for each in agent.thread(thread) if isinstance(each, UserMessage)]
+    assert spoken[1:] == ["first", f"fail once {topic}", "third"]
 
 
 def test_messages_to_a_thread_go_to_the_run_that_has_the_turn(engine: Engine, thread: str) -> None:

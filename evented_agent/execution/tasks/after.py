@@ -13,7 +13,7 @@ from evented_agent.ledger.records import Record, Work
 from evented_agent.ledger.settings import milliseconds
 from evented_agent.logs import logger_of
 from evented_agent.state.fold import State, fold
-from evented_agent.state.new_run import following_run
+from evented_agent.state.new_run import following_dropped
 from evented_agent.state.views import pending_call
 
 logger = logger_of(__name__)
@@ -40,19 +40,18 @@ async def run_after(attempt: Attempt) -> Done:
 
 async def _go_on_with(attempt: Attempt, record: Record, state: State) -> None:
     """Begin the next run of the thread with the messages that the failed one left unanswered."""
-    if attempt.claim.thread is None or not state.dropped:
-        return
     process = attempt.process
-    messages = [message for each in state.dropped for message in each.messages]
-    run_id, create, due = following_run(process.keys, record, state.dropped[0].id, messages)
+    following = following_dropped(process.keys, record, state)
+    if following is None:
+        return
     await attempt.check_lease()
-    if attempt.options.when_busy != "parallel":
-        name = thread_name(attempt.claim.thread, attempt.claim.resource)
+    if following.takes_turns:
+        name = thread_name(record.fields["thread"], record.fields.get("resource"))
         ttl_ms = milliseconds(process.settings.thread_ttl)
-        await process.send(threads.enter(process.keys, name, run_id, ttl_ms=ttl_ms))
+        await process.send(threads.enter(process.keys, name, following.run_id, ttl_ms=ttl_ms))
     with contextlib.suppress(RunDeleted):
-        if await process.send(create):
-            attempt.sends.append(due)
+        if await process.send(following.create):
+            attempt.sends.append(following.due)
 
 
 async def run_hook(attempt: Attempt) -> Done:
