@@ -17,6 +17,7 @@ from evented_agent.agents.callbacks import (
     ToolErrorText,
 )
 from evented_agent.agents.generics import Ctx, Out
+from evented_agent.agents.handoffs import HandoffTarget
 from evented_agent.agents.memory import Memory, Window
 from evented_agent.agents.output_types import OutputType
 from evented_agent.agents.tools.approvals import ApprovalPolicy
@@ -62,6 +63,7 @@ class Agent(Generic[Ctx, Out]):
             the tools declare.
         background_concurrency: How many background calls run at a time, in all of its runs.
         max_model_wait: Seconds that a run waits at most for a model that asks it to.
+        handoffs: The agents that may go on with its runs, by the tool that its model calls.
         version: What records say answered.
     """
 
@@ -89,6 +91,7 @@ class Agent(Generic[Ctx, Out]):
     background: Mapping[str, Background | None]
     background_concurrency: int
     max_model_wait: float
+    handoffs: Mapping[str, HandoffTarget]
     version: str
     _answering: validation.Answering
 
@@ -159,6 +162,7 @@ class Agent(Generic[Ctx, Out]):
             ),
             policies=validation.policies(id, policies or {}),
             **validation.more(id, more, Agent.__init__.__kwdefaults__ or ()),
+            handoffs=validation.handoffs(id, more.get("handoffs", ()), known),
             _answering=answering,
         )
         offered = known if self.active_tools is None else self.active_tools
@@ -260,4 +264,6 @@ def _digest(agent: Agent) -> str:
         "models": [model.name for model in agent.models],
         "tools": [[tool.name, tool.description, tool.parameters] for tool in agent.tools],
     }
+    if agent.handoffs:
+        declared["handoffs"] = [made.agent_id for made in agent.handoffs.values()]
     return hashlib.sha256(pydantic_core.to_json(declared)).hexdigest()[:12]

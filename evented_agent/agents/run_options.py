@@ -101,6 +101,11 @@ def _value(name: str, given: Any) -> Any:
         raise DeclarationError(f"The option {name} is not JSON: {error}.") from None
 
 
+#: Options that do not name what an agent declares.
+_OF_ANY_AGENT = {
+    *("max_steps", "tool_call_concurrency", "until_idle", "deadline", "context"),
+    *THREAD_OPTIONS,
+}
 _Span = Annotated[float, BeforeValidator(_span)]
 
 
@@ -155,6 +160,12 @@ class RunOptions(BaseModel):
         except (TypeError, ValueError) as error:
             raise DeclarationError(f"The options are not JSON: {error}") from None
         return options
+
+    def of_another_agent(self) -> "RunOptions":
+        """What of it holds for an agent that a run was handed over to."""
+        asks = self.require_tool_approval
+        kept = self.model_dump(include=_OF_ANY_AGENT, exclude_defaults=True)
+        return RunOptions(**kept, require_tool_approval=asks if isinstance(asks, bool) else None)
 
     @property
     def is_new_kind(self) -> bool:

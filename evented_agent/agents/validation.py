@@ -16,6 +16,7 @@ from evented_agent.agents.callbacks import (
     is_async,
 )
 from evented_agent.agents.generics import Out
+from evented_agent.agents.handoffs import HandoffTarget
 from evented_agent.agents.memory import Memory, Window
 from evented_agent.agents.output_types import OutputType
 from evented_agent.agents.tools.approvals import ApprovalPolicy
@@ -64,10 +65,14 @@ class AgentOptions(TypedDict, Generic[Out], total=False):
             shown in place of the exception's: to the model, to readers, in logs and in Celery.
         background_concurrency: How many background calls of this agent run at a time, in all of
             its runs; 5, unless given.
+        handoffs: Agents, or their ids, that its model may let go on with the run: each is a tool
+            ``transfer_to_<id>``. From the next step on that agent answers, with its instructions,
+            models, tools and policies; options of the run that are about an agent no longer hold.
         max_model_wait: Seconds, or a timedelta, that a run waits at most for a model that asks it
             to, as with 429; a longer wait means the next model, or a failure. 60, unless given.
     """
 
+    handoffs: Sequence[Any]
     tool_error: ToolErrorText
     prepare_step: PrepareStep
     on_iteration_complete: JudgeStep
@@ -219,6 +224,35 @@ def more(id_: str, given: Mapping[str, Any], named: Collection[str]) -> dict[str
         ),
         "max_model_wait": seconds(id_, "max_model_wait", given.get("max_model_wait", 60.0)),
     }
+
+
+def handoffs(id_: str, given: Any, tools: Collection[str]) -> Mapping[str, HandoffTarget]:
+    """By the names of the tools that the model calls."""
+    if not isinstance(given, (list, tuple)):
+        raise agent_refusal(id_, f"handoffs={given!r}. Pass a list of agents, or of their ids.")
+    found: dict[str, HandoffTarget] = {}
+    for each in given:
+        made = _handoff(id_, each)
+        if made.tool_name in (*found, *tools):
+            raise agent_refusal(
+                id_,
+                f"the hand-off to {made.agent_id!r} is called {made.tool_name!r}, as is another "
+                "one or a tool. Rename one.",
+            )
+        found[made.tool_name] = made
+    return MappingProxyType(found)
+
+
+def _handoff(id_: str, given: Any) -> HandoffTarget:
+    if isinstance(given, str) and _ID.fullmatch(given):
+        made = HandoffTarget(given)
+    elif isinstance(getattr(given, "id", None), str) and hasattr(given, "models"):
+        made = HandoffTarget(given.id, given.description, given)
+    else:
+        raise agent_refusal(id_, f"{given!r} in handoffs is no agent. Pass an Agent, or its id.")
+    if made.agent_id == id_:
+        raise agent_refusal(id_, "handoffs names the agent itself. Leave it out.")
+    return made
 
 
 def function(id_: str, option: str, given: Any) -> Any:

@@ -213,6 +213,32 @@ class RunWaiting(Chunk):
     payload: RunWaitingPayload
 
 
+class HandoffPayload(Payload):
+    """Who goes on with a run.
+
+    Attributes:
+        step: The step in which the model asked for it.
+        from_agent: The id of the agent that has answered so far.
+        to_agent: The id of the agent that answers from the next step on.
+    """
+
+    step: int
+    from_agent: str
+    to_agent: str
+
+
+class Handoff(Chunk):
+    """Another agent goes on with the run, from the next step on.
+
+    Attributes:
+        type: "handoff".
+        payload: Which agents.
+    """
+
+    type: Literal["handoff"] = "handoff"
+    payload: HandoffPayload
+
+
 class StepResetPayload(Payload):
     """What is withdrawn: everything that the chunk's *task* wrote from *from_seq* on.
 
@@ -270,5 +296,14 @@ class TopicReset(Chunk):
 
 
 RunChunk = (
-    Start | StepStart | StepFinish | Finish | Error | Abort | RunWaiting | StepReset | TopicReset
+    Start
+    | StepStart
+    | StepFinish
+    | Finish
+    | Error
+    | Abort
+    | RunWaiting
+    | Handoff
+    | StepReset
+    | TopicReset
 )

@@ -108,7 +108,10 @@ class Deployment:
         return url or os.environ.get(REDIS_URL_VARIABLE)
 
     def add(self, agent: Agent) -> None:
-        """Serve *agent* here; raises `ConfigurationError` where its id is another agent's."""
+        """Serve *agent* here, and those that it may hand runs over to.
+
+        Raises `ConfigurationError` where its id is another agent's.
+        """
         check_agent(agent)
         known = self.agents.setdefault(agent.id, agent)
         if known is not agent:
@@ -116,6 +119,9 @@ class Deployment:
                 f"Two agents have the id {agent.id!r}. Ids are stored with runs: give one of them "
                 "another."
             )
+        for made in agent.handoffs.values():
+            if made.agent is not None:
+                self.add(made.agent)
 
     def agent_named(self, agent_id: str) -> Agent:
         """The agent that is served here under that id; raises `UnknownAgent`."""

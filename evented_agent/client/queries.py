@@ -79,8 +79,9 @@ def read_journal(at: Deployment, run_id: str) -> Plan[tuple[Record, Sequence[byt
 
 def _output_type(at: Deployment, record: Record) -> OutputType | None:
     """The type of the run's answer, where this process has the agent's code."""
-    agent = at.agents.get(record.fields["agent"])
+    acting = record.fields.get("acting")
+    agent = at.agents.get(acting or record.fields["agent"])
     if agent is None:
         return None
-    name = RunOptions.load(record.fields.get("options") or "{}").output_type
+    name = RunOptions.load(record.fields.get("options") or "{}").output_type if not acting else None
     return agent.output_type if name is None else agent.output_types.get(name)

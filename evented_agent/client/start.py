@@ -24,7 +24,13 @@ from evented_agent.ledger.records import FIRST_FORMAT, FORMAT, Due, Record, turn
 from evented_agent.ledger.script import Command
 from evented_agent.ledger.settings import Settings, milliseconds
 from evented_agent.models.messages import Input, Message, dump_messages, parse_messages
-from evented_agent.state.new_run import FIRST_TASK, digest_of_call, first_due, opening_chunks
+from evented_agent.state.new_run import (
+    FIRST_TASK,
+    declared_fields,
+    digest_of_call,
+    first_due,
+    opening_chunks,
+)
 
 #: Ids of the caller that runs are found by.
 LABELS = ("thread_id", "resource_id")
@@ -119,10 +125,11 @@ def _new_run(agent: Agent, settings: Settings, given: Input, chosen: StreamOptio
     if size > settings.max_bytes:
         raise TooLarge("input", size, settings.max_bytes)
     fields = _record_fields(settings, agent, messages=messages, options=options, queue=queue)
-    limit = options.tool_call_concurrency or agent.tool_call_concurrency
     labels = {"thread": thread, "resource": resource, "metadata": metadata}
-    fields |= {"tool_limit": limit, **_present(labels)}
-    fields |= _more_fields(agent, options, thread)
+    fields |= _present(labels)
+    fields |= declared_fields(agent, options, thread)
+    if options.deadline:
+        fields["deadline_in"] = int(options.deadline * 1000)
     return NewRun(
         run_id=run_id,
         agent=agent,
@@ -168,23 +175,6 @@ def _output_name(agent: Agent, wanted: Any) -> str:
         f"Agent {agent.id!r} has no output type {wanted!r} (it has: {known}). Declare it "
         "with Agent(output_types=[…])."
     )
-
-
-def _more_fields(agent: Agent, options: RunOptions, thread: str | None) -> dict[str, str | int]:
-    """What scripts have to know of the agent's declaration and the run's options."""
-    hooks = agent.hooks
-    events = {
-        "suspended": "on_suspended" in hooks,
-        "failed": thread is not None or "on_error" in hooks,
-        "aborted": thread is not None or "on_abort" in hooks,
-    }
-    default = agent.output_type
-    output = options.output_type or (default.name if default else None)
-    return {
-        **_present({"tells": " ".join(event for event, is_wanted in events.items() if is_wanted)}),
-        **_present({"output_type": output}),
-        **({"deadline_in": int(options.deadline * 1000)} if options.deadline else {}),
-    }
 
 
 def _check_policies(agent: Agent, options: RunOptions) -> None:

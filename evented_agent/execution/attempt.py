@@ -194,7 +194,9 @@ class Attempt:
 
     @cached_property
     def options(self) -> RunOptions:
-        return RunOptions.load(self.claim.options)
+        options = RunOptions.load(self.claim.options)
+        is_own = self.claim.agent == self.claim.run_agent
+        return options if is_own else options.of_another_agent()
 
     @cached_property
     def output_type(self) -> OutputType | None:

@@ -1,7 +1,7 @@
 """Scripts of one attempt of a task: claim, append, commit, suspend, and giving it back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from evented_agent.chunks.base import dump_json
@@ -117,6 +117,7 @@ def _more(work: Work) -> dict[str, Any]:
         "idle": work.idle_ms,
         "drop": work.drops_deferred or None,
         "seen": work.seen,
+        "hand": None if work.hand_over is None else asdict(work.hand_over),
         "journal": work.journal_length,
         "finish": finish,
     }
@@ -285,10 +286,11 @@ def store_blob(keys: Keys, task: Task, *, name: str, payload: str) -> Command[No
 
 def _claim(run_id: str, task_key: str, reply: Any) -> Claim:
     stored, aborted, length, record, entries = reply
-    agent, options, messages, thread, resource, revived_by, yielded = record
+    agent, run_agent, options, messages, thread, resource, revived_by, yielded = record
     return Claim(
         task=Task.parse(run_id, task_key, stored),
         agent=text_of(agent),
+        run_agent=text_of(run_agent),
         options=options or b"{}",
         messages=messages or b"[]",
         thread=text_of(thread) if thread else None,

@@ -183,12 +183,14 @@ def _suspended(record: Mapping[str, Any]) -> SuspensionRecord | None:
 class Claim:
     """An attempt of *task* that this process may run, with all that it needs.
 
-    *is_revived* says that the run had failed before and was told to go on, *yielded* is the
-    number of its entry in the thread that it has given back.
+    *agent* goes on with it, *run_agent* is the one that the run began with. *is_revived* says that
+    the run had failed before and was told to go on, *yielded* is the number of its entry in the
+    thread that it has given back.
     """
 
     task: Task
     agent: str
+    run_agent: str
     options: bytes
     messages: bytes
     thread: str | None
@@ -208,6 +210,14 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class HandOver:
+    """The agent that goes on with a run, and what its declaration changes in the record."""
+
+    agent: str
+    fields: Mapping[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnd:
     """How a commit ends its run."""
 
@@ -223,7 +233,8 @@ class Work:
     *journal_length* is given for decisions to end or to wait: the commit is refused if the journal
     has grown. *seen* is how much of it a turn's model had been shown. *turn* says which of
     *entries* the next tasks belong to. With *idle_ms* the run has nothing to do but wait for its
-    deferred calls, for so long; with *drops_deferred* it no longer waits for them.
+    deferred calls, for so long; with *drops_deferred* it no longer waits for them. *hand_over* says
+    who goes on with the run.
     """
 
     chunks: Sequence[str] = ()
@@ -235,6 +246,7 @@ class Work:
     finish: RunEnd | None = None
     turn: int = 0
     idle_ms: int | None = None
+    hand_over: HandOver | None = None
     drops_deferred: bool = False
 
 

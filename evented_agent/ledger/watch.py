@@ -117,7 +117,10 @@ def whose(keys: Keys, run_ids: Sequence[str]) -> Command[Sequence[tuple[str, str
     """Return the queue, the agent and the record's format of runs of one shard."""
 
     def parse(reply: Any) -> Sequence[tuple[str, str, int]]:
-        return [(text_of(q or b""), text_of(agent or b""), int(v or 0)) for q, agent, v in reply]
+        return [
+            (text_of(queue or b""), text_of(acting or agent or b""), int(v or 0))
+            for queue, agent, v, acting in reply
+        ]
 
     return command("watch/whose", [keys.of(run_id).run for run_id in run_ids], parse)
 

@@ -14,13 +14,15 @@ class CallModel:
     """Call the model again.
 
     *feedback* is put before it as what a user said, after an *is_last* call the run ends.
-    *notice* tells it what has become of deferred calls, and begins a new turn.
+    *notice* tells it what has become of deferred calls, and begins a new turn. *agent* is the one
+    that goes on, where the model has handed the run over.
     """
 
     step: int
     feedback: str | None = None
     is_last: bool = False
     notice: str | None = None
+    agent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +91,9 @@ _Word = Literal["step", "follow-up", "tools", "repair", "idle", "drop", "tell", 
 def decided(step: int, action: NextAction | Tell) -> Decided:
     """The journal's entry for what follows *step*."""
     match action:
-        case CallModel(feedback=feedback, is_last=is_last, notice=notice):
+        case CallModel(feedback=feedback, is_last=is_last, notice=notice, agent=agent):
             word: _Word = "step" if notice is None else "follow-up"
-            return Decided(step, word, feedback, is_last, notice)
+            return Decided(step, word, feedback, is_last, notice, agent)
         case Repair(feedback=feedback):
             return Decided(step, "repair", feedback)
         case _:

@@ -94,8 +94,11 @@ class State:
         last = self.steps[-1] if self.steps else None
         if last is None or self.waiting:
             return step
-        if last.decided is not None and last.decided.notice is not None:
+        if last.decided is not None and (last.decided.notice or last.decided.agent):
             return step
+        handed = [each.number for each in self.steps if each.decided and each.decided.agent]
+        if handed and handed[-1] + 1 > self.turn_start:
+            return handed[-1] + 1
         return self.turn_start
 
     def instructions_of(self, step: int) -> str | None:

@@ -81,7 +81,8 @@ class Decided:
     """A step's end task decided what follows.
 
     *feedback* is put before the model as what a user said; after an *is_last* one the run ends.
-    *notice* tells the model what has become of deferred calls; a new turn begins with it.
+    *notice* tells the model what has become of deferred calls; a new turn begins with it. *agent*
+    is the one that goes on from here, where the run is handed over.
     """
 
     step: int
@@ -89,6 +90,7 @@ class Decided:
     feedback: str | None = None
     is_last: bool = False
     notice: str | None = None
+    agent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,8 @@ def _dump_decided(entry: Decided) -> dict[str, Any]:
         stored |= {"feedback": entry.feedback, "last": entry.is_last}
     if entry.notice is not None:
         stored["notice"] = entry.notice
+    if entry.agent is not None:
+        stored["agent"] = entry.agent
     return stored
 
 
@@ -215,7 +219,8 @@ def _load_resumed(entry: Mapping[str, Any]) -> Resumed:
 
 def _load_decided(entry: Mapping[str, Any]) -> Decided:
     feedback, is_last = entry.get("feedback"), entry.get("last", False)
-    return Decided(entry["step"], entry["follows"], feedback, is_last, entry.get("notice"))
+    told = (feedback, is_last, entry.get("notice"), entry.get("agent"))
+    return Decided(entry["step"], entry["follows"], *told)
 
 
 def _load_result(entry: Mapping[str, Any]) -> Result:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evented_agent.agents.agent import Agent
 from evented_agent.agents.run_options import RunOptions
 from evented_agent.chunks import Start, StartPayload, StepStart, StepStartPayload
 from evented_agent.chunks.base import dump_json
@@ -26,6 +27,22 @@ _INHERITED = (
     *("metadata", "tells", "output_type", "deadline_in"),
     *("ttl_topic", "ttl_record", "abort_grace"),
 )
+
+
+def declared_fields(agent: Agent, options: RunOptions, thread: str | None) -> dict[str, str | int]:
+    """What scripts have to know of an agent's declaration and the run's options."""
+    hooks = agent.hooks
+    events = {
+        "suspended": "on_suspended" in hooks,
+        "failed": thread is not None or "on_error" in hooks,
+        "aborted": thread is not None or "on_abort" in hooks,
+    }
+    tells = " ".join(event for event, is_wanted in events.items() if is_wanted)
+    default = agent.output_type
+    output = options.output_type or (default.name if default else "")
+    limit = options.tool_call_concurrency or agent.tool_call_concurrency
+    texts = {name: text for name, text in (("tells", tells), ("output_type", output)) if text}
+    return {"tool_limit": limit, **texts}
 
 
 def opening_chunks(agent_id: str, given: Sequence[Message]) -> Sequence[str]:

@@ -52,6 +52,7 @@ class RunInfo:
         input: The messages that it was given, all of them from its first moment on, however long;
             lists of runs leave it out.
         metadata: What its caller wanted to find again with it.
+        acting: The id of the agent that it was handed over to; None while its own goes on.
     """
 
     run_id: str
@@ -75,6 +76,7 @@ class RunInfo:
     asked: str = ""
     input: Sequence[Message] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    acting: str | None = None
 
     @property
     def is_ended(self) -> bool:
@@ -120,6 +122,7 @@ def info_of(
         asked=_asked(fields.get("messages", "[]")),
         input=_input(fields.get("messages", "[]")) if has_input else (),
         metadata=_metadata(fields.get("metadata", "{}")),
+        acting=fields.get("acting"),
     )
 
 
@@ -138,7 +141,7 @@ def waiting_for(record: Record, workers: Sequence[LiveWorker]) -> str | None:
 def _missing(record: Record, workers: Sequence[LiveWorker]) -> str | None:
     """What a run lacks whose task nobody takes."""
     fields = record.fields
-    agent, queue = fields["agent"], fields["queue"]
+    agent, queue = fields.get("acting") or fields["agent"], fields["queue"]
     here = [worker for worker in workers if queue in worker.queues]
     start = f"start one with: {worker_command(queue=queue)}"
     if not here:

@@ -296,8 +296,46 @@ ALL_HOOKS: dict[str, Any] = {
     "on_abort": hooked,
 }
 
+
+def desk_answer(request: ModelRequest) -> Any:
+    """Hand over, add, or say who answers and what it is told."""
+    last = request.messages[-1]
+    if isinstance(last, ToolMessage) and last.name == "add":
+        return f"{request.instructions}: {last.result}"
+    said = last_user(request.messages)
+    offered = [spec.name for spec in request.tools]
+    for name in said.split():
+        if name in offered and not isinstance(last, ToolMessage):
+            calls = [tool_call(word) for word in said.split() if word in offered]
+            return calls if name != "add" else [tool_call("add", a=1, b=2)]
+    if "back" in said and "transfer_to_triage" in offered:
+        return [tool_call("transfer_to_triage")]
+    if "add" in said and "add" in offered:
+        return [tool_call("add", a=1, b=2)]
+    return f"{request.instructions}: {', '.join(offered)}"
+
+
+desk = Agent(
+    id="desk",
+    description="Adds numbers.",
+    instructions=lambda _: "I am the desk",
+    model=ScriptedModel([desk_answer]),
+    tools=[add],
+    handoffs=["triage"],
+    on_finish=hooked,
+)
+
+hello = Agent(id="hello", model=ScriptedModel(["Hello, world."]))
+
 AGENTS = [
-    Agent(id="hello", model=ScriptedModel(["Hello, world."])),
+    desk,
+    Agent(
+        id="triage",
+        instructions="I am the triage",
+        model=ScriptedModel([desk_answer]),
+        handoffs=[desk, hello],
+    ),
+    hello,
     Agent(
         id="toolbox",
         model=ScriptedModel([asked, told]),

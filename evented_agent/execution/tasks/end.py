@@ -15,6 +15,8 @@ from evented_agent.chunks import (
     ErrorInfo,
     Finish,
     FinishPayload,
+    Handoff,
+    HandoffPayload,
     Object,
     ObjectPayload,
     Output,
@@ -27,6 +29,7 @@ from evented_agent.chunks import (
 from evented_agent.durations import in_seconds
 from evented_agent.execution.attempt import Attempt, Done, Ending, Requeue, failed_run
 from evented_agent.execution.tasks.background import emit_background_chunk, notice_of, task_id
+from evented_agent.execution.tasks.handoffs import hand_over, handoff_in
 from evented_agent.execution.tasks.hooks import call_hook
 from evented_agent.execution.tasks.next_tasks import next_tasks
 from evented_agent.execution.tasks.thread import save_thread
@@ -178,9 +181,17 @@ async def _call_model(attempt: Attempt, state: State, action: CallModel | Repair
     attempt.close()
     if not was_idle(state):
         _finish_step(attempt, state.steps[-1], is_continued=True)
+    handed = handoff_in(attempt, state) if isinstance(action, CallModel) else None
+    if handed is not None and isinstance(action, CallModel):
+        action = replace(action, agent=handed.agent_id)
+        payload = HandoffPayload(
+            step=attempt.task.step, from_agent=attempt.agent.id, to_agent=handed.agent_id
+        )
+        attempt.writer.put(Handoff, payload)
     attempt.writer.put(StepStart, StepStartPayload(step=action.step))
     following = NewTask(f"{action.step}:model", "model", action.step)
-    return await _work(attempt, action, [following])
+    work = await _work(attempt, action, [following])
+    return work if handed is None else replace(work, hand_over=hand_over(attempt, handed))
 
 
 async def _call_tools(attempt: Attempt, state: State, action: CallTools) -> Work:

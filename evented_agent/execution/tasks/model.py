@@ -197,6 +197,7 @@ def build_request(
     tools = [
         spec_of(attempt, tool) for tool in agent.tools if active is None or tool.name in active
     ]
+    tools += [made.spec for made in agent.handoffs.values()]
     return ModelRequest(
         messages=messages,
         instructions=instructions,

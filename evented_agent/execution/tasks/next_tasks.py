@@ -18,6 +18,7 @@ from evented_agent.chunks import (
 from evented_agent.chunks.codec import encode_chunk
 from evented_agent.execution.attempt import Attempt
 from evented_agent.execution.tasks.background import emit_background_chunk, placeholder, plan
+from evented_agent.execution.tasks.handoffs import answered
 from evented_agent.ledger.records import NewTask
 from evented_agent.logs import logger_of
 from evented_agent.models.messages import ToolCall
@@ -45,11 +46,16 @@ async def next_tasks(attempt: Attempt, turn: Turn) -> Following:
 
     A background call also gets a chunk, and a deferred one a placeholder as its result.
     """
-    following = Following()
+    following, is_handed = Following(), False
     for at, call in enumerate(turn.calls):
         if at >= MOST_CALLS:
             why = f"Too many calls in one turn: at most {MOST_CALLS} are made. Call again later."
             following.results.append(_refused(attempt, turn.step, call, why))
+            continue
+        if call.name in attempt.agent.handoffs:
+            is_first = not is_handed
+            following.results.append(answered(attempt, turn.step, call, is_first=is_first))
+            is_handed = True
             continue
         tool = attempt.agent.tool_named(call.name)
         made = None if tool is None else await plan(attempt, tool, call)

@@ -24,6 +24,10 @@ async def decide(_: object) -> bool:
         ({"background": {"look": "later"}}, "background='later'"),
         ({"background_concurrency": 0}, "background_concurrency"),
         ({"stop_when": decide}, "in stop_when"),
+        ({"handoffs": "billing"}, "Pass a list of agents, or of their ids"),
+        ({"handoffs": [3]}, "3 in handoffs is no agent"),
+        ({"handoffs": ["a"]}, "names the agent itself"),
+        ({"handoffs": ["b.c", "b_c"]}, "'transfer_to_b_c', as is another one or a tool"),
     ],
 )
 def test_an_option_that_could_not_work_is_refused(options: dict[str, Any], told: str) -> None:
@@ -50,6 +54,23 @@ def test_functions_of_an_agent_are_kept() -> None:
 
     assert agent.policies == {"asks": asks}
     assert agent.require_tool_approval is asks
+
+
+def test_options_about_an_agent_hold_for_no_other() -> None:
+    given = RunOptions.parse(
+        {
+            "instructions": "x",
+            "active_tools": ["y"],
+            "require_tool_approval": "careful",
+            "max_steps": 3,
+            "context": {"user": 7},
+            "when_busy": "parallel",
+        }
+    )
+    wanted = {"max_steps": 3, "context": {"user": 7}, "when_busy": "parallel"}
+    assert given.of_another_agent() == RunOptions.parse(wanted)
+    strict = RunOptions.parse({"require_tool_approval": True})
+    assert strict.of_another_agent() == strict
 
 
 def test_a_function_cannot_be_an_option_of_one_run() -> None:

@@ -26,6 +26,8 @@ from evented_agent.chunks import (
     ErrorPayload,
     Finish,
     FinishPayload,
+    Handoff,
+    HandoffPayload,
     MessageApplied,
     MessageAppliedPayload,
     MessageQueued,
@@ -101,6 +103,12 @@ def background(**what: Any) -> BackgroundPayload:
 
 FORMS: list[tuple[type[Chunk], str | None, Payload, str]] = [
     (Start, None, StartPayload(id="writer"), '["start",null,{"id":"writer"}]'),
+    (
+        Handoff,
+        "1:end",
+        HandoffPayload(step=1, from_agent="a", to_agent="b"),
+        '["handoff","1:end",{"step":1,"fromAgent":"a","toAgent":"b"}]',
+    ),
     (
         MessageQueued,
         None,

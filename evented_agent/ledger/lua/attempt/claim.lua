@@ -19,9 +19,8 @@ local function granted()
   else
     entries = redis.call('LRANGE', JOURNAL, 0, -1)
   end
-  local record = redis.call('HMGET', RUN, 'agent', 'options', 'messages', 'thread', 'resource',
-    'revived_by', 'yielded')
-  if task.kind == 'tool' then record[3] = '' end
+  local record = record_for(task)
+  if task.kind == 'tool' then record[4] = '' end
   return {'ok', cjson.encode(task), is_aborting() and 1 or 0, redis.call('LLEN', JOURNAL),
     record, entries}
 end
@@ -47,7 +46,7 @@ end
 if run.v > tonumber(newest) then return leave_it('newer') end
 local served = false
 for _, id in ipairs(cjson.decode(agents)) do
-  if id == run.agent then served = true end
+  if id == agent_of(task) then served = true end
 end
 if not served then return leave_it('unserved') end
 

@@ -9,6 +9,7 @@
 --   journal          how long the journal was when this was decided; refused if it has grown
 --   idle             ms that deferred calls may take from now on
 --   drop             deferred calls are over; what they came to is among the entries
+--   hand             the agent that goes on with the run, with fields of the record to set
 --   claim            token, worker, owner and lease for the step's end task, if this was the last,
 --                    and the newest format that the worker serves
 --   finish           status, reason and error with which the run ends
@@ -27,8 +28,7 @@ local function claimed_end(end_key)
   local claimed = end_key and get_task(end_key)
   if not spec.claim or not owns(claimed, spec.claim.token) then return '' end
   return {end_key, cjson.encode(claimed), is_aborting() and 1 or 0, redis.call('LLEN', JOURNAL),
-    redis.call('HMGET', RUN, 'agent', 'options', 'messages', 'thread', 'resource',
-      'revived_by', 'yielded'),
+    record_for(claimed),
     redis.call('LRANGE', JOURNAL, 0, -1)}
 end
 
@@ -100,6 +100,19 @@ if is_aborting() then
   return {'aborted'}
 end
 
+if spec.hand then
+  -- What is under way stays with the agent that began it.
+  for _, live in ipairs(run.live) do
+    local other = get_task(live)
+    if live ~= key and not other.agent then
+      other.agent = agent_of(other)
+      put_task(live, other)
+    end
+  end
+  set('acting', spec.hand.agent)
+  for name, value in pairs(spec.hand.fields) do set(name, value) end
+  if run.v < 2 then set('v', 2) end
+end
 if spec.drop then
   for _, live in ipairs(run.live) do
     local call = get_task(live)

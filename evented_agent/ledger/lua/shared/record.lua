@@ -9,7 +9,7 @@ local ENDED = {finished = true, failed = true, aborted = true}
 local FIELDS = {'v', 'status', 'agent', 'seq', 'live', 'abort_at', 'abort_reason', 'queue',
   'tool_limit', 'created', 'ttl_topic', 'ttl_record', 'abort_grace', 'deleted', 'deleted_by',
   'digest', 'step', 'abort_by', 'deadline', 'deadline_in', 'tells', 'revived_by', 'idle',
-  'idle_for', 'inbox', 'closed', 'yielded'}
+  'idle_for', 'inbox', 'closed', 'yielded', 'acting'}
 local NUMBERS = {v = true, seq = true, abort_at = true, tool_limit = true,
   created = true, ttl_topic = true, ttl_record = true, abort_grace = true, step = true,
   deadline = true, deadline_in = true, idle = true, idle_for = true}

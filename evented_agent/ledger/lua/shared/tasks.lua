@@ -86,9 +86,19 @@ local function finish_task(key, task, sends, ends)
   drop_live(key)
 end
 
+-- Whose task it is: of the agent that goes on with the run, or of one that has handed it over.
+local function agent_of(task) return task.agent or run.acting or run.agent end
+
 local function due_message(key, task)
   return {key = key, gen = task.gen + 1, kind = task.kind, tool = task.tool, queue = run.queue,
-    agent = run.agent}
+    agent = agent_of(task)}
+end
+
+-- What a worker has to know of the run beside its task.
+local function record_for(task)
+  local found = redis.call('HMGET', RUN, 'options', 'messages', 'thread', 'resource',
+    'revived_by', 'yielded')
+  return {agent_of(task), run.agent, unpack(found)}
 end
 
 local function has_running()
