@@ -307,11 +307,12 @@ class RunMethods(ThreadMethods):
         of the calls of `send`; a run does not finish over it. *thread_id* sends to the run that has
         the turn there. A run that has ended does not take it: the message begins the next run of
         the conversation. A run that fails or is aborted before says so (`message-dropped`); after
-        a failure the next run of the conversation answers.
+        a failure the next run of the conversation answers. A conversation without a run begins
+        with one of the option *agent*, or of the agent whose method this is.
 
         Raises `RunEnded` where there is no conversation, `InboxFull` where 1,000 messages wait,
         `RunConflict` where the *message_id* belongs to another message, `DeclarationError`,
-        `TooLarge`, `RunNotFound`, `RunDeleted`, `ThreadNotFound`.
+        `TooLarge`, `RunNotFound`, `RunDeleted`, `ThreadNotFound`, `UnknownAgent`.
         """
         at = self._started()
         plan = send_message(at, run_id, thread_id, input, options, self._own_agent)

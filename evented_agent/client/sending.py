@@ -47,6 +47,7 @@ from evented_agent.state.new_run import (
     following_run,
 )
 from evented_agent.state.receipt import Receipt
+from evented_agent.state.run_info import RunInfo, info_of
 
 #: Runs of a conversation that are looked at for the newest.
 _MOST_RUNS = 100
@@ -62,6 +63,7 @@ class SendOptions(TypedDict, total=False):
         interrupt: Cut short what the model says now. What it has said is kept; tools run on.
         hold: Let the message wait while a person is asked, where the run waits for one.
         decline: Decline the calls that wait for a person.
+        agent: The id of the agent that a conversation begins with, where it has no run yet.
         resource_id: Whose run, or conversation, it must be; another's is `RunNotFound`.
     """
 
@@ -70,6 +72,7 @@ class SendOptions(TypedDict, total=False):
     interrupt: bool
     hold: bool
     decline: bool
+    agent: str | None
     resource_id: str | None
 
 
@@ -97,6 +100,21 @@ class _Message:
     said: Sequence[Message]
 
 
+@dataclass(frozen=True, slots=True)
+class _Talk:
+    """A conversation, and whose it is."""
+
+    thread: str
+    resource: str | None
+
+    @property
+    def name(self) -> str:
+        return thread_name(self.thread, self.resource)
+
+    def following_id(self, message_id: str) -> str:
+        return following_id(self.thread, self.resource, message_id)
+
+
 def is_said_by_user(messages: Sequence[Message]) -> bool:
     """Whether all of it is a user's: what else there may be only begins a run."""
     return all(isinstance(message, UserMessage) for message in messages)
@@ -114,8 +132,13 @@ def steer(
     return None if number is None else Steered(run_id, number)
 
 
-def send_to_run(at: Deployment, run_id: str, given: Input, options: SendOptions) -> Plan[Receipt]:
-    """Send a message to a run, or begin the next one of its conversation with it."""
+def send_to_run(
+    at: Deployment, run_id: str, given: Input, options: SendOptions, *, may_begin: bool = True
+) -> Plan[Receipt | None]:
+    """Send a message to a run, or begin the next one of its conversation with it.
+
+    None where that would have to be begun, and may not: the same message may begin it later.
+    """
     message = _checked(at, given, options)
     resource = label_of(options.get("resource_id"), "resource_id")
     if resource is not None:
@@ -133,67 +156,92 @@ def send_to_run(at: Deployment, run_id: str, given: Input, options: SendOptions)
             f"Run {run_id!r} {ended} and belongs to no conversation, so nobody would answer. Start "
             "another one; with a thread_id, messages to one that has ended begin the next.",
         )
-    return (yield from _follow(at, record, message))
+    return (yield from _follow(at, record, message)) if may_begin else None
 
 
 def send_to_thread(
-    at: Deployment, thread_id: str, given: Input, options: SendOptions, agent: Agent | None
-) -> Plan[Receipt | First]:
+    at: Deployment,
+    thread_id: str,
+    given: Input,
+    options: SendOptions,
+    agent: Agent | None,
+    *,
+    may_begin: bool = True,
+) -> Plan[Receipt | First | None]:
     """Send a message to the run that has the turn in a conversation, or begin the next run.
 
-    Where the conversation has none, says what to begin the first one of *agent* with.
+    Where the conversation has none, says what to begin the first one of *agent* with. None where a
+    run would have to be begun, and may not: the same message may begin it later.
     """
-    thread, resource = thread_of(thread_id, options.get("resource_id"))
+    talk = _Talk(*thread_of(thread_id, options.get("resource_id")))
     message = _checked(at, given, options)
     yield from at.agree()
-    ttl_ms = milliseconds(at.settings.thread_ttl)
-    name, message_id = thread_name(thread, resource), message.new.id
-    own = following_id(thread, resource, message_id)
-    run_id = yield from send(threads.bind(at.keys, name, message_id, ttl_ms=ttl_ms))
-    if run_id is None:
-        newest = yield from _newest(at, thread, resource)
-        if newest is None and agent is None:
-            raise ThreadNotFound(thread, resource)
-        otherwise = newest.run_id if newest else own
-        bind = threads.bind(at.keys, name, message_id, otherwise=otherwise, ttl_ms=ttl_ms)
-        run_id = (yield from send(bind)) or otherwise
+    own = talk.following_id(message.new.id)
+    run_id = yield from _bound(at, talk, message.new.id, otherwise=own if agent else "")
     before = None
-    if run_id != own:
+    if run_id not in (None, own):
+        assert run_id is not None
         try:
             number = yield from _deliver(at, run_id, message)
             if number is not None:
-                return Receipt(message_id, run_id, number)
+                return Receipt(message.new.id, run_id, number)
             before = yield from send(runs.read(at.keys, run_id))
         except (RunNotFound, RunDeleted):
             # Its record is gone, or was never made: the message begins a run.
             before = None
-    return (yield from _begin(at, thread, resource, message, before, agent))
-
-
-def _begin(
-    at: Deployment,
-    thread: str,
-    resource: str | None,
-    message: _Message,
-    before: Record | None,
-    agent: Agent | None,
-) -> Plan[Receipt | First]:
-    """Begin the run that answers a message to a conversation, as the one *before*, or the newest.
-
-    There may be none, or the message may have begun it.
-    """
-    own = following_id(thread, resource, message.new.id)
-    before = before or (yield from _newest(at, thread, resource))
+    before = before or (yield from _newest(at, talk))
     if before is not None and before.run_id == own:
         return (yield from _begun(at, before, message))
+    if not may_begin:
+        return None
     if before is not None:
         return (yield from _follow(at, before, message))
     if agent is None:
-        raise ThreadNotFound(thread, resource)
-    begins: StreamOptions = {"run_id": own, "thread_id": thread}
-    if resource is not None:
-        begins["resource_id"] = resource
-    return First(message.new.id, begins)
+        raise ThreadNotFound(talk.thread, talk.resource)
+    return _first(talk, message)
+
+
+def meant_run(
+    at: Deployment, thread_id: str, message_id: str, resource_id: str | None
+) -> Plan[RunInfo | None]:
+    """The run that a message to a conversation goes to, or follows; None where it has none yet.
+
+    Which one the message goes to is said with this once and for all.
+    """
+    talk = _Talk(*thread_of(thread_id, resource_id))
+    label_of(message_id, "message_id")
+    yield from at.agree()
+    run_id = yield from _bound(at, talk, message_id, otherwise="")
+    record: Record | None = None
+    if run_id is not None:
+        try:
+            record = yield from send(runs.read(at.keys, run_id))
+        except (RunNotFound, RunDeleted):
+            record = None
+    record = record or (yield from _newest(at, talk))
+    return None if record is None else info_of(record)
+
+
+def _bound(at: Deployment, talk: _Talk, message_id: str, *, otherwise: str) -> Plan[str | None]:
+    """Say once and for all which run a message goes to; *otherwise* where there is none."""
+    ttl_ms = milliseconds(at.settings.thread_ttl)
+    run_id = yield from send(threads.bind(at.keys, talk.name, message_id, ttl_ms=ttl_ms))
+    if run_id is not None:
+        return run_id
+    newest = yield from _newest(at, talk)
+    last = newest.run_id if newest else otherwise
+    if not last:
+        return None
+    bind = threads.bind(at.keys, talk.name, message_id, otherwise=last, ttl_ms=ttl_ms)
+    return (yield from send(bind)) or last
+
+
+def _first(talk: _Talk, message: _Message) -> First:
+    message_id = message.new.id
+    begins: StreamOptions = {"run_id": talk.following_id(message_id), "thread_id": talk.thread}
+    if talk.resource is not None:
+        begins["resource_id"] = talk.resource
+    return First(message_id, begins)
 
 
 def _begun(at: Deployment, record: Record, message: _Message) -> Plan[Receipt]:
@@ -294,17 +342,19 @@ def _create(at: Deployment, before: Record, following: FollowingRun) -> Plan[Non
         yield from notify(at.notifier, [following.due])
 
 
-def _newest(at: Deployment, thread: str, resource: str | None) -> Plan[Record | None]:
+def _newest(at: Deployment, talk: _Talk) -> Plan[Record | None]:
     """The newest run of a conversation whose record there is."""
     found: list[tuple[int, str]] = []
     for shard in range(at.keys.shards):
-        page = list_index(at.keys, shard, ("thread", thread), since=0, offset=0, limit=_MOST_RUNS)
+        page = list_index(
+            at.keys, shard, ("thread", talk.thread), since=0, offset=0, limit=_MOST_RUNS
+        )
         found += yield from send(page)
     for _, run_id in sorted(found, reverse=True):
         try:
             record = yield from send(runs.read(at.keys, run_id))
         except (RunNotFound, RunDeleted):
             continue
-        if record.fields.get("resource") == resource:
+        if record.fields.get("resource") == talk.resource:
             return record
     return None

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Unpack
 from urllib.parse import quote
@@ -12,24 +13,42 @@ from evented_agent.agents.run_options import StreamOptions
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.client.commands import DecisionOptions
 from evented_agent.client.follow import Cursor
+from evented_agent.client.inbox import check_target
 from evented_agent.client.listing import RunPage
+from evented_agent.client.sending import SendOptions
+from evented_agent.errors import ThreadNotFound
+from evented_agent.given import check_names
 from evented_agent.ledger.workers import LiveWorker
 from evented_agent.models.messages import Input, dump_messages, parse_messages
 from evented_agent.remote.http_requests import Outgoing, nothing_in
+from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import BackgroundTask, RunResult
 from evented_agent.state.wire import (
     BACKGROUND_TASKS,
     LIVE_WORKERS,
     PENDING,
+    RECEIPT,
     RUN_INFO,
     RUN_INFOS,
     RUN_RESULT,
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The run that answers, and after which chunk the answer begins."""
+
+    run_id: str
+    cursor: Cursor
+
+
 def run_path(run_id: str, rest: str = "") -> str:
     return f"/runs/{quote(run_id, safe='')}{rest}"
+
+
+def thread_path(thread_id: str, rest: str = "") -> str:
+    return f"/threads/{quote(thread_id, safe='')}{rest}"
 
 
 def info_request(run_id: str, resource_id: str | None = None) -> Outgoing[RunInfo]:
@@ -66,7 +85,7 @@ def abort_request(
     return Outgoing("POST", run_path(run_id, "/abort"), parse, query, body, run_id)
 
 
-def start_request(agent_id: str, given: Input, chosen: StreamOptions) -> Outgoing[str]:
+def start_request(agent_id: str, given: Input, chosen: StreamOptions) -> Outgoing[Started]:
     """Start a run; a repetition of the request, after a lost answer, finds the same run."""
     body: dict[str, Any] = {name: each for name, each in chosen.items() if each is not None}
     body.pop("close_on_suspend", None)
@@ -75,12 +94,45 @@ def start_request(agent_id: str, given: Input, chosen: StreamOptions) -> Outgoin
             body[name] = body[name].total_seconds()
     body |= {"agent": agent_id, "input": dump_messages(parse_messages(given))}
 
-    def parse(reply: bytes) -> str:
-        return str(pydantic_core.from_json(reply)["run_id"])
+    def parse(reply: bytes) -> Started:
+        found = pydantic_core.from_json(reply)
+        # Servers of an earlier version say no cursor, and have no run take another's input.
+        return Started(str(found["run_id"]), str(found.get("cursor", 0)))
 
     run_id = str(chosen.get("run_id") or "")
     key = {} if run_id else {"idempotency-key": uuid.uuid4().hex}
     return Outgoing("POST", "/runs", parse, body=body, run_id=run_id, headers=key)
+
+
+def send_request(
+    run_id: str | None, thread_id: str | None, given: Input, options: SendOptions
+) -> Outgoing[Receipt]:
+    """Send a message; a repetition of the request, after a lost answer, is the same message.
+
+    Who sends it, the server knows.
+    """
+    check_target(run_id, thread_id, given, options)
+    check_names("send()", options, SendOptions.__annotations__)
+    chosen = {name: each for name, each in options.items() if each is not None}
+    query = {"resource_id": chosen.pop("resource_id", None)}
+    chosen.pop("by", None)
+    chosen.setdefault("message_id", uuid.uuid4().hex)
+    body = {**chosen, "input": dump_messages(parse_messages(given))}
+
+    def missing() -> ThreadNotFound:
+        return ThreadNotFound(str(thread_id), options.get("resource_id"))
+
+    return Outgoing(
+        "POST",
+        thread_path(thread_id or "", "/messages")
+        if run_id is None
+        else run_path(run_id, "/messages"),
+        RECEIPT.validate_json,
+        query,
+        body,
+        run_id or "",
+        failures={"thread_not_found": missing},
+    )
 
 
 def list_request(

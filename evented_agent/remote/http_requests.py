@@ -15,6 +15,7 @@ from evented_agent.errors import (
     ConfigurationError,
     DeclarationError,
     EventedAgentError,
+    InboxFull,
     InvalidDecision,
     LedgerUnavailable,
     LimitReached,
@@ -22,6 +23,7 @@ from evented_agent.errors import (
     NotSuspended,
     RunConflict,
     RunDeleted,
+    RunEnded,
     RunError,
     RunExpired,
     RunNotFound,
@@ -46,6 +48,7 @@ _RUN_ERRORS: Mapping[str, type[RunError]] = {
     "not_failed": NotFailed,
     "suspension_expired": SuspensionExpired,
     "invalid_decision": InvalidDecision,
+    "inbox_full": InboxFull,
 }
 _FIXED_ERRORS: Mapping[str, Callable[[str], RunError]] = {
     "run_not_found": RunNotFound,
@@ -205,6 +208,8 @@ def failure_in(status: int, body: bytes, headers: Mapping[str, str], run_id: str
     code, message = _code_and_message(body, status)
     if code in _FIXED_ERRORS:
         return _FIXED_ERRORS[code](run_id)
+    if code == "run_ended":
+        return RunEnded(run_id, message)
     if code in _RUN_ERRORS:
         found = _RUN_ERRORS[code].__new__(_RUN_ERRORS[code])
         RunError.__init__(found, run_id, message)

@@ -11,8 +11,10 @@ from evented_agent.client.begin import Starting
 from evented_agent.client.commands import CANCELLED, DecisionOptions
 from evented_agent.client.decisions import approval_data, denial_data
 from evented_agent.client.follow import Cursor, start_of
+from evented_agent.client.inbox import NO_INPUT
 from evented_agent.client.listing import RunPage
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
+from evented_agent.client.sending import SendOptions
 from evented_agent.ledger.workers import LiveWorker
 from evented_agent.models.messages import Input
 from evented_agent.remote.http_calls import (
@@ -26,12 +28,14 @@ from evented_agent.remote.http_calls import (
     pending_request,
     result_request,
     retry_request,
+    send_request,
     start_request,
     workers_request,
 )
 from evented_agent.remote.http_requests import HttpSender
 from evented_agent.remote.http_streams import HttpAsyncRunStream, HttpRunStream
 from evented_agent.remote.http_threads import HttpThreadMethods
+from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo, Status
 from evented_agent.state.run_result import BackgroundTask, RunResult
 
@@ -40,8 +44,8 @@ class HttpRuns(HttpThreadMethods):
     """The runs that a server of `evented_agent.web` serves, with the verbs of `Runs`.
 
     Streams go on by themselves after drops, where they were. What the server lets the caller do
-    depends on the *token*; *resource_id* narrows what a service sees that sees all. Who decided is
-    known by the token, so *by* has no effect.
+    depends on the *token*; *resource_id* narrows what a service sees that sees all. Who decided,
+    or sent a message, is known by the token, so *by* has no effect.
 
     Args:
         url: Where the application is mounted: ``https://shop.example/agents``.
@@ -77,18 +81,19 @@ class HttpRuns(HttpThreadMethods):
 
     def stream(self, agent_id: str, input: Input, **options: Unpack[StreamOptions]) -> RunStream:
         """Start a run and return at once with its stream; see `Runs.stream`."""
-        run_id = self._sender.send("stream", start_request(agent_id, input, options))
-        return HttpRunStream(
-            self._sender, run_id, close_on_suspend=options.get("close_on_suspend", True)
-        )
+        found = self._sender.send("stream", start_request(agent_id, input, options))
+        close = options.get("close_on_suspend", True)
+        return HttpRunStream(self._sender, found.run_id, after=found.cursor, close_on_suspend=close)
 
     def astream(self, agent_id: str, input: Input, **options: Unpack[StreamOptions]) -> Starting:
         """`stream` for the running event loop: await it, or ``async with`` it."""
 
         async def start() -> AsyncRunStream:
-            run_id = await self._sender.asend(start_request(agent_id, input, options))
+            found = await self._sender.asend(start_request(agent_id, input, options))
             close = options.get("close_on_suspend", True)
-            return HttpAsyncRunStream(self._sender, run_id, close_on_suspend=close)
+            return HttpAsyncRunStream(
+                self._sender, found.run_id, after=found.cursor, close_on_suspend=close
+            )
 
         return Starting(start())
 
@@ -266,6 +271,28 @@ class HttpRuns(HttpThreadMethods):
     ) -> AsyncRunStream:
         """`decline` for the running event loop."""
         return await self.aresume(run_id, denial_data(reason), **which)
+
+    def send(
+        self,
+        run_id: str | None = None,
+        input: Input = NO_INPUT,
+        *,
+        thread_id: str | None = None,
+        **options: Unpack[SendOptions],
+    ) -> Receipt:
+        """Send a message to a run that is under way, or to a conversation; see `Runs.send`."""
+        return self._sender.send("send", send_request(run_id, thread_id, input, options))
+
+    async def asend(
+        self,
+        run_id: str | None = None,
+        input: Input = NO_INPUT,
+        *,
+        thread_id: str | None = None,
+        **options: Unpack[SendOptions],
+    ) -> Receipt:
+        """`send` for the running event loop."""
+        return await self._sender.asend(send_request(run_id, thread_id, input, options))
 
     def cancel(
         self, task_id: str, *, reason: str = CANCELLED, resource_id: str | None = None

@@ -7,16 +7,20 @@ from evented_agent.chunks import AnyChunk
 from evented_agent.client.commands import DecisionOptions
 from evented_agent.client.reader import ChunkReader
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
+from evented_agent.client.sending import SendOptions
 from evented_agent.client.thread_course import Position, RunsOfThread
 from evented_agent.client.thread_stream import AsyncThreadStream, ThreadStream
+from evented_agent.models.messages import Input
 from evented_agent.remote.http_calls import (
     abort_request,
     decision_request,
     info_request,
     result_request,
+    send_request,
 )
 from evented_agent.remote.http_reader import HttpReader, HttpThreadReader
 from evented_agent.remote.http_requests import HttpSender
+from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import RunResult
 
@@ -43,6 +47,9 @@ class HttpRunStream(RunStream):
     def _decide(self, data: Any, which: DecisionOptions) -> None:
         self._sender.send("resume", decision_request(self.run_id, data, **which))
 
+    def _send(self, given: Input, options: SendOptions) -> Receipt:
+        return self._sender.send("send", send_request(self.run_id, None, given, options))
+
     def _request_abort(self, reason: str | None) -> bool:
         return self._sender.send("abort", abort_request(self.run_id, reason))
 
@@ -68,6 +75,9 @@ class HttpAsyncRunStream(AsyncRunStream):
 
     async def _decide(self, data: Any, which: DecisionOptions) -> None:
         await self._sender.asend(decision_request(self.run_id, data, **which))
+
+    async def _send(self, given: Input, options: SendOptions) -> Receipt:
+        return await self._sender.asend(send_request(self.run_id, None, given, options))
 
     async def _request_abort(self, reason: str | None) -> bool:
         return await self._sender.asend(abort_request(self.run_id, reason))

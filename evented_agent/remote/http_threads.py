@@ -1,7 +1,6 @@
 """What `HttpRuns` does with conversations: the verbs of `Runs`."""
 
 from datetime import datetime
-from urllib.parse import quote
 
 import pydantic_core
 
@@ -11,6 +10,7 @@ from evented_agent.client.thread_course import Position, RunsOfThread
 from evented_agent.client.thread_stream import AsyncThreadStream, ThreadStream
 from evented_agent.errors import ThreadNotFound
 from evented_agent.models.messages import Message
+from evented_agent.remote.http_calls import thread_path
 from evented_agent.remote.http_requests import HttpSender, Outgoing, nothing_in
 from evented_agent.remote.http_streams import HttpAsyncThreadStream, HttpThreadStream
 from evented_agent.state.thread_info import ThreadInfo
@@ -147,14 +147,14 @@ def thread_info_request(thread_id: str, resource_id: str | None) -> Outgoing[Thr
         found = pydantic_core.from_json(reply).get("thread")
         return None if found is None else THREAD_INFO.validate_python(found)
 
-    return Outgoing("GET", _path(thread_id), parse, query)
+    return Outgoing("GET", thread_path(thread_id), parse, query)
 
 
 def thread_request(thread_id: str, resource_id: str | None) -> Outgoing[list[Message]]:
     def parse(reply: bytes) -> list[Message]:
         return MESSAGES.validate_python(pydantic_core.from_json(reply)["messages"])
 
-    return Outgoing("GET", _path(thread_id), parse, {"resource_id": resource_id})
+    return Outgoing("GET", thread_path(thread_id), parse, {"resource_id": resource_id})
 
 
 def title_request(thread_id: str, title: str | None, resource_id: str | None) -> Outgoing[None]:
@@ -163,7 +163,7 @@ def title_request(thread_id: str, title: str | None, resource_id: str | None) ->
 
     return Outgoing(
         "PATCH",
-        _path(thread_id),
+        thread_path(thread_id),
         nothing_in,
         {"resource_id": resource_id},
         {"title": title},
@@ -172,8 +172,4 @@ def title_request(thread_id: str, title: str | None, resource_id: str | None) ->
 
 
 def forget_request(thread_id: str, resource_id: str | None) -> Outgoing[None]:
-    return Outgoing("DELETE", _path(thread_id), nothing_in, {"resource_id": resource_id})
-
-
-def _path(thread_id: str) -> str:
-    return f"/threads/{quote(thread_id, safe='')}"
+    return Outgoing("DELETE", thread_path(thread_id), nothing_in, {"resource_id": resource_id})

@@ -53,6 +53,7 @@ class RunInfo:
             lists of runs leave it out.
         metadata: What its caller wanted to find again with it.
         acting: The id of the agent that it was handed over to; None while its own goes on.
+        inbox: The ids of messages to it that no completed model call has had, in their order.
     """
 
     run_id: str
@@ -77,6 +78,7 @@ class RunInfo:
     input: Sequence[Message] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     acting: str | None = None
+    inbox: Sequence[str] = ()
 
     @property
     def is_ended(self) -> bool:
@@ -123,6 +125,7 @@ def info_of(
         input=_input(fields.get("messages", "[]")) if has_input else (),
         metadata=_metadata(fields.get("metadata", "{}")),
         acting=fields.get("acting"),
+        inbox=_inbox(fields.get("inbox", "[]")),
     )
 
 
@@ -205,6 +208,22 @@ def _metadata(stored: str) -> Mapping[str, Any]:
         # Damaged: the rest of the record is readable.
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _inbox(stored: str) -> Sequence[str]:
+    """The ids in ``[[index, id, held], …]``; an empty list is ``{}`` where a script wrote it."""
+    try:
+        return [_message_id(each) for each in pydantic_core.from_json(stored)]
+    except (ValueError, TypeError):
+        # Damaged: the rest of the record is readable.
+        return ()
+
+
+def _message_id(waiting: Any) -> str:
+    _, message_id, _ = waiting
+    if not isinstance(message_id, str):
+        raise TypeError(message_id)
+    return message_id
 
 
 def _usage(fields: Mapping[str, str]) -> Usage:

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.ledger.workers import LiveWorker
 from evented_agent.models.messages import Message
+from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import BackgroundTask, RunResult
 from evented_agent.state.thread_info import ThreadInfo
@@ -17,6 +18,7 @@ from evented_agent.state.thread_info import ThreadInfo
 RUN_INFO: TypeAdapter[RunInfo] = TypeAdapter(RunInfo)
 RUN_INFOS: TypeAdapter[list[RunInfo]] = TypeAdapter(list[RunInfo])
 RUN_RESULT: TypeAdapter[RunResult[Any]] = TypeAdapter(RunResult[Any])
+RECEIPT: TypeAdapter[Receipt] = TypeAdapter(Receipt)
 PENDING: TypeAdapter[list[Pending]] = TypeAdapter(list[Pending])
 BACKGROUND_TASK: TypeAdapter[BackgroundTask] = TypeAdapter(BackgroundTask)
 BACKGROUND_TASKS: TypeAdapter[list[BackgroundTask]] = TypeAdapter(list[BackgroundTask])

@@ -53,7 +53,7 @@ def allowed_run(
     found = yield from _look(site, given)
     info = found if isinstance(found, RunInfo) else None
     who = yield Consult(exchange, action, info)
-    if info is not None and _sees(who, info, exchange):
+    if info is not None and is_seen(who, info, exchange):
         return Allowed(with_scope(who, name), info, given)
     if info is not None:
         # From here on as if there were none.
@@ -64,7 +64,7 @@ def allowed_run(
     named = yield from _look(site, stored_run_id(who, "run", given))
     if isinstance(named, RunInfo):
         who = yield Consult(exchange, action, named)
-        if _sees(who, named, exchange):
+        if is_seen(who, named, exchange):
             return Allowed(with_scope(who, name), named, given)
     raise not_found()
 
@@ -79,7 +79,8 @@ def _look(site: Site, run_id: str) -> WebSteps[RunInfo | RunDeleted | None]:
     return info if site.agent in (None, info.agent) else None
 
 
-def _sees(who: Principal | None, info: RunInfo, exchange: Exchange) -> bool:
+def is_seen(who: Principal | None, info: RunInfo, exchange: Exchange) -> bool:
+    """Whether a run is there for them."""
     if who is None:
         return False
     if who.all_resources:

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 
 from evented_agent.errors import (
     DeclarationError,
+    InboxFull,
     InvalidDecision,
     LedgerUnavailable,
     NotFailed,
     NotSuspended,
     RunConflict,
     RunDeleted,
+    RunEnded,
     RunExpired,
     RunNotFound,
     SuspensionExpired,
@@ -23,7 +25,7 @@ from evented_agent.logs import logger_of
 
 logger = logger_of(__name__)
 
-#: Seconds after which a request that met a Redis that is away may be tried again.
+#: Seconds after which a request that met a Redis that is away, or a full inbox, may be tried again.
 RETRY_AFTER = {"retry-after": "2"}
 
 
@@ -55,6 +57,7 @@ HTTP_STATUSES: Mapping[type[Exception], tuple[int, str]] = {
     RunDeleted: (410, "run_deleted"),
     RunExpired: (410, "run_expired"),
     RunConflict: (409, "run_conflict"),
+    RunEnded: (409, "run_ended"),
     ThreadBusy: (409, "thread_busy"),
     NotSuspended: (409, "not_suspended"),
     NotFailed: (409, "not_failed"),
@@ -62,6 +65,7 @@ HTTP_STATUSES: Mapping[type[Exception], tuple[int, str]] = {
     InvalidDecision: (422, "invalid_decision"),
     DeclarationError: (400, "invalid_request"),
     TooLarge: (413, "too_large"),
+    InboxFull: (429, "inbox_full"),
 }
 
 #: Sentences of the library that are about the server: what the caller is told in their place.
@@ -71,6 +75,7 @@ _INSTEAD = {
     ThreadNotFound: "There is no such conversation.",
     RunExpired: "What the run said has expired; its result may still be there.",
     TooLarge: "This is too large.",
+    InboxFull: "1,000 messages wait to be answered by this run. Send this one again later.",
 }
 
 
@@ -87,7 +92,13 @@ def failure_of(error: Exception) -> HttpFailure:
         logger.error("A request failed", exc_info=error)
         return HttpFailure(500, "internal_error", "Something went wrong here. It was logged.")
     status, code = HTTP_STATUSES[found]
-    return HttpFailure(status, code, _INSTEAD.get(found, str(error)))
+    headers = RETRY_AFTER if status == 429 else {}
+    return HttpFailure(status, code, _INSTEAD.get(found, str(error)), headers)
+
+
+def thread_not_found() -> HttpFailure:
+    """What is answered for a conversation without a run, or not for this principal."""
+    return HttpFailure(404, "thread_not_found", _INSTEAD[ThreadNotFound])
 
 
 def not_found() -> HttpFailure:

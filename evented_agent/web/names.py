@@ -27,8 +27,11 @@ def run_id_for(who: Principal, run_id: str | None, key: str | None) -> str | Non
         raise bad_request("run_id: use 1 to 128 letters, digits, '.', '_' or '-'.")
     if run_id is not None:
         return run_id if who.all_resources else stored_run_id(who, "run", run_id)
-    if key is None:
-        return None
+    return None if key is None else stored_run_id(who, "key", checked_key(key))
+
+
+def checked_key(key: str) -> str:
+    """An Idempotency-Key.  Raises `HttpFailure` for what is too long, or empty."""
     if not 0 < len(key) <= _MOST_KEY:
         raise bad_request(f"Idempotency-Key: use 1 to {_MOST_KEY} characters.")
-    return stored_run_id(who, "key", key)
+    return key

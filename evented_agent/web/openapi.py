@@ -81,7 +81,7 @@ def _parameters(route: Route) -> list[Mapping[str, Any]]:
     found += [{"name": name, "in": "query", "schema": each} for name, each in route.query.items()]
     if "after" in route.query:
         found.append({"name": "last-event-id", "in": "header", "schema": route.query["after"]})
-    if route.path == "/runs" and route.method == "POST":
+    if route.method == "POST" and "input" in (route.body or {}):
         key = {"type": "string", "minLength": 1, "maxLength": 255}
         found.append({"name": "idempotency-key", "in": "header", "schema": key})
     return found

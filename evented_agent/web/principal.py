@@ -20,9 +20,10 @@ class Action:
 
     Attributes:
         name: "start" (a run), "list" (runs, calls that wait, conversations), "read" (a run, its
-            stream, a conversation), "decide" (approve, decline, answer), "act" (abort, retry,
-            cancel, give a conversation a title), "delete" (a run, a conversation), "operate"
-            (workers and other things that concern the deployment, not one person).
+            stream, a conversation), "decide" (approve, decline, answer), "act" (send a message,
+            abort, retry, cancel, give a conversation a title), "delete" (a run, a conversation),
+            "operate" (workers and other things that concern the deployment, not one person). A
+            message that begins a run asks for "start" as well, one that declines for "decide".
         agent: The id of the agent that is to be started; None for all else.
     """
 

@@ -84,15 +84,27 @@ class Verb:
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """A plan that is no method of `Runs`."""
+    """A plan that is no method of `Runs`.
+
+    Attributes:
+        plan: The plan.
+        queues: Whether a run may go on by it, which may execute in this process.
+    """
 
     plan: Generator[Any, Any, Any]
+    queues: bool = False
 
     def run(self, site: Site) -> Any:
+        self._start(site)
         return site.runs.drive("plan", self.plan)
 
     async def arun(self, site: Site) -> Any:
+        self._start(site)
         return await site.runs.adrive(self.plan)
+
+    def _start(self, site: Site) -> None:
+        if self.queues and site.runs.start_engine is not None:
+            site.runs.start_engine()
 
 
 @dataclass(frozen=True, slots=True)

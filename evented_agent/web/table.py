@@ -10,7 +10,7 @@ from evented_agent.web.faces.face import Face
 from evented_agent.web.faces.openai.face import OPENAI
 from evented_agent.web.failures import HttpFailure
 from evented_agent.web.route import Route
-from evented_agent.web.routes import change, conversations, look, start, stream
+from evented_agent.web.routes import change, conversations, look, messages, start, stream
 
 _TEXT = {"type": "string"}
 _FLAG = {"type": "string", "enum": ["true", "false"]}
@@ -27,13 +27,21 @@ _PLACE = {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,128}:[0-9]{1,19}(-[0-9
 _MAY = {"may": {"type": "string", "enum": ["read", "act"]}}
 _FOLLOW = {"after": _CURSOR, "close_on_suspend": _FLAG}
 _FOLLOW_THREAD = {"after": _PLACE, "agent": _TEXT, **_RESOURCE}
+_INPUT = {"anyOf": [_TEXT, {"type": "array", "items": {"type": "object"}, "minItems": 1}]}
+_BOOLEAN = {"type": "boolean"}
+_MESSAGE = {
+    "input": _INPUT,
+    "message_id": {"type": "string", "minLength": 1, "maxLength": 256},
+    **dict.fromkeys(("interrupt", "hold", "decline"), _BOOLEAN),
+}
 _START = {
     "agent": _TEXT,
-    "input": {"anyOf": [_TEXT, {"type": "array", "items": {"type": "object"}, "minItems": 1}]},
+    "input": _INPUT,
     "run_id": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,128}$"},
     "thread_id": {"type": "string", "minLength": 1, "maxLength": 256},
     "resource_id": {"type": "string", "minLength": 1, "maxLength": 256},
-    "when_busy": {"type": "string", "enum": ["queue", "reject", "interrupt", "parallel"]},
+    "when_busy": {"type": "string", "enum": ["queue", "reject", "interrupt", "steer", "parallel"]},
+    "when_waiting": {"type": "string", "enum": ["steer", "parallel", "queue"]},
     "until_idle": {"type": ["boolean", "number"]},
     "deadline": {"type": "number", "exclusiveMinimum": 0},
     "metadata": {"type": "object"},
@@ -86,6 +94,14 @@ ROUTES: Sequence[Route] = (
         body={**_CALL, "data": {}},
         needs=["data"],
     ),
+    Route(
+        "POST",
+        f"{_RUN}/messages",
+        messages.post_message,
+        (202, 409, 410, 429),
+        body=_MESSAGE,
+        needs=["input"],
+    ),
     Route("POST", f"{_RUN}/abort", change.post_abort, (202, 410), body={"reason": _TEXT}),
     Route("POST", f"{_RUN}/retry", change.post_retry, (202, 409, 410), body={}),
     Route("GET", f"{_RUN}/background", look.get_background, (200, 410)),
@@ -119,6 +135,15 @@ ROUTES: Sequence[Route] = (
         needs=["title"],
     ),
     Route("DELETE", _THREAD, conversations.remove_thread, (204,), query=_RESOURCE),
+    Route(
+        "POST",
+        f"{_THREAD}/messages",
+        messages.post_thread_message,
+        (202, 409, 429),
+        query=_RESOURCE,
+        body={**_MESSAGE, "agent": _TEXT},
+        needs=["input"],
+    ),
     Route("GET", f"{_THREAD}/stream", stream.get_thread_stream, (200, 429), query=_FOLLOW_THREAD),
     Route("HEAD", f"{_THREAD}/stream", stream.get_thread_stream, (200, 429), query=_FOLLOW_THREAD),
     Route("POST", f"{_THREAD}/token", stream.post_thread_token, (201,), _RESOURCE, body=_MAY),

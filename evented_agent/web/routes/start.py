@@ -19,7 +19,7 @@ from evented_agent.web.site import RunPlan, Site, Verb, WebSteps
 
 _OWN = ("agent", "input", "run_id", "thread_id", "resource_id")
 #: What any client may choose of `StreamOptions`.
-CLIENT_OPTIONS = ("when_busy", "until_idle", "deadline", "metadata")
+CLIENT_OPTIONS = ("when_busy", "when_waiting", "until_idle", "deadline", "metadata")
 #: What a service that sees all resources may choose beside.
 SERVICE_OPTIONS = (
     *("max_steps", "tool_choice", "active_tools", "instructions", "model_settings", "queue"),
@@ -52,23 +52,29 @@ class NewRunRequest:
 
 
 def post_run(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
-    """Start a run; the same name or `Idempotency-Key` again is the same run."""
+    """Start a run; the same name or `Idempotency-Key` again is the same run.
+
+    A run of the conversation that takes the input as a message is the one that is named, and what
+    it says of it follows the cursor.
+    """
     body = exchange.json(*_OWN, *CLIENT_OPTIONS, *SERVICE_OPTIONS)
     agent = _agent(site, body)
     who = yield from somebody(exchange, "start", agent=agent)
-    name = _text(body, "run_id")
+    name = text_field(body, "run_id")
     request = NewRunRequest(
         agent,
         body.get("input"),
         run_id_for(who, name, exchange.request.headers.get("idempotency-key")),
-        _text(body, "thread_id"),
-        _text(body, "resource_id"),
+        text_field(body, "thread_id"),
+        text_field(body, "resource_id"),
         {key: value for key, value in body.items() if key not in _OWN},
     )
     run = yield from begin_run(site, who, request)
-    shown = name or run.run_id
+    # Another run may have taken the input, which the client has given no name.
+    shown = name if name is not None and run.run_id == request.run_id else run.run_id
     location = f"{exchange.request.scope.get('root_path', '')}/runs/{quote(shown, safe='')}"
-    return object_reply({"run_id": shown}, 202, {"location": location})
+    answer = {"run_id": shown, "cursor": str(run.cursor)}
+    return object_reply(answer, 202, {"location": location})
 
 
 def begin_run(
@@ -78,13 +84,11 @@ def begin_run(
 
     Raises `HttpFailure` for what they may not choose, for too much, and for an id that is taken.
     """
-    if request.agent not in site.runs.agents or site.agent not in (None, request.agent):
-        raise HttpFailure(404, "unknown_agent", "There is no such agent.")
+    check_agent(site, request.agent)
     _check_options(site, who, request)
-    _check_input(site, who, request)
+    check_input(site, who, request.input, request.roles)
     resource_id = request.resource_id if who.all_resources else who.resource_id
-    if not who.all_resources and resource_id is not None:
-        yield from _check_live_runs(site, resource_id, request.run_id)
+    yield from check_live_runs(site, who, request.run_id)
     ids = {
         "run_id": request.run_id,
         "resource_id": resource_id,
@@ -105,17 +109,24 @@ def begin_run(
 
 
 def _agent(site: Site, body: Mapping[str, Any]) -> str:
-    agent = _text(body, "agent") or site.agent
+    agent = text_field(body, "agent") or site.agent
     if agent is None:
         raise bad_request("Say which agent: its id, as a text.")
     return agent
 
 
-def _text(body: Mapping[str, Any], name: str) -> str | None:
+def text_field(body: Mapping[str, Any], name: str) -> str | None:
+    """A text of the body.  Raises `HttpFailure` for what is none."""
     value = body.get(name)
     if value is not None and not isinstance(value, str):
         raise bad_request(f"{name} is no text.")
     return value
+
+
+def check_agent(site: Site, agent: str) -> None:
+    """Refuse what is started of an agent that is not served here."""
+    if agent not in site.runs.agents or site.agent not in (None, agent):
+        raise HttpFailure(404, "unknown_agent", "There is no such agent.")
 
 
 def _check_options(site: Site, who: Principal, request: NewRunRequest) -> None:
@@ -131,9 +142,11 @@ def _check_options(site: Site, who: Principal, request: NewRunRequest) -> None:
         )
 
 
-def _check_input(site: Site, who: Principal, request: NewRunRequest) -> None:
+def check_input(
+    site: Site, who: Principal, given: object, roles: Sequence[str] = ("user",)
+) -> None:
     """People say what they say as users; each message within the limit."""
-    messages = request.input if isinstance(request.input, list) else [request.input]
+    messages = given if isinstance(given, list) else [given]
     for message in messages:
         size = len(pydantic_core.to_json(message))
         if size > site.limits.message:
@@ -144,14 +157,17 @@ def _check_input(site: Site, who: Principal, request: NewRunRequest) -> None:
             )
         if who.all_resources or not isinstance(message, dict):
             continue
-        if message.get("role") not in request.roles:
-            allowed = " and ".join(map(repr, request.roles))
+        if message.get("role") not in roles:
+            allowed = " and ".join(map(repr, roles))
             raise bad_request(f"Send messages of role {allowed} only; the others are kept here.")
 
 
-def _check_live_runs(site: Site, resource_id: str, run_id: str | None) -> WebSteps[None]:
+def check_live_runs(site: Site, who: Principal, run_id: str | None) -> WebSteps[None]:
+    """Refuse one run too many of a person, unless it is there already under its *run_id*."""
+    if who.all_resources or who.resource_id is None:
+        return
     most = site.limits.live_runs
-    count = yield RunPlan(count_live_runs(site.runs, resource_id, most=most))
+    count = yield RunPlan(count_live_runs(site.runs, who.resource_id, most=most))
     if count < most or (yield from _exists(run_id)):
         return
     raise HttpFailure(
