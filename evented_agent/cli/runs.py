@@ -222,6 +222,7 @@ def _facts(info: RunInfo) -> list[tuple[str, object]]:
         ("error", info.error and printable(f"{info.error.name}: {info.error.message}")),
         ("cursor", info.cursor),
         *(("pending", _pending(pending)) for pending in info.pending),
+        *(("message", f"{printable(each)} (waits to be answered)") for each in info.inbox),
     ]
 
 

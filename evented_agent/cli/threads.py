@@ -66,7 +66,7 @@ def threads(
 def show_thread(choices: Choices, thread_id: str, resource: str | None) -> None:
     """Show what was said in a conversation."""
     output = choices.output
-    client, info = _find(choices, thread_id, resource)
+    client, info = find_thread(choices, thread_id, resource)
     messages = client.thread(thread_id, resource_id=resource)
     if output.is_json:
         output.record(to_json(info) | {"said": dump_messages(messages)})
@@ -97,7 +97,7 @@ def show_thread(choices: Choices, thread_id: str, resource: str | None) -> None:
 @shared
 def rename_one(choices: Choices, thread_id: str, title: str, resource: str | None) -> None:
     """Call a conversation TITLE; "" takes its title away."""
-    client, _ = _find(choices, thread_id, resource)
+    client, _ = find_thread(choices, thread_id, resource)
     client.set_thread_title(thread_id, title or None, resource_id=resource)
     if choices.output.is_json:
         choices.output.record({"thread_id": thread_id, "title": title or None})
@@ -110,14 +110,14 @@ def rename_one(choices: Choices, thread_id: str, title: str, resource: str | Non
 @shared
 def forget_one(choices: Choices, thread_id: str, resource: str | None) -> None:
     """Forget a conversation; its runs stay."""
-    client, _ = _find(choices, thread_id, resource)
+    client, _ = find_thread(choices, thread_id, resource)
     client.delete_thread(thread_id, resource_id=resource)
     if choices.output.is_json:
         choices.output.record({"thread_id": thread_id, "is_deleted": True})
     choices.output.note(f"Thread {thread_id} is forgotten.")
 
 
-def _find(choices: Choices, thread_id: str, resource: str | None) -> tuple[Runs, ThreadInfo]:
+def find_thread(choices: Choices, thread_id: str, resource: str | None) -> tuple[Runs, ThreadInfo]:
     """The first place that has the conversation.  Raises `ThreadNotFound`."""
     for place in choices.places.all:
         info = place.thread_info(thread_id, resource_id=resource)
