@@ -24,6 +24,8 @@ RUN_ROUTES: list[tuple[str, str, Any, int]] = [
     ("POST", "/approve", {}, 200),
     ("POST", "/decline", {}, 200),
     ("POST", "/resume", {"data": {"approved": True}}, 200),
+    ("POST", "/messages", {"input": "say Hi."}, 202),
+    ("POST", "/messages", {"input": "say Hi.", "decline": True}, 202),
     ("POST", "/retry", {}, 409),
     ("POST", "/background/none/cancel", {}, 200),
     ("POST", "/abort", {}, 202),
@@ -39,6 +41,8 @@ OTHER_ROUTES: list[tuple[str, str, Any, int]] = [
     ("HEAD", "/threads/t/stream", None, 200),
     ("PATCH", "/threads/t", {"title": "T"}, 404),
     ("POST", "/threads/t/token", {}, 201),
+    ("POST", "/threads/nobody-s/messages", {"input": "say Hi."}, 404),
+    ("POST", "/threads/new/messages", {"input": "say Hi.", "agent": "talker"}, 202),
     ("DELETE", "/threads/t", None, 204),
     ("GET", "/workers", None, 403),
 ]
@@ -174,6 +178,15 @@ def test_a_stream_token_of_a_conversation_lists_none_and_names_its_own_alone(
     assert nobody.patch("/threads/unnamed", json=title, params=made["act"]).status_code == 401
     assert nobody.patch("/threads/named", json=title, params=made["act"]).status_code == 204
 
+    waiting = start(ann, call("erase", name="it"), thread_id="named")
+    until(ann, waiting, "suspended")
+    said = {"input": "say By token.", "message_id": "m"}
+    url, other = "/threads/named/messages", "/threads/unnamed/messages"
+    assert nobody.post(url, json=said, params=made["read"]).status_code == 401
+    assert nobody.post(other, json=said, params=made["act"]).status_code == 401
+    assert nobody.post(url, json=said, params=made["act"]).json()["run_id"] == waiting
+    ann.post(f"/runs/{waiting}/abort")
+
 
 def test_a_conversation_is_followed_by_its_owner_alone(served: Served) -> None:
     ann, bob, nobody = served.as_("ann"), served.as_("bob"), served.as_("")
@@ -237,6 +250,8 @@ def test_scopes_say_what_somebody_may_do(served: Served) -> None:
     for path in ("approve", "decline", "abort", "retry"):
         assert reader.post(f"/runs/{run_id}/{path}").status_code == 403
         assert reader.post(f"/runs/nobody-s/{path}").status_code == 403
+    for path in (f"/runs/{run_id}", "/runs/nobody-s", "/threads/t"):
+        assert reader.post(f"{path}/messages", json={"input": "say Hi."}).status_code == 403
     assert reader.delete(f"/runs/{run_id}").status_code == 403
     assert reader.post("/runs", json={"agent": "talker", "input": "say Hi."}).status_code == 403
     assert reader.post(f"/runs/{run_id}/token", json={"may": "act"}).status_code == 403

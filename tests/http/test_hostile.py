@@ -205,8 +205,9 @@ def odd_values_of_fields() -> Iterator[bytes]:
     for route, odd in itertools.product(TRIED, ODD_JSON):
         path = re.sub(r"\{\w+\}", "RUN", route.path)
         for name in {**(route.body or {}), **({"unknown": {}} if route.body else {})}:
-            fields = {"agent": b'"talker"', "input": b'"say Hi."', name: odd}
-            kept = fields if route.path == "/runs" else {name: odd}
+            fields = {"agent": b'"talker"', "input": b'"say Hi."'}
+            own = (route.body or {}) if "input" in route.needs else {}
+            kept = {each: fields[each] for each in fields if each in own} | {name: odd}
             pairs = (b'"%s":%s' % (each.encode(), value) for each, value in kept.items())
             yield request(route.method, path, b"{" + b",".join(pairs) + b"}")
 
@@ -221,7 +222,9 @@ def odd_messages() -> Iterator[bytes]:
             b'{"role":"user","content":[{"type":"image_url","image_url":%s}]}',
             b'{"role":"user","content":"say Hi.","extra":%s}',
         ):
-            yield request("POST", "/runs", b'{"agent":"talker","input":[' + message % odd + b"]}")
+            said = b'"input":[' + message % odd + b"]}"
+            yield request("POST", "/runs", b'{"agent":"talker",' + said)
+            yield request("POST", "/runs/RUN/messages", b"{" + said)
 
 
 def odd_bodies() -> Iterator[bytes]:

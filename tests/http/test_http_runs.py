@@ -16,6 +16,7 @@ from evented_agent import (
     BlockingCall,
     DeclarationError,
     HttpRuns,
+    InboxFull,
     InProcessAgent,
     InvalidDecision,
     LedgerUnavailable,
@@ -25,6 +26,7 @@ from evented_agent import (
     RunAborted,
     RunConflict,
     RunDeleted,
+    RunEnded,
     RunExpired,
     RunFailed,
     RunNotFound,
@@ -95,7 +97,8 @@ def test_a_run_is_started_read_and_looked_at(runs: HttpRuns, durable: InProcessA
 
 
 def _shown(info: Any) -> Any:
-    return dataclasses.replace(info, pending=list(info.pending), decisions=list(info.decisions))
+    listed = {name: list(getattr(info, name)) for name in ("pending", "decisions", "inbox")}
+    return dataclasses.replace(info, **listed)
 
 
 def test_the_same_on_an_event_loop(served: Served) -> None:
@@ -192,6 +195,109 @@ def test_a_service_asks_for_one_person_at_a_time(service: HttpRuns, runs: HttpRu
     service.delete(mine.run_id)
     with pytest.raises((RunDeleted, RunNotFound)):
         service.get(mine.run_id)
+
+
+def test_messages_are_sent_over_http(runs: HttpRuns, durable: InProcessAgent) -> None:
+    run = runs.stream("talker", call("erase", name="it"), thread_id="told")
+    assert [chunk.type for chunk in run][-1] == "run-waiting"
+    sent = runs.send(run.run_id, "say Well?", message_id="m1", by="somebody", hold=True)
+
+    assert sent == runs.send(run.run_id, "say Well?", message_id="m1", hold=True)
+    assert sent == durable.send(run.run_id, "say Well?", message_id="m1", by="Ann", hold=True)
+    assert runs.get(run.run_id).inbox == ["m1"]
+    assert run.send("say And?", hold=True).number > sent.number
+    third = runs.send(thread_id="told", input="say Now.")
+    assert third.run_id == run.run_id
+    first = next(iter(runs.observe(run.run_id, after=third.after)))
+    assert (first.type, first.seq) == ("message-queued", third.number)
+    runs.approve(run.run_id)
+    assert run.result(20).status == "finished"
+    following = runs.send(run.run_id, "say Next.")
+    assert following.begins_run
+    assert runs.observe(following.run_id).result(20).text == "Next."
+    begun = runs.send(thread_id="told anew", input="say Hello.", agent="talker")
+    assert runs.observe(begun.run_id).result(20).text == "Hello."
+
+
+def test_a_stream_over_http_follows_the_run_that_took_its_input(runs: HttpRuns) -> None:
+    first = runs.stream("talker", call("erase", name="it"), thread_id="taken")
+    assert [chunk.type for chunk in first][-1] == "run-waiting"
+
+    run = runs.stream("talker", "say To you.", thread_id="taken", run_id="not-begun")
+
+    assert run.run_id == first.run_id
+    assert next(iter(run)).type == "message-queued"
+    with pytest.raises(RunNotFound):
+        runs.get("not-begun")
+    run.abort()
+
+
+def test_messages_over_http_are_refused_as_those_of_runs(
+    runs: HttpRuns, service: HttpRuns, durable: InProcessAgent
+) -> None:
+    ended = runs.stream("talker", "say Bye.")
+    ended.result(20)
+    with pytest.raises(RunEnded) as late:
+        ended.send("say More.")
+    assert (late.value.run_id, late.value.result) == (ended.run_id, None)
+    with pytest.raises(ThreadNotFound, match="unheard of"):
+        runs.send(thread_id="unheard of", input="say Hi.")
+    with pytest.raises(DeclarationError):
+        runs.send(thread_id="unheard of", input="say Hi.", agent="nobody")
+    with pytest.raises(RunNotFound):
+        runs.send("nothing", "say Hi.")
+    run = runs.stream("talker", call("hold", name="http inbox"))
+    runs.send(run.run_id, "say One.", message_id="m")
+    with pytest.raises(RunConflict, match="'m'"):
+        runs.send(run.run_id, "say Two.", message_id="m")
+    with pytest.raises(RunNotFound):
+        service.send(run.run_id, "say Hi.", resource_id="bob")
+    for number in range(999):
+        durable.client.send(run.run_id, "x", message_id=str(number))
+    with pytest.raises(InboxFull):
+        run.send("say Hi.")
+    run.abort()
+
+
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        ((), {}),
+        (("r",), {}),
+        (("r", "Hi."), {"thread_id": "t"}),
+        ((None, "Hi."), {}),
+        (("r", "Hi."), {"agent": "talker"}),
+        (("r", "Hi."), {"hold": True, "decline": True}),
+        (("r", "Hi."), {"interupt": True}),
+        (("r", [{"role": "assistant", "content": "Hi."}]), {}),
+    ],
+    ids=str,
+)
+def test_wrong_messages_are_refused_alike_with_and_without_http(
+    runs: HttpRuns, durable: InProcessAgent, given: Any, options: Any
+) -> None:
+    run = runs.stream("talker", call("erase", name="it"))
+    run.result(20)
+    given = tuple(run.run_id if each == "r" else each for each in given)
+    for client in (runs, durable.client):
+        with pytest.raises(DeclarationError):
+            client.send(*given, **options)
+    run.abort()
+
+
+def test_a_message_over_http_on_an_event_loop(served: Served) -> None:
+    async def use() -> None:
+        runs = HttpRuns(served.url, token="ann")
+        run = await runs.astream("talker", call("erase", name="it"), thread_id="told on a loop")
+        assert [chunk.type async for chunk in run][-1] == "run-waiting"
+        sent = await runs.asend(run.run_id, "say Well?")
+        assert (await run.send("say And?")).number > sent.number
+        later = await runs.aobserve(run.run_id, after=sent.after)
+        assert [chunk.type async for chunk in later][:1] == ["message-queued"]
+        await run.abort()
+        await runs.aclose()
+
+    asyncio.run(use())
 
 
 def test_background_calls_over_http(runs: HttpRuns) -> None:
