@@ -26,9 +26,10 @@ EventedAgentError
     ├── NotSuspended     nothing of the run waits for that decision (also a ValueError)
     ├── NotFailed        only a failed run is tried again (also a ValueError)
     ├── ThreadBusy       another run has its turn in the thread
+    ├── InboxFull        1,000 messages wait to be answered by the run
     ├── SuspensionExpired  nobody decided in time
     ├── InvalidDecision  the decision does not fit what was asked (also a ValueError)
-    └── RunEnded         base of the two ways to end unfinished; carries the partial ``result``
+    └── RunEnded         too late for a message; base of the ways to end unfinished, with ``result``
         ├── RunFailed    the run ended with an error
         └── RunAborted   somebody aborted the run, or its deadline did
 """
@@ -46,6 +47,7 @@ __all__ = [
     "DeclarationError",
     "EventedAgentError",
     "HistoryRefused",
+    "InboxFull",
     "InvalidCursor",
     "InvalidDecision",
     "LedgerUnavailable",

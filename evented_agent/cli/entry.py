@@ -16,7 +16,7 @@ from evented_agent.cli.follow import _INTERRUPTED
 from evented_agent.cli.output import printable
 from evented_agent.cli.people import DECISIONS
 from evented_agent.cli.runs import runs
-from evented_agent.cli.send import send_message
+from evented_agent.cli.send import send_text
 from evented_agent.cli.server import server
 from evented_agent.cli.threads import threads
 from evented_agent.cli.work import demo, run, worker, workers
@@ -73,7 +73,7 @@ def _add(commands: Sequence[click.Command]) -> None:
             group.add_command(command)
 
 
-for command in (*DECISIONS, send_message):
+for command in (*DECISIONS, send_text):
     runs.add_command(command)
 _add([run, runs, threads, worker, workers, doctor, demo, server])
 

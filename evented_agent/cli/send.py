@@ -24,7 +24,7 @@ from evented_agent.state.receipt import Receipt
 @click.option("--message-id", metavar="ID", help="The same id and text is the same message.")
 @click.option("--by", default=getpass.getuser, metavar="NAME", help="Shown to readers.")
 @shared
-def send_message(
+def send_text(
     choices: Choices,
     *,
     words: tuple[str, ...],

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Unpack
 from urllib.parse import quote
@@ -16,6 +15,7 @@ from evented_agent.client.follow import Cursor
 from evented_agent.client.inbox import check_target
 from evented_agent.client.listing import RunPage
 from evented_agent.client.sending import SendOptions
+from evented_agent.client.start import Started
 from evented_agent.errors import ThreadNotFound
 from evented_agent.given import check_names
 from evented_agent.ledger.workers import LiveWorker
@@ -33,14 +33,6 @@ from evented_agent.state.wire import (
     RUN_INFOS,
     RUN_RESULT,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The run that answers, and after which chunk the answer begins."""
-
-    run_id: str
-    cursor: Cursor
 
 
 def run_path(run_id: str, rest: str = "") -> str:
@@ -96,8 +88,8 @@ def start_request(agent_id: str, given: Input, chosen: StreamOptions) -> Outgoin
 
     def parse(reply: bytes) -> Started:
         found = pydantic_core.from_json(reply)
-        # Servers of an earlier version say no cursor, and have no run take another's input.
-        return Started(str(found["run_id"]), str(found.get("cursor", 0)))
+        # Servers of an earlier version say no cursor: there no run takes another's input.
+        return Started(str(found["run_id"]), int(str(found.get("cursor", 0)).partition("-")[0]))
 
     run_id = str(chosen.get("run_id") or "")
     key = {} if run_id else {"idempotency-key": uuid.uuid4().hex}

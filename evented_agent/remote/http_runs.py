@@ -83,7 +83,7 @@ class HttpRuns(HttpThreadMethods):
         """Start a run and return at once with its stream; see `Runs.stream`."""
         found = self._sender.send("stream", start_request(agent_id, input, options))
         close = options.get("close_on_suspend", True)
-        return HttpRunStream(self._sender, found.run_id, after=found.cursor, close_on_suspend=close)
+        return HttpRunStream(self._sender, found.run_id, after=found.after, close_on_suspend=close)
 
     def astream(self, agent_id: str, input: Input, **options: Unpack[StreamOptions]) -> Starting:
         """`stream` for the running event loop: await it, or ``async with`` it."""
@@ -92,7 +92,7 @@ class HttpRuns(HttpThreadMethods):
             found = await self._sender.asend(start_request(agent_id, input, options))
             close = options.get("close_on_suspend", True)
             return HttpAsyncRunStream(
-                self._sender, found.run_id, after=found.cursor, close_on_suspend=close
+                self._sender, found.run_id, after=found.after, close_on_suspend=close
             )
 
         return Starting(start())

@@ -19,7 +19,7 @@ from evented_agent.web.failures import thread_not_found
 from evented_agent.web.names import checked_key
 from evented_agent.web.principal import Action, ActionName, Principal
 from evented_agent.web.routes.look import resource_of
-from evented_agent.web.routes.start import check_agent, check_input, check_live_runs, text_field
+from evented_agent.web.routes.start import check_input, check_live_runs, check_served, text_field
 from evented_agent.web.site import Consult, RunPlan, Site, Verb, WebSteps
 
 _FLAGS = ("interrupt", "hold", "decline")
@@ -97,7 +97,7 @@ def post_thread_message(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
         if agent is None:
             raise thread_not_found()
         if info is None:
-            check_agent(site, agent)
+            check_served(site, agent)
             options["agent"] = agent
         own = following_id(thread, owner, said.message_id)
         yield from _check_start(site, exchange, agent, own)

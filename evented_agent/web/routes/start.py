@@ -84,7 +84,7 @@ def begin_run(
 
     Raises `HttpFailure` for what they may not choose, for too much, and for an id that is taken.
     """
-    check_agent(site, request.agent)
+    check_served(site, request.agent)
     _check_options(site, who, request)
     check_input(site, who, request.input, request.roles)
     resource_id = request.resource_id if who.all_resources else who.resource_id
@@ -123,7 +123,7 @@ def text_field(body: Mapping[str, Any], name: str) -> str | None:
     return value
 
 
-def check_agent(site: Site, agent: str) -> None:
+def check_served(site: Site, agent: str) -> None:
     """Refuse what is started of an agent that is not served here."""
     if agent not in site.runs.agents or site.agent not in (None, agent):
         raise HttpFailure(404, "unknown_agent", "There is no such agent.")

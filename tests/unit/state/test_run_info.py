@@ -186,3 +186,16 @@ def test_what_a_caller_wants_to_find_again_is_shown() -> None:
     assert info_of(record(metadata='{"order":17}')).metadata == {"order": 17}
     for damaged in ("{}", "[]", "?", "3"):
         assert info_of(record(metadata=damaged)).metadata == {}
+
+
+@pytest.mark.parametrize(
+    ("stored", "ids"),
+    [
+        ('[[3,"m1",false],[5,"m2",true]]', ["m1", "m2"]),
+        # A script wrote an empty list.
+        ("{}", []),
+        *((damaged, []) for damaged in ("", "3", "[[1]]", "[[1,2,3]]", '"m1"', "[" * 9_999)),
+    ],
+)
+def test_messages_that_wait_are_those_of_the_record(stored: str, ids: list[str]) -> None:
+    assert list(info_of(record(inbox=stored)).inbox) == ids
