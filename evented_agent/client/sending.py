@@ -198,6 +198,8 @@ def send_to_thread(
         return (yield from _follow(at, before, message))
     if agent is None:
         raise ThreadNotFound(talk.thread, talk.resource)
+    ttl_ms = milliseconds(at.settings.thread_ttl)
+    yield from send(threads.enter(at.keys, talk.name, own, ttl_ms=ttl_ms, is_begun=True))
     return _first(talk, message)
 
 
@@ -337,7 +339,8 @@ def _create(at: Deployment, before: Record, following: FollowingRun) -> Plan[Non
     if following.takes_turns:
         name = thread_name(before.fields["thread"], before.fields.get("resource"))
         ttl_ms = milliseconds(at.settings.thread_ttl)
-        yield from send(threads.enter(at.keys, name, following.run_id, ttl_ms=ttl_ms))
+        enter = threads.enter(at.keys, name, following.run_id, ttl_ms=ttl_ms, is_begun=True)
+        yield from send(enter)
     if (yield from send(following.create)):
         yield from notify(at.notifier, [following.due])
 

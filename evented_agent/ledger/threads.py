@@ -44,9 +44,18 @@ class TurnHolder:
 
 
 def enter(
-    keys: Keys, thread: str, run_id: str, *, ttl_ms: int, void: str | None = None
+    keys: Keys,
+    thread: str,
+    run_id: str,
+    *,
+    ttl_ms: int,
+    void: str | None = None,
+    is_begun: bool = False,
 ) -> Command[TurnHolder]:
-    """Queue for a turn in a thread, once; anew where the entry has the number *void*."""
+    """Queue for a turn in a thread, once; anew where the entry has the number *void*.
+
+    With *is_begun* a message begins the run, and later messages to the thread go to none before it.
+    """
 
     def parse(reply: Any) -> TurnHolder:
         return TurnHolder(text_of(reply[0]), int(reply[1]), text_of(reply[2]))
@@ -59,6 +68,7 @@ def enter(
         name=thread,
         ttl_ms=ttl_ms,
         void=void or "",
+        begun=int(is_begun),
     )
 
 
@@ -92,6 +102,8 @@ def bind(
 ) -> Command[str | None]:
     """Say once and for all to which run a message to a thread goes: *to*, or whose turn it is.
 
+    A run that a message has begun, and that waits for its turn, comes before that: no message
+    overtakes another.
     Where none has the turn, *otherwise*, or None for "".
     """
     return command(

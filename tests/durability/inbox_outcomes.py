@@ -30,17 +30,18 @@ def _wrong_requests(chunks: Sequence[AnyChunk], result: RunResult, marks: Path) 
     applied = {step: ids for step, ids in applied_of(chunks)}
     seen: list[str] = []
     for step in result.steps:
+        number = step.step
         said = request_of(step.text, marks)
         if said is None:
             # Cut short before its first word: no request tells, but its messages are in the next.
-            seen += applied.get(step.number, [])
+            seen += applied.get(number, [])
             continue
         mine = [texts[text] for text in said if text in texts]
         if mine[: len(seen)] != seen:
-            yield f"step {step.number} has {mine} after {seen}"
-        if applied.get(step.number, []) != mine[len(seen) :]:
-            told = applied.get(step.number, [])
-            yield f"step {step.number}: readers are told of {told}, the model of {mine}"
+            yield f"step {number} has {mine} after {seen}"
+        if applied.get(number, []) != mine[len(seen) :]:
+            told = applied.get(number, [])
+            yield f"step {number}: readers are told of {told}, the model of {mine}"
         seen = mine
     if seen + dropped != [each.message_id for each in queued]:
         yield f"{[each.message_id for each in queued]} were sent, {seen} seen, {dropped} dropped"

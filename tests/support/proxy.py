@@ -16,11 +16,16 @@ import evented_agent
 from evented_agent.ledger.script import script
 from tests.support.tcp_proxy import TcpProxy
 
-#: Scripts whose second argument is a task's key.
-ABOUT_TASKS = {"claim", "append", "heartbeat", "commit", "requeue", "blob", "suspend", "wake"}
+#: Scripts whose second argument is a task's key, or the id of a message.
+ABOUT_TASKS = {
+    *("claim", "append", "heartbeat", "commit", "requeue", "blob", "suspend", "wake"),
+    *("close", "send"),
+}
 ABOUT_RUNS = {
     *("create", "release", "abort", "reconcile", "give_up_run", "delete", "read", "resume"),
     *("retry_failed", "enter", "leave_thread", "remember", "forget_run"),
+    # The first argument of bind is a message's id.
+    *("yield_turn", "bind"),
 }
 #: Scripts of the deployment.
 ABOUT_NONE = {
