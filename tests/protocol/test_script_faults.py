@@ -20,6 +20,7 @@ from evented_agent.ledger import attempts, runs, watch
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
+    FORMAT,
     Claim,
     Decision,
     Fenced,
@@ -31,10 +32,10 @@ from evented_agent.ledger.records import (
 )
 from evented_agent.ledger.script import Command, Script
 from evented_agent.models.messages import ToolCall
-from evented_agent.state.journal import Result, Resumed, Turn, dump_entry
+from evented_agent.state.journal import Decided, Result, Resumed, Turn, dump_entry
 from evented_agent.state.run_info import info_of
 from evented_agent.state.run_result import result_of
-from tests.support.driver import FIELDS, WORKER, Driver
+from tests.support.driver import FIELDS, WORKER, Driver, message
 from tests.support.servers import RedisServer
 
 POLICY = {"on_crash": "ask", "most_retries": 2, "expiry": 60_000, "on_expiry": "decline"}
@@ -150,7 +151,7 @@ def _reconcile(driver: Driver, run_id: str) -> Command[Any]:
 def claiming(driver: Driver, run_id: str) -> Command[Any]:
     driver.ledger.send(create(driver, run_id))
     return attempts.claim(
-        driver.keys, run_id, "1:model", token="t", worker=WORKER, newest=1, agents=["a"]
+        driver.keys, run_id, "1:model", token="t", worker=WORKER, newest=FORMAT, agents=["a"]
     )
 
 
@@ -246,6 +247,57 @@ def aborting_at_work(driver: Driver, run_id: str) -> Command[Any]:
     return runs.abort(driver.keys, run_id, reason="enough")
 
 
+def asked(driver: Driver, run_id: str) -> None:
+    """A person is asked, and nothing else is to be done."""
+    driver.ledger.send(create(driver, run_id))
+    task = driver.granted(run_id)
+    turn_ = dump_entry(Turn(1, ("hi",), [ToolCall(id="b", name="look")], "tool-calls"))
+    call = NewTask("1:tool:b", "tool", 1, call="b", tool="look", policy=POLICY, ask=ASK)
+    driver.committed(task, entries=[turn_], next=[call])
+
+
+def _sending(
+    prepare: Callable[[Driver, str], object], **how: Any
+) -> Callable[[Driver, str], Command[Any]]:
+    def sending(driver: Driver, run_id: str) -> Command[Any]:
+        prepare(driver, run_id)
+        return runs.put_message(driver.keys, run_id, message("m", **how), notifies=True)
+
+    return sending
+
+
+def answering(driver: Driver, run_id: str) -> Command[Any]:
+    """The commit of a turn that has seen one message of two, and asks a person."""
+    driver.ledger.send(create(driver, run_id))
+    driver.put(run_id, "m1")
+    task = driver.granted(run_id)
+    driver.put(run_id, "m2")
+    turn_ = dump_entry(Turn(1, ("hi",), [ToolCall(id="b", name="look")], "tool-calls", seen=1))
+    call = NewTask("1:tool:b", "tool", 1, call="b", tool="look", policy=POLICY, ask=ASK)
+    return _commit(driver, task, Work(entries=[turn_], next=[call], seen=1))
+
+
+def dropping(driver: Driver, run_id: str) -> Command[Any]:
+    driver.ledger.send(create(driver, run_id))
+    driver.put(run_id, "m")
+    return runs.abort(driver.keys, run_id, reason="enough")
+
+
+def closing(driver: Driver, run_id: str) -> Command[Any]:
+    driver.ledger.send(ending_a_step(driver, run_id))
+    end = driver.granted(run_id, "1:end", "end-1:model")
+    work = Work(
+        chunks=[encode("step-finish", end.key, {"step": 1})],
+        entries=[dump_entry(Decided(1, "told"))],
+    )
+    return attempts.close(driver.keys, end, sent=0, work=work, journal_length=1)
+
+
+def yielding(driver: Driver, run_id: str) -> Command[Any]:
+    asked(driver, run_id)
+    return runs.yield_turn(driver.keys, run_id, number=1)
+
+
 def cancelling(driver: Driver, run_id: str) -> Command[Any]:
     driver.ledger.send(turn(driver, run_id))
     return runs.cancel(driver.keys, run_id, call="c", reason="enough")
@@ -288,6 +340,13 @@ LIFE = {
     "retry_failed": retrying,
     "abort: nothing runs": aborting,
     "abort: something runs": aborting_at_work,
+    "send: to what speaks": _sending(spoken, interrupts=True),
+    "send: while a person is asked": _sending(asked),
+    "send: declines": _sending(asked, waits="decline", by='"ann"'),
+    "commit of a turn that a message waits behind": answering,
+    "abort with a message": dropping,
+    "close": closing,
+    "yield_turn": yielding,
     "cancel": cancelling,
     "wake": waking,
     "delete": deleting,

@@ -4,8 +4,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from evented_agent.chunks import AnyChunk
+from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.codec import encode
 from evented_agent.client.reader import Reader
 from evented_agent.ledger import attempts, runs, watch
@@ -16,8 +18,10 @@ from evented_agent.ledger.records import (
     Claim,
     Committed,
     JournalChanged,
+    NewMessage,
     NewTask,
     Refused,
+    Sent,
     Signal,
     Task,
     Work,
@@ -37,6 +41,18 @@ FIELDS: dict[str, str | int] = {
     "abort_grace": 5000,
     "tool_limit": 2,
 }
+
+
+def message(id_: str, **how: Any) -> NewMessage:
+    """A message as the script takes it."""
+    said = [{"role": "user", "content": id_}]
+    return NewMessage(
+        id=id_,
+        digest=id_,
+        entry=dump_json({"k": "message", "id": id_, "said": said}),
+        chunk=encode("message-queued", None, {"messageId": id_, "input": said}),
+        **how,
+    )
 
 
 class Driver:
@@ -104,6 +120,10 @@ class Driver:
         done = self.commit(task, sent, **work)
         assert isinstance(done, Committed)
         return done
+
+    def put(self, run_id: str, id_: str, **how: Any) -> Sent | None:
+        call = runs.put_message(self.keys, run_id, message(id_, **how), notifies=True)
+        return self.ledger.send(call)
 
     def expire(self, task: Task) -> None:
         """Let the lease of an attempt run out."""
