@@ -88,3 +88,8 @@ def _wrong_ends(result: RunResult, marks: Path) -> Iterator[str]:
     kind = "error" if result.status == "failed" else "finish"
     if told and ends != {(kind, result.text)}:
         yield f"hooks were told {ends} of a run that is {result.status}: {result.text!r}"
+
+
+def said_in(runs: Runs, thread: str) -> list[str]:
+    """What users said in a conversation, in the order in which it keeps it."""
+    return [str(m.content) for m in runs.thread(thread) if isinstance(m, UserMessage)]

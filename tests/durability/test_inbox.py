@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from evented_agent import EventedAgent, Receipt, Runs
-from evented_agent.models.messages import UserMessage
 from tests.conftest import StartWorker
-from tests.durability.inbox_outcomes import wrong_with
+from tests.durability.inbox_outcomes import said_in, wrong_with
 from tests.support.workers import wait_until
 
 Agents = dict[str, EventedAgent]
@@ -17,11 +16,6 @@ Agents = dict[str, EventedAgent]
 @pytest.fixture(scope="module")
 def worker_app() -> str:
     return "tests.durability.inbox_app"
-
-
-def said_in(runs: Runs, thread: str) -> list[str]:
-    """What users said in a conversation, in the order in which it keeps it."""
-    return [str(m.content) for m in runs.thread(thread) if isinstance(m, UserMessage)]
 
 
 def ended(runs: Runs, receipt: Receipt) -> None:
