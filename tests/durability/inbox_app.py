@@ -9,6 +9,7 @@ from evented_agent.errors import ModelError
 from evented_agent.models.messages import SystemMessage, ToolMessage, UserMessage
 from evented_agent.models.protocol import ModelRequest
 from evented_agent.testing import Say, ScriptedModel, tool_call
+from tests.durability.outcomes import thread_of
 from tests.support.agents import SHARED, erase
 from tests.support.deployment import MARKS, make_app, mark, serve
 
@@ -49,6 +50,9 @@ def answer(request: ModelRequest) -> Say:
 
 
 def _note(event: RunEvent) -> None:
+    if event.kind == "start" and event.thread_id != thread_of(event.run_id):
+        # The run that follows a failed one does not fail.
+        mark(f"mended-{(event.thread_id or '').removeprefix(thread_of(''))}", event.run_id)
     mark("told", json.dumps([event.run_id, event.key, event.kind, event.text]))
 
 
