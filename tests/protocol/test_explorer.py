@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.protocol import inbox_explorer
 from tests.protocol.explorer import AS_IT_IS, LEFT_OUT, Rules, explore
 
 
@@ -16,3 +17,16 @@ def test_no_order_of_events_breaks_the_protocol(rules: Rules) -> None:
 @pytest.mark.parametrize("rules", LEFT_OUT.values(), ids=LEFT_OUT.keys())
 def test_each_protection_is_needed(rules: Rules) -> None:
     assert explore(rules).counter_examples
+
+
+@pytest.mark.parametrize("faults", inbox_explorer.AS_IT_IS)
+def test_no_order_of_events_loses_a_message(faults: str) -> None:
+    found = inbox_explorer.explore(inbox_explorer.AS_IT_IS[faults])
+
+    assert found.counter_examples == {}
+    assert found.worlds > 1_000
+
+
+@pytest.mark.parametrize("protection", inbox_explorer.LEFT_OUT)
+def test_each_protection_of_messages_is_needed(protection: str) -> None:
+    assert inbox_explorer.explore(inbox_explorer.LEFT_OUT[protection]).counter_examples

@@ -499,12 +499,14 @@ class LedgerMachine(RuleBasedStateMachine):
         }
 
 
-def play(machine: type[LedgerMachine], server: RedisServer, keys: Keys) -> None:
+def play(
+    machine: type[LedgerMachine], server: RedisServer, keys: Keys, *, examples: int = 60
+) -> None:
     """Let Hypothesis play a machine against a server."""
     ledger = Ledger(server.url)
     playing = type("Machine", (machine,), {"driver": Driver(ledger, keys)})
     how = settings(
-        max_examples=60,
+        max_examples=examples,
         stateful_step_count=40,
         deadline=None,
         suppress_health_check=list(HealthCheck),
