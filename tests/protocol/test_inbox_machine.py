@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
@@ -24,7 +23,7 @@ from evented_agent.state.fold import State, fold
 from evented_agent.state.journal import Decided, Denied, Result, Resumed, Turn, dump_entry
 from tests.protocol.test_ledger_machine import CALLS, LIMIT, Attempt, numbers, play
 from tests.protocol.test_people_machine import APPROVED, PeopleMachine, ask
-from tests.support.driver import WORKER, cluster_server
+from tests.support.driver import cluster_server
 from tests.support.servers import RedisServer
 
 WAITS = ("answer", "hold", "decline")
@@ -55,7 +54,7 @@ class InboxMachine(PeopleMachine):
             models = [each for key, each in self.owners.items() if each.task.kind == "model"]
             self.interrupted |= {each.task.token for each in models}
         self.done |= {f"1:tool:{call}" for call in declined}
-        self.decided |= {number: "message" for number in declined.values()}
+        self.decided |= dict.fromkeys(declined.values(), "message")
         self.take_over_journal()
 
     @precondition(lambda self: self.answers)

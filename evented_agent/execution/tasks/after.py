@@ -48,9 +48,7 @@ async def _go_on_with(attempt: Attempt, record: Record, state: State) -> None:
     if following.takes_turns:
         name = thread_name(record.fields["thread"], record.fields.get("resource"))
         ttl_ms = milliseconds(process.settings.thread_ttl)
-        enter = threads.enter(
-            process.keys, name, following.run_id, ttl_ms=ttl_ms, is_begun=True
-        )
+        enter = threads.enter(process.keys, name, following.run_id, ttl_ms=ttl_ms, is_begun=True)
         await process.send(enter)
     with contextlib.suppress(RunDeleted):
         if await process.send(following.create):
