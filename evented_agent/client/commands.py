@@ -20,6 +20,8 @@ from evented_agent.ledger.records import Decision, Record, is_done
 from evented_agent.logs import logger_of
 from evented_agent.state.journal import edited_arguments
 from evented_agent.state.views import decision_in
+from evented_agent.telemetry.conventions import DECISIONS
+from evented_agent.telemetry.tracing import deciding
 
 logger = logger_of(__name__)
 
@@ -78,10 +80,13 @@ def take_decisions(
     """
     [(_, first), *_] = decisions
     record = yield from read_owned(at, run_id, first.get("resource_id"))
-    chosen = [_decision(at, record, data, which) for data, which in decisions]
-    written = yield from send(runs.resume_all(at.keys, record.run_id, chosen, notifies=at.notifies))
-    for recorded in written:
-        yield from notify(at.notifier, recorded.sends)
+    with deciding(at.settings, record) as span:
+        chosen = [_decision(at, record, data, which) for data, which in decisions]
+        command = runs.resume_all(at.keys, record.run_id, chosen, notifies=at.notifies)
+        written = yield from send(command)
+        span.about(DECISIONS, sum(recorded.is_new for recorded in written))
+        for recorded in written:
+            yield from notify(at.notifier, recorded.sends)
     return [
         TakenDecision(
             record.last_cursor or 0,

@@ -48,6 +48,7 @@ from evented_agent.state.new_run import (
 )
 from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo, info_of
+from evented_agent.telemetry.tracing import following_span
 
 #: Runs of a conversation that are looked at for the newest.
 _MOST_RUNS = 100
@@ -341,8 +342,9 @@ def _create(at: Deployment, before: Record, following: FollowingRun) -> Plan[Non
         ttl_ms = milliseconds(at.settings.thread_ttl)
         enter = threads.enter(at.keys, name, following.run_id, ttl_ms=ttl_ms, is_begun=True)
         yield from send(enter)
-    if (yield from send(following.create)):
-        yield from notify(at.notifier, [following.due])
+    with following_span(at.settings, before, following.run_id) as span:
+        if (yield from send(following.create(span.stored))):
+            yield from notify(at.notifier, [following.due])
 
 
 def _newest(at: Deployment, talk: _Talk) -> Plan[Record | None]:

@@ -31,6 +31,8 @@ from evented_agent.state.new_run import (
     first_due,
     opening_chunks,
 )
+from evented_agent.telemetry.conventions import CONVERSATION, RUN
+from evented_agent.telemetry.tracing import starting
 
 #: Ids of the caller that runs are found by.
 LABELS = ("thread_id", "resource_id")
@@ -94,17 +96,22 @@ def start_run(at: Deployment, agent: Agent, given: Input, chosen: StreamOptions)
     Raises `DeclarationError` and `TooLarge` before anything is written, `ThreadBusy`, and
     `RunConflict`.
     """
-    new = _new_run(agent, at.settings, given, chosen)
-    yield from at.agree()
-    found = yield from _queue_in_thread(at, new)
-    if isinstance(found, Steered):
-        return Started(found.run_id, found.number - 1)
-    if (yield from send(found.command(at.keys))):
-        yield from notify(at.notifier, [found.due])
-    return Started(found.run_id)
+    with starting(at.settings, agent.id, agent.version) as span:
+        new = _new_run(agent, at.settings, given, chosen, trace=span.stored)
+        span.about(CONVERSATION, new.thread)
+        yield from at.agree()
+        found = yield from _queue_in_thread(at, new)
+        span.about(RUN, found.run_id)
+        if isinstance(found, Steered):
+            return Started(found.run_id, found.number - 1)
+        if (yield from send(found.command(at.keys))):
+            yield from notify(at.notifier, [found.due])
+        return Started(found.run_id)
 
 
-def _new_run(agent: Agent, settings: Settings, given: Input, chosen: StreamOptions) -> NewRun:
+def _new_run(
+    agent: Agent, settings: Settings, given: Input, chosen: StreamOptions, *, trace: str
+) -> NewRun:
     """Check what `stream` was given, and say what starts the run."""
     check_names("stream()", chosen, StreamOptions.__annotations__)
     rest = _plain(agent, chosen)
@@ -125,7 +132,7 @@ def _new_run(agent: Agent, settings: Settings, given: Input, chosen: StreamOptio
     if size > settings.max_bytes:
         raise TooLarge("input", size, settings.max_bytes)
     fields = _record_fields(settings, agent, messages=messages, options=options, queue=queue)
-    labels = {"thread": thread, "resource": resource, "metadata": metadata}
+    labels = {"thread": thread, "resource": resource, "metadata": metadata, "trace": trace}
     fields |= _present(labels)
     fields |= declared_fields(agent, options, thread)
     if options.deadline:

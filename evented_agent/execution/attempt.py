@@ -37,6 +37,8 @@ from evented_agent.ledger.records import (
 from evented_agent.ledger.script import Command
 from evented_agent.ledger.settings import Settings
 from evented_agent.state.fold import State
+from evented_agent.telemetry.spans import AttemptTrace
+from evented_agent.telemetry.tracing import join
 
 _T = TypeVar("_T")
 
@@ -136,6 +138,7 @@ class Attempt:
         self.process = process
         self.claim = claim
         self.task: Task = claim.task
+        self.trace: AttemptTrace = join(process.settings, claim)
         self.ledger = TaskLedger(process.keys, process.ledger, process.worker, claim.task)
         self.agent = process.agents[claim.agent]
         self._in_thread = in_thread

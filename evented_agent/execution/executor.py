@@ -146,10 +146,12 @@ class Executor:
         except Exception as error:
             logger.exception("%s could not be completed", _name(claim.task))
             outcome.failure = reportable(error)
+            attempt.trace.failed(error)
             await self._give_up(attempt, error, outcome)
         finally:
             self.heartbeats.remove(attempt.lease)
             outcome.sends.extend(attempt.sends)
+            attempt.trace.end(outcome.handed_back)
         if attempt.has_told:
             await self._forget_copy(claim.task.run_id, in_thread)
         return None
@@ -222,9 +224,10 @@ class Executor:
         if committed.is_newer:
             outcome.handed_back = "newer"
             return None
+        _trace_commit(attempt, result, committed)
         await self._pass_turn_on(attempt, result, committed, outcome)
         if committed.aborted:
-            await self._log_abort(attempt.claim)
+            await self._log_abort(attempt)
         elif isinstance(result, Done):
             _log_end(attempt, result.work.finish)
             # The end task that follows here must not hide how the call came out.
@@ -248,6 +251,7 @@ class Executor:
         )
         outcome.sends.extend(committed.sends)
         outcome.retried = again.reason
+        attempt.trace.failed(again.__cause__ or "retry", again.reason)
         if _holds_others(attempt.task, again):
             outcome.sends.extend(await leave_thread(self._process, attempt.claim))
 
@@ -261,14 +265,15 @@ class Executor:
                 return _retry_or_skip(attempt, error)
             return await failed_run(attempt, State(), error)
 
-    async def _log_abort(self, claim: Claim) -> None:
+    async def _log_abort(self, attempt: Attempt) -> None:
         """Log that a run has come to its end here, if this attempt was what it waited for."""
-        run_id = claim.task.run_id
+        claim, run_id = attempt.claim, attempt.task.run_id
         with contextlib.suppress(EventedAgentError):
             record = await self._process.send(runs.read(self._process.keys, run_id))
             if record.fields["status"] == "aborted":
                 reason = record.fields.get("abort_reason") or "no reason given"
                 logger.info("Run %s of agent %s was aborted: %s", run_id, claim.agent, reason)
+                attempt.trace.ended_run("aborted", reason)
 
     async def _record(
         self, attempt: Attempt, result: Done | Suspended
@@ -297,7 +302,7 @@ class Executor:
         else:
             await attempt.ledger.release(stopped or "interrupted")
         if stopped == "aborted":
-            await self._log_abort(attempt.claim)
+            await self._log_abort(attempt)
         if stopped is not None:
             current.uncancel()
         return stopped is not None
@@ -312,6 +317,20 @@ def _retry_or_skip(attempt: Attempt, error: BaseException) -> Done:
     logger.error("%s failed %d times and is skipped", _name(attempt.task), tries, exc_info=error)
     attempt.close()
     return Done(Work())
+
+
+def _trace_commit(attempt: Attempt, result: Done | Suspended, committed: Committed) -> None:
+    trace, task = attempt.trace, attempt.task
+    if isinstance(result, Suspended):
+        trace.asks_person(task.call or "", task.tool or "", result.kind)
+        return
+    if result.failure is not None:
+        trace.failed(result.failure)
+    for new in () if committed.aborted else result.work.next:
+        if new.ask is not None:
+            trace.asks_person(new.call or "", new.tool or "", "approval")
+    if (finish := result.work.finish) is not None and not committed.aborted:
+        trace.ended_run(finish.status, finish.reason, result.failure)
 
 
 def _log_begin(claim: Claim) -> None:

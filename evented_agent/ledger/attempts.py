@@ -286,7 +286,7 @@ def store_blob(keys: Keys, task: Task, *, name: str, payload: str) -> Command[No
 
 def _claim(run_id: str, task_key: str, reply: Any) -> Claim:
     stored, aborted, length, record, entries = reply
-    agent, run_agent, options, messages, thread, resource, revived_by, yielded = record
+    agent, run_agent, options, messages, thread, resource, revived_by, yielded, trace = record
     return Claim(
         task=Task.parse(run_id, task_key, stored),
         agent=text_of(agent),
@@ -300,6 +300,7 @@ def _claim(run_id: str, task_key: str, reply: Any) -> Claim:
         aborted=bool(aborted),
         journal_length=int(length),
         entries=entries,
+        trace=trace.decode(errors="replace") if trace else None,
     )
 
 

@@ -185,7 +185,8 @@ class Claim:
 
     *agent* goes on with it, *run_agent* is the one that the run began with. *is_revived* says that
     the run had failed before and was told to go on, *yielded* is the number of its entry in the
-    thread that it has given back.
+    thread that it has given back; *trace* is the span that the run belongs to, as
+    `telemetry.trace_context` stores it.
     """
 
     task: Task
@@ -200,6 +201,7 @@ class Claim:
     aborted: bool
     journal_length: int
     entries: Sequence[bytes]
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ class Settings:
         max_bytes: The most bytes that an input, a tool's result, a chunk or a model's turn may
             have; 1 MiB.
         allow_eviction: Start although Redis may evict keys, which loses runs.
+        tracing: Whether runs are traced and measured in processes where OpenTelemetry is
+            configured; elsewhere it changes nothing.
     """
 
     prefix: str = "ea"
@@ -55,6 +57,7 @@ class Settings:
     background_concurrency: int = 10
     max_bytes: int = MIB
     allow_eviction: bool = False
+    tracing: bool = True
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():

@@ -1,7 +1,7 @@
 """What the record and the first chunks of a run have in common, whoever begins it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from evented_agent.agents.agent import Agent
@@ -75,11 +75,12 @@ def following_id(thread: str | None, resource: str | None, message_id: str) -> s
 class FollowingRun:
     """A run that answers messages which another has left: what begins it.
 
-    *takes_turns* says whether it enters its conversation first.
+    *create* is given the span that it belongs to, as it is stored, or "". *takes_turns* says
+    whether it enters its conversation first.
     """
 
     run_id: str
-    create: Command[bool]
+    create: Callable[[str], Command[bool]]
     due: Due
     takes_turns: bool
 
@@ -102,17 +103,20 @@ def following_run(
     options = RunOptions.load(found.get("options", "{}"))
     if options.is_new_kind:
         fields["v"] = FORMAT
-    command = runs.create(
-        keys,
-        run_id,
-        digest=digest_of_call("message", message_id, str(fields["messages"])),
-        fields=fields,
-        indexes=indexes_of(found["agent"], thread, resource),
-        first=FIRST_TASK,
-        chunks=opening_chunks(found["agent"], messages),
-    )
+
+    def create(trace: str) -> Command[bool]:
+        return runs.create(
+            keys,
+            run_id,
+            digest=digest_of_call("message", message_id, str(fields["messages"])),
+            fields={**fields, "trace": trace} if trace else fields,
+            indexes=indexes_of(found["agent"], thread, resource),
+            first=FIRST_TASK,
+            chunks=opening_chunks(found["agent"], messages),
+        )
+
     due = first_due(run_id, found["agent"], found["queue"])
-    return FollowingRun(run_id, command, due, options.when_busy != "parallel")
+    return FollowingRun(run_id, create, due, options.when_busy != "parallel")
 
 
 def following_dropped(keys: Keys, before: Record, state: State) -> FollowingRun | None:

@@ -15,6 +15,7 @@ from evented_agent.logs import logger_of
 from evented_agent.state.fold import State, fold
 from evented_agent.state.new_run import following_dropped
 from evented_agent.state.views import pending_call
+from evented_agent.telemetry.tracing import following_span
 
 logger = logger_of(__name__)
 
@@ -50,8 +51,9 @@ async def _go_on_with(attempt: Attempt, record: Record, state: State) -> None:
         ttl_ms = milliseconds(process.settings.thread_ttl)
         enter = threads.enter(process.keys, name, following.run_id, ttl_ms=ttl_ms, is_begun=True)
         await process.send(enter)
-    with contextlib.suppress(RunDeleted):
-        if await process.send(following.create):
+    span = following_span(process.settings, record, following.run_id)
+    with contextlib.suppress(RunDeleted), span:
+        if await process.send(following.create(span.stored)):
             attempt.sends.append(following.due)
 
 

@@ -227,7 +227,8 @@ async def _listen(
 ) -> None:
     """Stream the answer into the topic; `ModelError` unless it came to its end."""
     output = attempt.writer
-    events = model.stream(request)
+    attempt.trace.begin_model_call(model, request)
+    events = attempt.trace.watch(model.stream(request))
     objects = PartialObjects() if attempt.output_type is not None else None
     words = 0
     try:
@@ -303,6 +304,7 @@ async def _interrupted(attempt: Attempt, state: State, answer: AnswerBuilder, mo
 
 async def _turn_work(attempt: Attempt, state: State, turn: Turn, following: Following) -> Work:
     attempt.close()
+    attempt.trace.answered(turn)
     # The history of the thread is journalled once, with the first turn.
     before: list[Entry] = [] if state.steps or not state.history else [History(state.history)]
     entries = [*before, turn, *following.results]

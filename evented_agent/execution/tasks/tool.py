@@ -106,6 +106,7 @@ async def _run(
         emit_background_chunk(attempt, chunk, call)
     context = _context(attempt, call)
     await attempt.check_lease()
+    attempt.trace.begin_tool_call(tool, call)
     try:
         returned = await _invoke(attempt, tool, arguments, context)
     except Fenced:
@@ -122,6 +123,7 @@ async def _run(
     try:
         value = dump_result(returned)
         _check_size(attempt, value)
+        attempt.trace.returned(value)
     except ValueError as error:
         why = f"{type(error).__name__}: {error}"
         return await _result(attempt, call, error=ToolResultUnusable(why))

@@ -104,6 +104,16 @@ class OpenAIModel:
         """Provider and model, as people write them."""
         return f"{self.server.name or self.provider}/{self.model}"
 
+    @property
+    def server_address(self) -> tuple[str, int] | None:
+        """Host and port of the server, for traces; None where none is named."""
+        server = self.server
+        url = self.base_url or os.environ.get(server.url_env) or server.url
+        if not url or not host_of(url):
+            return None
+        parts = urlsplit(url)
+        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
     def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Call the model once; see `Model.stream`.
 

@@ -97,7 +97,7 @@ end
 -- What a worker has to know of the run beside its task.
 local function record_for(task)
   local found = redis.call('HMGET', RUN, 'options', 'messages', 'thread', 'resource',
-    'revived_by', 'yielded')
+    'revived_by', 'yielded', 'trace')
   return {agent_of(task), run.agent, unpack(found)}
 end
 

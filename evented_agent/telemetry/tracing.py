@@ -1,0 +1,81 @@
+"""Whether this process traces, and where callers and workers begin to.
+
+Imports OpenTelemetry only in processes where something else has configured it: everywhere else this
+does nothing, and costs nothing.
+"""
+
+import sys
+from typing import Protocol
+
+from evented_agent.ledger.records import Claim, Record
+from evented_agent.ledger.settings import Settings
+from evented_agent.telemetry.conventions import CONVERSATION, RUN
+from evented_agent.telemetry.spans import AttemptTrace, CallerSpan, harmless
+
+#: What stands for a provider that nobody has set, by the names of the API's own classes.
+_UNSET = ("ProxyTracerProvider", "NoOpTracerProvider", "_ProxyMeterProvider", "NoOpMeterProvider")
+
+
+def is_traced(settings: Settings) -> bool:
+    """Whether this process has somebody to tell: a tracer or meter provider that was set."""
+    if not settings.tracing:
+        return False
+    # Whoever sets a provider has imported the API.
+    tracing, metering = map(sys.modules.get, ("opentelemetry.trace", "opentelemetry.metrics"))
+    found = [
+        None if tracing is None else tracing.get_tracer_provider(),
+        None if metering is None else metering.get_meter_provider(),
+    ]
+    return any(each is not None and type(each).__name__ not in _UNSET for each in found)
+
+
+class Recorder(Protocol):
+    """What the module that imports OpenTelemetry has."""
+
+    def invoke_agent(self, agent_id: str, version: str | None) -> CallerSpan: ...
+
+    def decide(self, stored: str, record: Record) -> CallerSpan: ...
+
+    def join(self, claim: Claim) -> AttemptTrace: ...
+
+
+_NO_SPAN, _NO_TRACE = CallerSpan(), AttemptTrace()
+
+
+def recorder() -> Recorder:
+    """The module that imports OpenTelemetry, imported at its first use."""
+    from evented_agent.telemetry import recording
+
+    return recording
+
+
+@harmless(_NO_SPAN)
+def starting(settings: Settings, agent_id: str, version: str | None) -> CallerSpan:
+    """The span of a run's start: all that the run does later are its children.
+
+    A run that another starts would do the same inside the span of the call that it answers.
+    """
+    return recorder().invoke_agent(agent_id, version) if is_traced(settings) else _NO_SPAN
+
+
+def following_span(settings: Settings, before: Record, run_id: str) -> CallerSpan:
+    """The span of the start of a run that answers what was left of the one *before*."""
+    span = starting(settings, before.fields["agent"], before.fields.get("agent_version"))
+    span.about(RUN, run_id)
+    span.about(CONVERSATION, before.fields.get("thread"))
+    return span
+
+
+@harmless(_NO_SPAN)
+def deciding(settings: Settings, record: Record) -> CallerSpan:
+    """The span of people's decisions, in the trace of the run that they are about."""
+    stored = record.fields.get("trace")
+    if not stored or not is_traced(settings):
+        return _NO_SPAN
+    return recorder().decide(stored, record)
+
+
+@harmless(_NO_TRACE)
+def join(settings: Settings, claim: Claim) -> AttemptTrace:
+    """Go on with a run's trace: for all that the current context does from now on."""
+    return recorder().join(claim) if is_traced(settings) else _NO_TRACE
