@@ -1,0 +1,97 @@
+"""One trace for one run, whichever processes it takes, however they end."""
+
+import os
+import subprocess
+import sys
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from evented_agent import EventedAgent
+from tests.conftest import StartWorker
+from tests.support.traces import FILE, NAME, StoredSpan, spans_in, tree
+from tests.support.workers import ROOT, WorkerProcess, wait_until
+
+Agents = dict[str, EventedAgent]
+
+
+@pytest.fixture(scope="module")
+def worker_app() -> str:
+    return "tests.durability.traced_app"
+
+
+class Fleet:
+    """Processes that trace into one file, each under its own name."""
+
+    def __init__(self, folder: Path, start_worker: StartWorker, env: dict[str, str]) -> None:
+        self.file = folder / "spans"
+        self._start = start_worker
+        self._env = {**env, FILE: str(self.file)}
+
+    def worker(self, name: str) -> WorkerProcess:
+        return self._start(name, env={**self._env, NAME: name}, concurrency=4)
+
+    def call(self, process: str, *arguments: str) -> None:
+        command = [sys.executable, "-m", "tests.durability.traced_app", *arguments]
+        env = {**os.environ, **self._env, NAME: process}
+        subprocess.run(command, env=env, cwd=ROOT, check=True, timeout=60)
+
+    def spans(self, name: str = "") -> list[StoredSpan]:
+        return [span for span in spans_in(self.file) if span.name.startswith(name)]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, start_worker: StartWorker, environment: dict[str, str]) -> Fleet:
+    return Fleet(tmp_path, start_worker, environment)
+
+
+def test_one_trace_spans_handlers_killed_workers_and_an_approval(
+    fleet: Fleet, agents: Agents, marks: Path
+) -> None:
+    run_id = uuid.uuid4().hex
+    clerk = agents["clerk"]
+    first = fleet.worker("w1")
+    fleet.call("web", "start", run_id, "slow")
+    said = clerk.observe(run_id, close_on_suspend=False).text_parts()
+    wait_until(lambda: "word by" in next(said).snapshot, "the model is in mid-answer")
+    first.kill()
+    second = fleet.worker("w2")
+    wait_until(lambda: clerk.get(run_id).status == "suspended", "it waits for approval")
+    fleet.call("web2", "approve", run_id)
+    wait_until((marks / "refund").exists, "the tool runs")
+    second.kill()
+    fleet.worker("w3")
+    assert clerk.observe(run_id).result(30).answer == "Order 7 is refunded."
+    wait_until(lambda: fleet.spans("end_run"), "the end is traced")
+
+    spans = fleet.spans()
+    print(tree(spans))
+    [handler], [start] = fleet.spans("POST /chat"), fleet.spans("invoke_agent")
+    ours = [span for span in spans if span.scope == "evented_agent"]
+    assert {span.trace_id for span in ours} == {handler.trace_id}
+    assert start.parent == handler.span_id
+    assert {span.parent for span in ours} - {handler.span_id} == {start.span_id}
+    # Calls that were cut off died with their process; each that was completed has one span.
+    assert Counter(span.name for span in ours) == {
+        "invoke_agent clerk": 1,
+        "chat model": 2,
+        "execute_tool look_up": 1,
+        "resume_run clerk": 1,
+        "execute_tool refund": 1,
+        "end_run clerk": 1,
+    }
+    assert {span.status for span in ours} == {"UNSET"}
+    about = [
+        (s.process, s.attributes["evented_agent.attempt"], s.attributes.get("evented_agent.crashes"))
+        for s in [*fleet.spans("chat"), *fleet.spans("execute_tool refund")]
+    ]
+    assert about == [("w2", 2, 1), ("w3", 1, None), ("w3", 2, 1)]
+    [decision], [approving] = fleet.spans("resume_run"), fleet.spans("POST /approve")
+    assert fleet.spans("chat")[0].events == ["evented_agent.suspended"]
+    assert (decision.process, decision.links) == ("web2", [approving.span_id])
+    assert approving.links == [decision.span_id]
+    assert approving.trace_id != handler.trace_id
+    [query], [look] = fleet.spans("SELECT"), fleet.spans("execute_tool look_up")
+    assert (query.trace_id, query.parent) == (handler.trace_id, look.span_id)

@@ -1,0 +1,66 @@
+"""An agent whose runs are traced, in workers and in those who start and decide."""
+
+import asyncio
+import os
+import sys
+
+from opentelemetry import trace
+
+from evented_agent import Agent, ToolContext, tool
+from evented_agent.models.messages import ToolCall
+from evented_agent.testing import Say, ScriptedModel
+from tests.support.deployment import make_app, mark, serve
+from tests.support.traces import export_to_file
+
+export_to_file("caller")
+if "TEST_CELERY_SPANS" in os.environ:
+    from opentelemetry.instrumentation.celery import CeleryInstrumentor
+
+    CeleryInstrumentor().instrument()
+
+
+@tool
+def look_up(order: int) -> str:
+    """Look an order up."""
+    with trace.get_tracer("shop").start_as_current_span("SELECT orders"):
+        return f"order {order}"
+
+
+@tool(requires_approval=True)
+async def refund(ctx: ToolContext, order: int) -> str:
+    """Refund an order; the first attempt takes for ever."""
+    mark("refund", f"attempt {ctx.attempt}")
+    if ctx.attempt == 1 and ctx.context == "slow":
+        await asyncio.sleep(60)
+    return f"refunded {order}"
+
+
+STEPS = [
+    Say(
+        "Let me look, word by word, at what can be done about it.",
+        calls=[
+            ToolCall(id="look", name="look_up", arguments={"order": 7}),
+            ToolCall(id="pay", name="refund", arguments={"order": 7}),
+        ],
+    ),
+    "Order 7 is refunded.",
+]
+clerk = Agent(id="clerk", model=ScriptedModel(STEPS, pause=0.05), tools=[look_up, refund])
+app = make_app("tests.durability.traced_app")
+evented = serve(app, clerk)
+
+
+def start(run_id: str, context: str) -> None:
+    """What a web handler does: a span of its own, and a run in it."""
+    with trace.get_tracer("web").start_as_current_span("POST /chat"):
+        evented["clerk"].stream("Refund order 7.", run_id=run_id, context=context)
+
+
+def approve(run_id: str) -> None:
+    """What another one does, later."""
+    with trace.get_tracer("web").start_as_current_span("POST /approve"):
+        evented["clerk"].approve(run_id, by="Ann")
+
+
+if __name__ == "__main__":
+    {"start": start, "approve": approve}[sys.argv[1]](*sys.argv[2:])
