@@ -14,6 +14,7 @@ from evented_agent.cli.follow import Follower, judge
 from evented_agent.cli.output import json_value, to_json
 from evented_agent.client.runs import Runs
 from evented_agent.engines.celery import create_evented_agent
+from evented_agent.engines.celery.json_logs import LOG_FORMAT_VARIABLE
 from evented_agent.errors import UnknownAgent
 from evented_agent.ledger.workers import LiveWorker
 
@@ -72,6 +73,11 @@ def run(
 @click.option("-P", "--pool", default="threads", show_default=True)
 @click.option("-Q", "--queues", metavar="QUEUE", help="By default the queue of the app's agents.")
 @click.option("-n", "--hostname", metavar="NAME", help="The worker's name; needed for a second.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    help="json: one object a line, unless the app has a format of its own.",
+)
 @click.argument("extra", nargs=-1, metavar="[-- CELERY OPTIONS]")
 @shared
 def worker(
@@ -80,6 +86,7 @@ def worker(
     pool: str,
     queues: str | None,
     hostname: str | None,
+    log_format: str | None,
     extra: tuple[str, ...],
 ) -> None:
     """Become a Celery worker that serves the app's agents."""
@@ -94,6 +101,8 @@ def worker(
         options += ["-c", str(concurrency)]
     if hostname is not None:
         options += ["-n", hostname]
+    if log_format is not None:
+        os.environ[LOG_FORMAT_VARIABLE] = log_format
     command = ["-m", "celery", "-A", str(choices.app), "worker", *options, *extra]
     choices.output.note(shlex.join(command[1:]))
     sys.stdout.flush()

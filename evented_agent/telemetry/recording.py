@@ -99,7 +99,7 @@ class _RecordedCall(CallerSpan):
         self._current.span.end()
 
 
-def invoke_agent(agent_id: str, version: str | None) -> CallerSpan:
+def record_start(agent_id: str, version: str | None) -> CallerSpan:
     attributes: Attributes = {names.OPERATION: "invoke_agent", names.AGENT: agent_id}
     if version:
         attributes[names.AGENT_VERSION] = version
@@ -107,7 +107,7 @@ def invoke_agent(agent_id: str, version: str | None) -> CallerSpan:
     return _RecordedCall(span, stores=True)
 
 
-def decide(stored: str, record: Record) -> CallerSpan:
+def record_decision(stored: str, record: Record) -> CallerSpan:
     parent = _parent(stored)
     if parent is None:
         return CallerSpan()
@@ -124,7 +124,7 @@ def decide(stored: str, record: Record) -> CallerSpan:
     return _RecordedCall(span)
 
 
-def join(claim: Claim) -> AttemptTrace:
+def record_attempt(claim: Claim) -> AttemptTrace:
     parent = None if claim.trace is None else _parent(claim.trace)
     if parent is not None:
         # Never detached: the context is the attempt's own, and the next attempt sets its own.

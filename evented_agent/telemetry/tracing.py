@@ -32,11 +32,11 @@ def is_traced(settings: Settings) -> bool:
 class Recorder(Protocol):
     """What the module that imports OpenTelemetry has."""
 
-    def invoke_agent(self, agent_id: str, version: str | None) -> CallerSpan: ...
+    def record_start(self, agent_id: str, version: str | None) -> CallerSpan: ...
 
-    def decide(self, stored: str, record: Record) -> CallerSpan: ...
+    def record_decision(self, stored: str, record: Record) -> CallerSpan: ...
 
-    def join(self, claim: Claim) -> AttemptTrace: ...
+    def record_attempt(self, claim: Claim) -> AttemptTrace: ...
 
 
 _NO_SPAN, _NO_TRACE = CallerSpan(), AttemptTrace()
@@ -55,7 +55,7 @@ def starting(settings: Settings, agent_id: str, version: str | None) -> CallerSp
 
     A run that another starts would do the same inside the span of the call that it answers.
     """
-    return recorder().invoke_agent(agent_id, version) if is_traced(settings) else _NO_SPAN
+    return recorder().record_start(agent_id, version) if is_traced(settings) else _NO_SPAN
 
 
 def following_span(settings: Settings, before: Record, run_id: str) -> CallerSpan:
@@ -72,10 +72,10 @@ def deciding(settings: Settings, record: Record) -> CallerSpan:
     stored = record.fields.get("trace")
     if not stored or not is_traced(settings):
         return _NO_SPAN
-    return recorder().decide(stored, record)
+    return recorder().record_decision(stored, record)
 
 
 @harmless(_NO_TRACE)
 def join(settings: Settings, claim: Claim) -> AttemptTrace:
     """Go on with a run's trace: for all that the current context does from now on."""
-    return recorder().join(claim) if is_traced(settings) else _NO_TRACE
+    return recorder().record_attempt(claim) if is_traced(settings) else _NO_TRACE

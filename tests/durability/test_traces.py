@@ -84,7 +84,11 @@ def test_one_trace_spans_handlers_killed_workers_and_an_approval(
     }
     assert {span.status for span in ours} == {"UNSET"}
     about = [
-        (s.process, s.attributes["evented_agent.attempt"], s.attributes.get("evented_agent.crashes"))
+        (
+            s.process,
+            s.attributes["evented_agent.attempt"],
+            s.attributes.get("evented_agent.crashes"),
+        )
         for s in [*fleet.spans("chat"), *fleet.spans("execute_tool refund")]
     ]
     assert about == [("w2", 2, 1), ("w3", 1, None), ("w3", 2, 1)]

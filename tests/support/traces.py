@@ -88,9 +88,7 @@ def _lines(
     depth: int,
 ) -> Iterator[str]:
     about = {
-        name.rpartition(".")[2]: value
-        for name, value in span.attributes.items()
-        if name in _SHOWN
+        name.rpartition(".")[2]: value for name, value in span.attributes.items() if name in _SHOWN
     }
     words = [f"{name}={value}" for name, value in about.items()]
     words += [f"event: {event}" for event in span.events]

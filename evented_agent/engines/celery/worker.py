@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from celery import Celery, bootsteps, signals
+from celery import Celery, bootsteps, current_app, signals
 from celery.worker import state as worker_state
 
 from evented_agent.client.listing import unfit_calls
 from evented_agent.client.runs import Runs
 from evented_agent.durations import in_seconds
 from evented_agent.engines.celery.bystander import lacks_queue
+from evented_agent.engines.celery.json_logs import wants_json_logs, write_json
 from evented_agent.engines.celery.loop_bridge import Bridge
 from evented_agent.engines.celery.notifier import NAMES, CeleryNotifier
 from evented_agent.engines.celery.reserved import ReservedMessages, choose_prefetch
@@ -326,6 +327,8 @@ def prepare_logs() -> None:
 
 def _set_up_logger(logger: logging.Logger, **_: object) -> None:
     add_run_fields(logger)
+    if wants_json_logs(current_app):
+        write_json(logger)
 
 
 def add_worker_steps(app: Celery, agent_worker: AgentWorker) -> None:
