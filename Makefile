@@ -11,7 +11,7 @@ OLDEST_TESTS := tests/fundamentals tests/conformance tests/topologies/test_scrip
 	tests/unit/ledger tests/unit/models tests/unit/engines tests/engines/test_connecting.py \
 	tests/engines/test_several_brokers.py tests/cli/test_cli.py
 RABBITMQ := /usr/lib/rabbitmq/bin/rabbitmq-server
-.PHONY: help install demo test test-topologies test-servers test-oldest test-web check worker bench chaos clean
+.PHONY: help install demo test test-topologies test-servers test-oldest test-web test-tracers check worker bench chaos clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -44,6 +44,9 @@ test-web: .venv/web tests/web/clients/node_modules  ## pages in a real Chromium,
 	@# One at a time: the tests of requests share one id, and pytest-xdist would run one of them.
 	$(BIN)/pytest tests/web
 
+test-tracers: .venv/tracers/done  ## what Logfire and Langfuse see of runs
+	.venv/tracers/bin/python -m pytest tests/tracers
+
 check: .venv/dev  ## format, lint, types, their completeness, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -75,7 +78,7 @@ clean:  ## forget the virtual environment
 	@touch $@
 
 .venv/dev: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[local,cli,flower,web,http]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[local,cli,flower,web,http,otel]" --group dev
 	@# Only its data and simulators are used; its dependencies are gigabytes.
 	$(BIN)/python -m pip install --quiet --no-deps bfcl-eval==2026.3.23
 	@touch $@ .venv/demo
@@ -90,6 +93,12 @@ clean:  ## forget the virtual environment
 	$(BIN)/uv pip freeze --quiet --python .venv/oldest --exclude-editable > .venv/oldest/lowest.txt
 	$(BIN)/uv pip install --quiet --python .venv/oldest --group test \
 		--constraints .venv/oldest/lowest.txt
+	@touch $@
+
+.venv/tracers/done: .venv/dev pyproject.toml
+	@$(BIN)/python -m venv --without-pip --clear .venv/tracers
+	$(BIN)/python -m pip --python .venv/tracers install --quiet --editable ".[local,otel]" \
+		--group test-tracers
 	@touch $@
 
 .venv/web: .venv/dev pyproject.toml

@@ -8,11 +8,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import abort, calls, cost, latency, over_http, readers, recovery, throughput
+from benchmarks import (
+    abort,
+    calls,
+    cost,
+    latency,
+    over_http,
+    readers,
+    recovery,
+    throughput,
+    tracing,
+)
 from benchmarks.harness import Bench, bench
 
 ALL = {
     "steps": latency.steps,
+    "tracing": tracing.tracing,
     "first-token": latency.first_token,
     "tokens": throughput.tokens,
     "stream": calls.stream_call,

@@ -11,8 +11,13 @@ from celery import Celery
 from evented_agent import Agent, Settings, create_evented_agent, tool
 from evented_agent.models.protocol import AnswerEnded, Model, ModelEvent, ModelRequest, TextPiece
 
+if "BENCH_TRACING" in os.environ:
+    from benchmarks.tracing import trace_here
+
+    trace_here()
 app = Celery("benchmarks", broker=os.environ["BENCH_BROKER_URL"])
 app.conf.broker_connection_retry_on_startup = True
+app.conf.evented_agent_queues = ["traced"]
 if "BENCH_CELERY_DEFAULTS" not in os.environ:
     # As celeryconfig.py has it.
     app.conf.worker_prefetch_multiplier = 1

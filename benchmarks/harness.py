@@ -125,9 +125,18 @@ class Bench:
 
     @contextlib.contextmanager
     def workers(
-        self, count: int = 1, *, pool: str = "threads", slots: int = 100, as_configured: bool = True
+        self,
+        count: int = 1,
+        *,
+        pool: str = "threads",
+        slots: int = 100,
+        as_configured: bool = True,
+        apart: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Iterator[dict[str, Process]]:
-        """Workers on empty servers, by name; what an earlier benchmark left would cost them."""
+        """Workers on empty servers, by name; what an earlier benchmark left would cost them.
+
+        *apart* is one more for each queue, named by it, with variables of its own.
+        """
         self.ledger.client.flushall()
         self.broker.client.flushall()
         env = {} if as_configured else {"BENCH_CELERY_DEFAULTS": "1"}
@@ -135,6 +144,9 @@ class Bench:
             name: Process(_worker(name, pool, slots), self.folder / f"{name}.log", env=env)
             for name in (f"w{n}" for n in range(count))
         }
+        for queue, more in (apart or {}).items():
+            command = _worker(queue, pool, slots, queue)
+            started[queue] = Process(command, self.folder / f"{queue}.log", env={**env, **more})
         try:
             self._wait_for(started)
             self._warm_up(min(slots, 10) * count)
@@ -164,10 +176,10 @@ class Bench:
             run.result(timeout=60)
 
 
-def _worker(name: str, pool: str, slots: int) -> list[str]:
+def _worker(name: str, pool: str, slots: int, queue: str = "agents") -> list[str]:
     return [
         *(sys.executable, "-m", "celery", "-A", "benchmarks.app", "worker", "-n", f"{name}@bench"),
-        *("-P", pool, "-c", str(slots), "-Q", "agents", "--loglevel", "WARNING"),
+        *("-P", pool, "-c", str(slots), "-Q", queue, "--loglevel", "WARNING"),
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
     ]
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from typing import Any
 
 from opentelemetry import trace
 
@@ -16,7 +17,8 @@ export_to_file("caller")
 if "TEST_CELERY_SPANS" in os.environ:
     from opentelemetry.instrumentation.celery import CeleryInstrumentor
 
-    CeleryInstrumentor().instrument()
+    instrumentor: Any = CeleryInstrumentor
+    instrumentor().instrument()
 
 
 @tool
@@ -35,7 +37,7 @@ async def refund(ctx: ToolContext, order: int) -> str:
     return f"refunded {order}"
 
 
-STEPS = [
+STEPS: list[Any] = [
     Say(
         "Let me look, word by word, at what can be done about it.",
         calls=[
@@ -63,4 +65,5 @@ def approve(run_id: str) -> None:
 
 
 if __name__ == "__main__":
-    {"start": start, "approve": approve}[sys.argv[1]](*sys.argv[2:])
+    command: Any = {"start": start, "approve": approve}[sys.argv[1]]
+    command(*sys.argv[2:])
