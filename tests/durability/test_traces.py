@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import uuid
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from evented_agent import EventedAgent
 from tests.conftest import StartWorker
+from tests.support.proxy import Moment, Proxy, Write
+from tests.support.servers import RedisServer
 from tests.support.traces import FILE, NAME, StoredSpan, spans_in, tree
 from tests.support.workers import ROOT, WorkerProcess, wait_until
 
@@ -30,8 +33,8 @@ class Fleet:
         self._start = start_worker
         self._env = {**env, FILE: str(self.file)}
 
-    def worker(self, name: str) -> WorkerProcess:
-        return self._start(name, env={**self._env, NAME: name}, concurrency=4)
+    def worker(self, name: str, **env: str) -> WorkerProcess:
+        return self._start(name, env={**self._env, NAME: name, **env}, concurrency=4)
 
     def call(self, process: str, *arguments: str) -> None:
         command = [sys.executable, "-m", "tests.durability.traced_app", *arguments]
@@ -99,3 +102,73 @@ def test_one_trace_spans_handlers_killed_workers_and_an_approval(
     assert approving.trace_id != handler.trace_id
     [query], [look] = fleet.spans("SELECT"), fleet.spans("execute_tool look_up")
     assert (query.trace_id, query.parent) == (handler.trace_id, look.span_id)
+
+
+def is_first_turn(write: Write) -> bool:
+    return (write.script, write.task, write.nth) == ("commit", "1:model", 1)
+
+
+@pytest.mark.parametrize(("moment", "attempts"), [("before", [2]), ("after", [])])
+def test_a_call_that_is_killed_at_its_commit_is_never_traced_twice(
+    moment: Moment,
+    attempts: list[int],
+    fleet: Fleet,
+    agents: Agents,
+    redis_server: RedisServer,
+) -> None:
+    run_id, killed = uuid.uuid4().hex, threading.Event()
+    victims: list[WorkerProcess] = []
+
+    def watch(write: Write, at: Moment) -> bool:
+        if write.run_id == run_id and is_first_turn(write) and at == moment:
+            victims[0].kill()
+            killed.set()
+        return not killed.is_set()
+
+    with Proxy(redis_server.port, watch) as proxy:
+        victims.append(fleet.worker("w1", TEST_REDIS_URL=proxy.url))
+        fleet.call("web", "start", run_id, "fast")
+        assert killed.wait(30)
+    fleet.worker("w2")
+    clerk = agents["clerk"]
+    wait_until(lambda: clerk.get(run_id).status == "suspended", "it waits for approval")
+    wait_until(lambda: fleet.spans("execute_tool"), "the other call is traced")
+
+    # Once it is committed it is not made again, and what was not exported died with its process.
+    chats = fleet.spans("chat")
+    assert [span.attributes["evented_agent.attempt"] for span in chats] == attempts
+    assert {span.status for span in fleet.spans()} == {"UNSET"}
+    clerk.abort(run_id)
+
+
+def test_a_call_of_a_frozen_worker_says_that_it_was_in_vain(
+    fleet: Fleet, agents: Agents, redis_server: RedisServer
+) -> None:
+    run_id, frozen, let_go = uuid.uuid4().hex, threading.Event(), threading.Event()
+    workers: list[WorkerProcess] = []
+
+    def watch(write: Write, at: Moment) -> bool:
+        if write.run_id == run_id and is_first_turn(write) and at == "before":
+            workers[0].pause()
+            frozen.set()
+            let_go.wait(60)
+        return True
+
+    with Proxy(redis_server.port, watch) as proxy:
+        workers.append(fleet.worker("w1", TEST_REDIS_URL=proxy.url))
+        fleet.call("web", "start", run_id, "fast")
+        assert frozen.wait(30)
+        fleet.worker("w2")
+        clerk = agents["clerk"]
+        wait_until(lambda: clerk.get(run_id).status == "suspended", "the other has done it")
+        let_go.set()
+        workers[0].resume()
+        wait_until(lambda: len(fleet.spans("chat")) > 1, "the call in vain is traced")
+
+    found = {
+        (span.process, span.status, span.attributes.get("error.type"))
+        for span in fleet.spans("chat")
+    }
+    assert found == {("w1", "ERROR", "fenced"), ("w2", "UNSET", None)}
+    assert len({span.trace_id for span in fleet.spans()}) == 1
+    clerk.abort(run_id)
