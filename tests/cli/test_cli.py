@@ -35,9 +35,10 @@ with_worker = pytest.mark.usefixtures("worker")
 class CliWorker(WorkerProcess):
     """A worker started with the command for it."""
 
-    def __init__(self, env: Env, log: Path) -> None:
+    def __init__(self, env: Env, log: Path, *options: str) -> None:
         super().__init__(env, log, name="cli")
-        self._command = [SCRIPT, "worker", *APP, "-n", "cli@test", "--", "--loglevel", "DEBUG"]
+        command = [SCRIPT, "worker", *APP, "-n", "cli@test", *options]
+        self._command = [*command, "--", "--loglevel", "DEBUG"]
 
 
 @pytest.fixture(scope="module")
@@ -281,6 +282,14 @@ def test_the_worker_serves_the_queue_of_the_apps_agents(door: Runs) -> None:
 
     assert (live["node"], live["queues"], live["slots"]) == ("cli@test", ["agents"], 100)
     assert "calculator" in here(door, "workers").stdout
+
+
+def test_the_workers_log_is_json_where_the_command_says_so(env: Env, tmp_path: Path) -> None:
+    worker = CliWorker({**env, "TEST_PREFIX": "json"}, tmp_path / "worker.log", "--log-format=json")
+    with worker:
+        lines = [json.loads(line) for line in worker.text().splitlines() if line.startswith("{")]
+
+    assert "cli@test ready." in [line["message"] for line in lines]
 
 
 @with_worker

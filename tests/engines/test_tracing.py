@@ -9,11 +9,7 @@ from typing import Any
 import pytest
 import redis
 from opentelemetry import trace
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from evented_agent import (
@@ -31,47 +27,10 @@ from evented_agent.errors import ModelError
 from evented_agent.telemetry.content import VARIABLE
 from evented_agent.testing import Say, ScriptedModel, tool_call
 from tests.support.servers import RedisServer
-from tests.support.traces import StoredSpan, stored
+from tests.support.traces import Recorded
 from tests.support.workers import ROOT, wait_until
 
 Make = Callable[..., InProcessAgent]
-
-
-class Recorded:
-    """What this process traced and measured."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.exporter, self.reader = InMemorySpanExporter(), InMemoryMetricReader()
-        self.provider = TracerProvider()
-        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        # A process has one provider for good, and tests are many.
-        monkeypatch.setattr(trace, "_TRACER_PROVIDER", self.provider)
-        meters = MeterProvider([self.reader])
-        monkeypatch.setattr("opentelemetry.metrics._internal._METER_PROVIDER", meters)
-
-    def spans(self, name: str = "") -> list[StoredSpan]:
-        found = stored(self.exporter.get_finished_spans())
-        return [span for span in found if span.name.startswith(name)]
-
-    def ended(self, run_id: str) -> list[StoredSpan]:
-        """All spans, once the run's end is traced."""
-
-        def has_ended() -> bool:
-            ends = self.spans("end_run")
-            return any(span.attributes["evented_agent.run.id"] == run_id for span in ends)
-
-        wait_until(has_ended, "the end is traced")
-        return self.spans()
-
-    def points(self) -> dict[str, list[Any]]:
-        data = self.reader.get_metrics_data()
-        assert data is not None
-        return {
-            metric.name: list(metric.data.data_points)
-            for resource in data.resource_metrics
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-        }
 
 
 @pytest.fixture
@@ -413,11 +372,14 @@ def test_nothing_is_traced_or_stored_where_the_setting_says_so(
     assert field_of(redis_server, durable, run.run_id) == ""
 
 
+@pytest.mark.parametrize("is_installed", [True, False])
 def test_without_a_provider_no_module_is_imported_and_nothing_is_stored(
-    redis_server: RedisServer,
+    is_installed: bool, redis_server: RedisServer
 ) -> None:
     code = f"""
 import sys
+if not {is_installed}:
+    sys.modules["opentelemetry"] = None
 import evented_agent
 from evented_agent import Agent, create_durable_agent
 from evented_agent.testing import ScriptedModel

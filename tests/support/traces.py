@@ -7,13 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import (
     SimpleSpanProcessor,
     SpanExporter,
     SpanExportResult,
 )
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from tests.support.workers import wait_until
 
 #: Where a process of the tests keeps its spans, and what it is called there.
 FILE, NAME = "TEST_SPANS", "TEST_SPANS_OF"
@@ -130,3 +136,40 @@ def _dumped(span: ReadableSpan, process: str) -> dict[str, Any]:
         "events": [event.name for event in span.events],
         "links": [f"{link.context.span_id:016x}" for link in span.links],
     }
+
+
+class Recorded:
+    """What this process traced and measured."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.exporter, self.reader = InMemorySpanExporter(), InMemoryMetricReader()
+        self.provider = TracerProvider()
+        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        # A process has one provider for good, and tests are many.
+        monkeypatch.setattr(trace, "_TRACER_PROVIDER", self.provider)
+        meters = MeterProvider([self.reader])
+        monkeypatch.setattr("opentelemetry.metrics._internal._METER_PROVIDER", meters)
+
+    def spans(self, name: str = "") -> list[StoredSpan]:
+        found = stored(self.exporter.get_finished_spans())
+        return [span for span in found if span.name.startswith(name)]
+
+    def ended(self, run_id: str) -> list[StoredSpan]:
+        """All spans, once the run's end is traced."""
+
+        def has_ended() -> bool:
+            ends = self.spans("end_run")
+            return any(span.attributes["evented_agent.run.id"] == run_id for span in ends)
+
+        wait_until(has_ended, "the end is traced")
+        return self.spans()
+
+    def points(self) -> dict[str, list[Any]]:
+        data = self.reader.get_metrics_data()
+        assert data is not None
+        return {
+            metric.name: list(metric.data.data_points)
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }

@@ -12,6 +12,7 @@ from evented_agent.ledger import attempts, runs
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
+    Claim,
     Fenced,
     JournalChanged,
     NewTask,
@@ -112,6 +113,16 @@ def test_the_last_tool_claims_the_end_of_the_step(driver: Driver) -> None:
     assert (end.task.key, end.journal_length) == ("1:end", 3)
     # The reply was lost: asked again, the same claim comes back.
     assert driver.committed(tasks[1], entries=["{}"]).end == end
+
+
+def test_each_claim_says_which_span_the_run_belongs_to(driver: Driver) -> None:
+    driver.create("traced", trace="00-a-b-01")
+    claim = driver.claim("traced")
+    assert isinstance(claim, Claim)
+    end = driver.committed(claim.task, entries=["{}"]).end
+
+    assert end is not None
+    assert (claim.trace, end.trace) == ("00-a-b-01", "00-a-b-01")
 
 
 def test_calls_over_the_limit_wait_for_a_place(driver: Driver) -> None:
