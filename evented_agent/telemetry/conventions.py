@@ -45,6 +45,8 @@ _FINISH_REASONS = {
     "length": "length",
     "tool-calls": "tool_call",
     "content-filter": "content_filter",
+    "abort": "error",
+    "interrupted": "error",
 }
 _USAGE = {
     "input_tokens": "input_tokens",
@@ -109,7 +111,7 @@ def usage_attributes(usage: Usage) -> dict[str, int]:
 
 def finish_reason(reason: str) -> str:
     """Why an answer ended, as the conventions say it."""
-    return _FINISH_REASONS.get(reason, "error" if reason in ("abort", "error") else reason)
+    return _FINISH_REASONS.get(reason, reason)
 
 
 def error_type(error: BaseException) -> str:
