@@ -356,6 +356,26 @@ def test_tools_and_hooks_are_in_the_trace_of_their_run(recorded: Recorded, make:
     }
 
 
+def test_a_message_that_begins_a_run_begins_its_trace(
+    recorded: Recorded, make: Make, redis_server: RedisServer
+) -> None:
+    durable = make(["Hi."])
+    first = durable.stream("Hello.", thread_id="t-follows")
+    first.result(20)
+    with trace.get_tracer("web").start_as_current_span("POST /message"):
+        receipt = durable.send(first.run_id, "And you?")
+    durable.observe(receipt.run_id).result(20)
+    recorded.ended(receipt.run_id)
+
+    [handler] = recorded.spans("POST /message")
+    _, start = recorded.spans("invoke_agent")
+    assert receipt.begins_run
+    assert start.attributes["evented_agent.run.id"] == receipt.run_id
+    assert (start.trace_id, start.parent) == (handler.trace_id, handler.span_id)
+    assert field_of(redis_server, durable, receipt.run_id).split("-")[1] == handler.trace_id
+    assert recorded.spans("chat")[-1].parent == start.span_id
+
+
 def run_name(recorded: Recorded) -> str:
     [start] = recorded.spans("invoke_agent")
     return start.name
