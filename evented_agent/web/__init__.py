@@ -5,6 +5,7 @@ Needs the extra ``web``: ``pip install "evented-agent[web]"``.
 
 try:
     import itsdangerous as _itsdangerous
+    import jinja2 as _jinja2
     import starlette as _starlette
 except ImportError as _error:
     raise ImportError(
@@ -29,4 +30,4 @@ __all__ = [
     "create_wsgi_app",
 ]
 
-del _itsdangerous, _starlette
+del _itsdangerous, _jinja2, _starlette

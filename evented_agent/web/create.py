@@ -29,6 +29,7 @@ def create_app(
     token_keys: Sequence[str | bytes] = (),
     client_options: Sequence[str] = (),
     limits: Limits | None = None,
+    flower_url: str | None = None,
     dev: bool = False,
 ) -> WebApp:
     """Make an ASGI application that serves runs: mount it in Starlette, FastAPI or Django.
@@ -46,6 +47,7 @@ def create_app(
         client_options: Names of `StreamOptions` that every client may choose, beside when_busy,
             until_idle, deadline and metadata. A principal with all_resources may choose any.
         limits: What a request and a principal may take.
+        flower_url: Where Flower is, ``https://flower.example``: the console links tasks to it.
         dev: Serve this machine alone, without `authorize`; everything is allowed.
 
     Raises `ConfigurationError` without *authorize*, unless *dev*, and for keys that are too short.
@@ -61,6 +63,7 @@ def create_app(
         token_keys,
         client_options,
         limits,
+        flower_url,
         is_dev=dev,
     )
     return WebApp(given)
@@ -75,6 +78,7 @@ def create_wsgi_app(
     token_keys: Sequence[str | bytes] = (),
     client_options: Sequence[str] = (),
     limits: Limits | None = None,
+    flower_url: str | None = None,
     dev: bool = False,
 ) -> WsgiApp:
     """`create_app` for WSGI servers: Flask, and Django under WSGI.
@@ -89,6 +93,7 @@ def create_wsgi_app(
         token_keys,
         client_options,
         limits,
+        flower_url,
         is_dev=dev,
     )
     return WsgiApp(given)
@@ -101,6 +106,7 @@ def _site(
     token_keys: Sequence[str | bytes],
     client_options: Sequence[str],
     limits: Limits | None,
+    flower_url: str | None,
     *,
     is_dev: bool,
 ) -> Site:
@@ -113,6 +119,8 @@ def _site(
         raise ConfigurationError(
             f"client_options={unknown}: use some of {', '.join(SERVICE_OPTIONS)}."
         )
+    if flower_url is not None and not flower_url.startswith(("http://", "https://")):
+        raise ConfigurationError(f"flower_url={flower_url!r}: use an address of http or https.")
     limits = limits or Limits()
     runs, agent = (
         (source.client, source.agent.id) if isinstance(source, DurableAgent) else (source, None)
@@ -126,6 +134,7 @@ def _site(
         limits=limits,
         streams=OpenStreams(limits.streams),
         options=(*CLIENT_OPTIONS, *client_options),
+        flower_url=flower_url,
     )
 
 

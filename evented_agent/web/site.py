@@ -38,6 +38,7 @@ class Site:
         streams: The open streams of this process.
         options: What a client may choose when it starts a run, beside input, agent and ids.
         heartbeat: Seconds of silence between two comments of a stream.
+        flower_url: Where Flower shows the tasks; the console has links to them.
     """
 
     runs: Runs
@@ -49,6 +50,7 @@ class Site:
     streams: OpenStreams
     options: Sequence[str]
     heartbeat: float = HEARTBEAT_SECONDS
+    flower_url: str | None = None
 
     @property
     def scope(self) -> Mapping[str, Any]:

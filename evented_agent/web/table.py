@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import unquote
 
+from evented_agent.web.console.face import CONSOLE
 from evented_agent.web.exchange import PlainReply, object_reply
 from evented_agent.web.faces.ai_sdk.face import AI_SDK
 from evented_agent.web.faces.face import Face
@@ -152,8 +153,8 @@ ROUTES: Sequence[Route] = (
     Route("GET", "/ready", look.get_ready, is_open=True),
 )
 
-#: The protocols of clients that exist.
-FACES: Sequence[Face] = (AI_SDK, OPENAI)
+#: The protocols of clients that exist; the console's is that of browsers.
+FACES: Sequence[Face] = (AI_SDK, OPENAI, CONSOLE)
 
 
 def _pattern(path: str) -> re.Pattern[str]:
@@ -178,6 +179,6 @@ def match_routes(path: str) -> tuple[Mapping[str, str], Mapping[str, Route]]:
 def failure_reply(path: str, failure: HttpFailure) -> PlainReply:
     """How a failure is told to the clients of *path*."""
     for face in FACES:
-        if path.startswith(f"{face.prefix}/"):
+        if path == face.prefix or path.startswith(f"{face.prefix}/"):
             return face.failure(failure)
     return object_reply(failure.json(), failure.status, failure.headers)

@@ -1,0 +1,1 @@
+"""The console: runs, conversations, decisions and workers as pages for people who operate them."""

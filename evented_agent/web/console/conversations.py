@@ -1,0 +1,85 @@
+"""Threads: lists of them, one across its runs, and what it is called."""
+
+from evented_agent.errors import ThreadNotFound
+from evented_agent.models.messages import Message
+from evented_agent.state.thread_info import ThreadInfo
+from evented_agent.web.console.asked import asked_for, form_of, scope_of, since_in
+from evented_agent.web.console.people import operator
+from evented_agent.web.console.view import View
+from evented_agent.web.exchange import Exchange, PlainReply, bad_request
+from evented_agent.web.site import Site, Verb, WebSteps
+
+_PER_PAGE, _RUNS, _MOST_TITLE = 50, 50, 200
+
+
+def get_console_threads(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """Threads, those in use last first."""
+    view = yield from operator(site, exchange, "list")
+    whose = scope_of(view)["resource_id"]
+    sought = asked_for(exchange, "q")
+    options = {"resource_id": whose, "since": since_in(exchange), "limit": _PER_PAGE}
+    page = yield Verb("threads", (), {**options, "page": asked_for(exchange, "page")})
+    found, next_page = list(page), page.next_page
+    if sought is not None:
+        info = yield Verb("thread_info", (sought,), {"resource_id": whose})
+        words = [each for each in found if _has(each, sought)]
+        found = [*([info] if info is not None else []), *words]
+        found = list({(each.thread_id, each.resource_id): each for each in found}.values())
+        next_page = None
+    return view.reply(
+        "threads",
+        title="Threads",
+        threads=found,
+        next_page=next_page,
+        asked={name: asked_for(exchange, name) or "" for name in ("q", "resource_id")},
+    )
+
+
+def get_console_thread(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """What was said in a thread, over its runs."""
+    view, thread, whose = yield from _thread(site, exchange, "read")
+    info: ThreadInfo | None = yield Verb("thread_info", (thread,), {"resource_id": whose})
+    runs = yield Verb("list", (), {**scope_of(view), "thread_id": thread, "limit": _RUNS})
+    if info is None and not runs:
+        raise ThreadNotFound(thread, whose)
+    messages: list[Message] = yield Verb("thread", (thread,), {"resource_id": whose})
+    return view.reply(
+        "thread",
+        title="Thread",
+        thread_id=thread,
+        resource_id=whose,
+        info=info,
+        runs=runs,
+        messages=messages,
+        live=next((run for run in reversed(runs) if not run.is_ended), None),
+    )
+
+
+def post_console_title(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """Call a thread something; an empty title takes it away."""
+    title = form_of(exchange).text("title")
+    if title is not None and len(title) > _MOST_TITLE:
+        raise bad_request(f"A title has at most {_MOST_TITLE} characters.")
+    view, thread, whose = yield from _thread(site, exchange, "act")
+    yield Verb("set_thread_title", (thread, title), {"resource_id": whose})
+    return view.done("The title is kept.", view.address("threads", thread, resource_id=whose))
+
+
+def post_console_forget(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """Forget a thread; its runs stay."""
+    view, thread, whose = yield from _thread(site, exchange, "delete")
+    yield Verb("delete_thread", (thread,), {"resource_id": whose})
+    return view.sent_to(view.address("threads"))
+
+
+def _thread(
+    site: Site, exchange: Exchange, name: str
+) -> WebSteps[tuple[View, str, str | None]]:
+    thread = exchange.path["thread_id"]
+    view = yield from operator(site, exchange, name, thread=thread)  # type: ignore[arg-type]
+    return view, thread, scope_of(view)["resource_id"]
+
+
+def _has(info: ThreadInfo, sought: str) -> bool:
+    words = (info.thread_id, info.resource_id, info.title, info.last_message)
+    return any(sought.lower() in (word or "").lower() for word in words)

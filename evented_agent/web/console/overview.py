@@ -1,0 +1,147 @@
+"""The first page: is it healthy, from what lists and workers say."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from evented_agent.agents.tools.approvals import Pending
+from evented_agent.client.listing import RunPage
+from evented_agent.state.run_info import RunInfo
+from evented_agent.web.console.asked import scope_of
+from evented_agent.web.console.people import operator
+from evented_agent.web.exchange import Exchange, PlainReply
+from evented_agent.web.site import Site, Verb, WebSteps
+
+#: Runs of a status that are looked at; more are told as "100+".
+_MOST = 100
+_LIVE = ("queued", "running", "suspended")
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many runs there are of a kind, as far as was counted."""
+
+    number: int
+    is_more: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.number}+" if self.is_more else str(self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that somebody should look at.
+
+    Attributes:
+        level: "bad" or "warn".
+        title: What is wrong.
+        detail: More of it, or what to do.
+        goes_to: The page that shows it: its parts below the console's, and its query.
+    """
+
+    level: str
+    title: str
+    detail: str
+    goes_to: tuple[Sequence[str], Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What was found.
+
+    Attributes:
+        live: How many runs there are of each status that is not the end.
+        failed: How many have failed in the last 24 hours.
+        recent: Those that have failed last.
+        stuck: Queued runs that lack something.
+        pending: Calls that wait for people.
+        workers: Who works.
+    """
+
+    live: Mapping[str, Tally]
+    failed: Tally
+    recent: Sequence[RunInfo]
+    stuck: Sequence[RunInfo]
+    pending: Sequence[Pending]
+    workers: Sequence[Any]
+
+    @property
+    def slots(self) -> int:
+        return sum(each.slots for each in self.workers)
+
+    @property
+    def busy(self) -> int:
+        return sum(each.busy for each in self.workers)
+
+    def troubles(self) -> list[Trouble]:
+        """What somebody should look at, the worst first."""
+        found = [*self._of_workers(), *self._of_runs(), *self._of_people()]
+        return sorted(found, key=lambda each: each.level != "bad")
+
+    def _of_workers(self) -> list[Trouble]:
+        fleet: tuple[Sequence[str], Mapping[str, str]] = (["fleet"], {})
+        found = []
+        if not self.workers:
+            live = any(each.number for each in self.live.values())
+            level = "bad" if live else "warn"
+            said = "Runs stay where they are until one comes." if live else "Nothing waits for one."
+            found.append(Trouble(level, "No worker is alive", said, fleet))
+        if held := sum(each.abandoned for each in self.workers):
+            said = "Tools that ignored their timeout still run; their stacks are in the log."
+            found.append(Trouble("warn", f"{held} slots are held by abandoned tools", said, fleet))
+        return found
+
+    def _of_runs(self) -> list[Trouble]:
+        found = []
+        if self.stuck:
+            said = str(self.stuck[0].waiting_for).partition(";")[0]
+            title = f"{_things(len(self.stuck), 'run')} cannot go on"
+            queued = (["runs"], {"status": "queued"})
+            found.append(Trouble("bad", title, f"The newest waits for {said}.", queued))
+        if self.failed.number:
+            said = "In the last 24 hours. They can be retried where they failed."
+            title = f"{_things(self.failed, 'run')} failed"
+            where = (["runs"], {"status": "failed", "since": "24h"})
+            found.append(Trouble("warn", title, said, where))
+        return found
+
+    def _of_people(self) -> list[Trouble]:
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        ending = [each for each in self.pending if each.expires_at < soon]
+        if not ending:
+            return []
+        title = f"{_things(len(ending), 'decision')} expire within the hour"
+        return [Trouble("warn", title, "Then they count as declined.", (["inbox"], {}))]
+
+
+def get_console_overview(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """The overview."""
+    view = yield from operator(site, exchange, "list")
+    scope = scope_of(view)
+    live: dict[str, RunPage] = {}
+    for status in _LIVE:
+        live[status] = yield Verb("list", (), {"status": status, "limit": _MOST, **scope})
+    since = datetime.now(UTC) - timedelta(hours=24)
+    failed = yield Verb("list", (), {"status": "failed", "since": since, "limit": _MOST, **scope})
+    latest = yield Verb("list", (), {"limit": 8, **scope})
+    pending = yield Verb("pending", (), {"limit": _MOST, **scope})
+    workers = yield Verb("workers")
+    health = Health(
+        live={status: _tally(page) for status, page in live.items()},
+        failed=_tally(failed),
+        recent=failed[:5],
+        stuck=[info for page in live.values() for info in page if info.waiting_for],
+        pending=pending,
+        workers=sorted(workers, key=lambda each: each.node),
+    )
+    values: dict[str, Any] = {"health": health, "latest": latest}
+    return view.reply("overview", title="Overview", **values)
+
+
+def _tally(page: RunPage) -> Tally:
+    return Tally(len(page), page.next_page is not None)
+
+
+def _things(number: int | Tally, noun: str) -> str:
+    return f"{number} {noun}" + ("" if str(number) == "1" else "s")

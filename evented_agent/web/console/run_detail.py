@@ -1,0 +1,153 @@
+"""One run: its picture, what it says, its steps, its chunks, its background calls."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from evented_agent.chunks import AnyChunk
+from evented_agent.state.run_info import RunInfo
+from evented_agent.state.run_result import BackgroundTask, RunResult
+from evented_agent.web.access import Allowed
+from evented_agent.web.console.asked import asked_for
+from evented_agent.web.console.commands import curl_get, curl_post
+from evented_agent.web.console.log import as_wire, last_seq, log_so_far
+from evented_agent.web.console.people import operated_run
+from evented_agent.web.console.questions import questions_in
+from evented_agent.web.console.timeline import Picture, bars_of, picture_of
+from evented_agent.web.console.view import View
+from evented_agent.web.console.visible import json_text
+from evented_agent.web.exchange import Exchange, PlainReply, bad_request
+from evented_agent.web.site import Site, Verb, WebSteps
+
+#: Chunks of one page.
+_CHUNKS = 200
+#: Pieces of text and arguments, which are most of a log.
+_DELTAS = ("text-delta", "reasoning-delta", "tool-call-delta")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunTab:
+    """One of the pages about a run.
+
+    Attributes:
+        name: Its part of the address; "" for the first.
+        title: What it is called.
+    """
+
+    name: str
+    title: str
+
+
+TABS = (
+    RunTab("", "Conversation"),
+    RunTab("steps", "Steps"),
+    RunTab("chunks", "Chunks"),
+    RunTab("background", "Background"),
+)
+
+
+def get_console_run(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """What a run does and says."""
+    view, allowed = yield from operated_run(site, exchange, "read")
+    chunks = yield from log_so_far(allowed.info)
+    result = None
+    if chunks is None:
+        # What readers would be told is gone; the record has what it came to.
+        result = yield Verb("result", (allowed.run_id,))
+    questions = yield from questions_in(view, allowed.info.pending)
+    values = {
+        **_values(view, allowed, "", chunks),
+        "questions": questions,
+        "result": result,
+    }
+    return view.reply("run", **values)
+
+
+def get_console_run_steps(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """Each step of a run: what the model was told and said, its calls, what they came to."""
+    view, allowed = yield from operated_run(site, exchange, "read")
+    chunks = yield from log_so_far(allowed.info)
+    result: RunResult[Any] = yield Verb("result", (allowed.run_id,))
+    values = {
+        **_values(view, allowed, "steps", chunks),
+        "result": result,
+        "decisions": _by_call(result),
+        "curl": curl_get(view.absolute("runs", allowed.name, "result")),
+    }
+    return view.reply("steps", **values)
+
+
+def get_console_run_chunks(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """The chunks of a run as they are, page by page."""
+    view, allowed = yield from operated_run(site, exchange, "read")
+    after = _number(exchange, "after")
+    has_deltas = asked_for(exchange, "deltas") == "1"
+    most = _CHUNKS if has_deltas else 20 * _CHUNKS
+    chunks = yield from log_so_far(allowed.info, after=after, most=most)
+    shown = [c for c in chunks or () if has_deltas or c.type not in _DELTAS][:_CHUNKS]
+    last = shown[-1].seq if len(shown) == _CHUNKS else (chunks[-1].seq if chunks else after)
+    stream = view.absolute("runs", allowed.name, "stream", after=str(after) if after else None)
+    values = {
+        **_values(view, allowed, "chunks", None),
+        "is_expired": chunks is None,
+        "chunks": shown,
+        "raw": "\n".join(json_text(each, is_short=True) for each in as_wire(shown)),
+        "after": after,
+        "has_deltas": has_deltas,
+        "next_after": last if last < last_seq(allowed.info) else None,
+        "curl": curl_get(stream, is_stream=True),
+    }
+    return view.reply("chunks", **values)
+
+
+def get_console_run_background(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """The background calls of a run."""
+    view, allowed = yield from operated_run(site, exchange, "read")
+    tasks: Sequence[BackgroundTask] = yield Verb("background_tasks", (allowed.run_id,))
+    return view.reply("background", **_values(view, allowed, "background", None), tasks=tasks)
+
+
+def _values(
+    view: View, allowed: Allowed, tab: str, chunks: Sequence[AnyChunk] | None
+) -> dict[str, Any]:
+    """What every page about a run shows."""
+    info = allowed.info
+    picture = picture_of(chunks) if chunks else None
+    abort = view.absolute("runs", allowed.name, "abort")
+    return {
+        "title": f"Run {info.run_id[:12]}",
+        "info": info,
+        "name": allowed.name,
+        "tab": tab,
+        "tabs": TABS,
+        "picture": picture,
+        "bars": bars_of,
+        "flower": _flower_links(view.site, info, picture),
+        "abort_curl": curl_post(abort, {"reason": "no longer needed"}),
+    }
+
+
+def _flower_links(site: Site, info: RunInfo, picture: Picture | None) -> Mapping[str, str]:
+    """Where Flower shows the last attempt of each task that the log tells of."""
+    if site.flower_url is None or picture is None:
+        return {}
+    base = site.flower_url.rstrip("/")
+    return {
+        key: f"{base}/task/{quote(f'{info.run_id}:{key}:{attempt}', safe='')}"
+        for key, attempt in picture.attempts.items()
+    }
+
+
+def _by_call(result: RunResult[Any]) -> Mapping[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for decision in result.decisions:
+        found.setdefault(decision.tool_call_id, []).append(decision)
+    return found
+
+
+def _number(exchange: Exchange, name: str) -> int:
+    given = asked_for(exchange, name) or "0"
+    if not (given.isascii() and given.isdigit() and len(given) <= 15):
+        raise bad_request(f"{name}={given[:40]!r}: use the number of a chunk.")
+    return int(given)

@@ -1,0 +1,80 @@
+// Asks from time to time for the part of the page that changes. The server answers 204 where it is
+// the same, so a page at rest is left alone; nothing is replaced under somebody's hands.
+import { stays } from "./picks.js";
+
+const SLOW = 10000;
+
+function isInUse(live) {
+  if (document.querySelector("dialog[open]")) return true;
+  const field = document.activeElement;
+  if (live.contains(field) && field.matches("input:not([type=checkbox]), textarea, select")) return true;
+  return [...live.querySelectorAll("textarea, input:not([type=checkbox]):not([type=hidden])")]
+    .some((each) => each.value !== each.defaultValue);
+}
+
+function isSelecting(live) {
+  const selection = getSelection();
+  return selection !== null && !selection.isCollapsed && live.contains(selection.anchorNode);
+}
+
+function opened(live) {
+  return [...live.querySelectorAll("details")].map((each) => each.open);
+}
+
+export function refresh() {
+  const live = document.getElementById("live");
+  if (!live || document.hidden || isInUse(live) || isSelecting(live)) return Promise.resolve();
+  return htmx.ajax("GET", location.pathname + location.search, { source: live, target: live, swap: "innerHTML" });
+}
+
+function keep(live) {
+  let before = [];
+  live.addEventListener("htmx:configRequest", (event) => {
+    if (event.detail.target === live && live.dataset.digest) event.detail.headers["X-Have"] = live.dataset.digest;
+  });
+  live.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.target !== live) return;
+    before = opened(live);
+    live.dataset.digest = event.detail.xhr.getResponseHeader("X-Digest") ?? "";
+  });
+  live.addEventListener("htmx:afterSwap", (event) => {
+    if (event.detail.target !== live) return;
+    const all = live.querySelectorAll("details");
+    if (all.length === before.length) all.forEach((each, at) => { each.open = before[at]; });
+    stays(live);
+    showStatus(live);
+  });
+}
+
+// What can be done to a run changes with its status; the header is not in the part that changes.
+function showStatus(live) {
+  const status = live.querySelector(".facts[data-status]")?.dataset.status;
+  if (!status) return;
+  for (const each of document.querySelectorAll("[data-when]")) {
+    each.hidden = !each.dataset.when.split(" ").includes(status);
+  }
+  live.dataset.live = ["finished", "failed", "aborted"].includes(status) ? "0" : "2";
+}
+
+export function startLiving() {
+  const live = document.getElementById("live");
+  setInterval(() => { if (!document.hidden) document.body.dispatchEvent(new Event("slow")); }, SLOW);
+  if (!live) return;
+  keep(live);
+  const again = () => {
+    const seconds = Number(live.dataset.live);
+    setTimeout(async () => {
+      if (seconds) await refresh();
+      again();
+    }, 1000 * (seconds || 2));
+  };
+  again();
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+  document.body.addEventListener("said", (event) => {
+    const sent = event.target.closest?.("[data-ask]");
+    if (sent) sent.remove();
+    document.body.dispatchEvent(new Event("slow"));
+    refresh();
+  });
+  document.addEventListener("run:changed", () => refresh());
+}
