@@ -4,6 +4,8 @@ BIN := .venv/bin
 # Files tested at the same time: they mostly wait, for leases and for processes to start.
 JOBS ?= 3
 .DEFAULT_GOAL := help
+# Options of the demo: --console to look at it in a browser, --no-kill.
+DEMO ?=
 # The engines of the conformance suite that `make test` leaves out.
 TOPOLOGIES ?= cluster cluster-in-process sentinel rabbitmq
 # What is run once more on the lowest versions that pyproject.toml allows.
@@ -19,7 +21,7 @@ help:  ## what there is
 install: .venv/dev  ## everything a contributor needs
 
 demo: .venv/demo  ## watch an agent survive the death of its worker
-	$(BIN)/evented-agent demo
+	$(BIN)/evented-agent demo $(DEMO)
 
 test: .venv/dev  ## all tests, on servers and workers of their own; fails below the floors of coverage
 	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=
@@ -74,7 +76,7 @@ clean:  ## forget the virtual environment
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 
 .venv/demo: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[local]"
+	$(BIN)/python -m pip install --quiet --editable ".[local,web]"
 	@touch $@
 
 .venv/dev: .venv/bin/python pyproject.toml

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from evented_agent.cli.choices import Choices, shared
+from evented_agent.cli.console import console
 from evented_agent.cli.doctor import doctor
 from evented_agent.cli.follow import _INTERRUPTED
 from evented_agent.cli.output import printable
@@ -75,7 +76,7 @@ def _add(commands: Sequence[click.Command]) -> None:
 
 for command in (*DECISIONS, send_text):
     runs.add_command(command)
-_add([run, runs, threads, worker, workers, doctor, demo, server])
+_add([run, runs, threads, worker, workers, doctor, demo, server, console])
 
 
 # Every `celery` command imports this module for `celery agents`: a worker whose app has imported no

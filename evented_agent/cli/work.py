@@ -128,12 +128,13 @@ def workers(choices: Choices) -> None:
 
 @click.command("demo")
 @click.option("--kill/--no-kill", default=True, help="Kill the worker in mid-answer.")
+@click.option("--console", "has_console", is_flag=True, help="Show it in a browser as well.")
 @shared
-def demo(_choices: Choices, kill: bool) -> None:
+def demo(_choices: Choices, kill: bool, has_console: bool) -> None:
     """Watch an agent survive the death of its worker."""
     from evented_agent.cli.demo import run_demo
 
-    raise click.exceptions.Exit(run_demo(kill=kill))
+    raise click.exceptions.Exit(run_demo(kill=kill, has_console=has_console))
 
 
 def _busy(worker: LiveWorker) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from http import HTTPStatus
 from typing import Any, cast
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from starlette.requests import Request
 
@@ -137,7 +137,14 @@ def _scope_of(environ: Environ) -> dict[str, Any]:
 
 
 def _path_of(request: Request) -> str:
-    return quote(request.scope["path"])
+    """The path below where this is mounted, percent-encoded."""
+    path, environ = str(request.scope["path"]), request.scope["wsgi.environ"]
+    # A slash inside of an id is one only in the encoded form, which some servers pass on.
+    raw = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or "").partition("?")[0]
+    root = str(request.scope["root_path"])
+    if raw.startswith("/") and unquote(raw) == f"{root}{path}":
+        return "/" + "/".join(raw.split("/")[root.count("/") + 1 :])
+    return quote(path)
 
 
 def _status(number: int) -> str:

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from evented_agent import EventedAgent, EventedAgentError, create_evented_agent
 from evented_agent.cli.demo.agent import REQUEST, make_librarian
+from evented_agent.cli.demo.browser import console_command, show_console
 from evented_agent.cli.demo.checks import (
     Check,
     check_calls,
@@ -41,12 +42,13 @@ START, END = 90.0, 3.0
 _INTERRUPTED = 130
 
 
-def run_demo(kill: bool = True) -> int:
+def run_demo(kill: bool = True, *, has_console: bool = False) -> int:
     """Run the demo on this terminal; returns the exit code, 0 only if all that it claims holds.
 
     Everything happens in a temporary directory, on processes of its own, which are gone when this
     returns. With *kill* the worker that speaks is killed in the middle of its answer. The model is
-    OpenAI's where ``OPENAI_API_KEY`` is set, else a rehearsed one.
+    OpenAI's where ``OPENAI_API_KEY`` is set, else a rehearsed one. With *has_console* it serves the
+    run to a browser as well, until it is interrupted.
     """
     screen = Screen()
     drama = "; in mid-answer its worker is killed" if kill else ""
@@ -58,7 +60,12 @@ def run_demo(kill: bool = True) -> int:
             TemporaryDirectory(prefix="ea-demo-", ignore_cleanup_errors=True) as home,
             ExitStack() as stack,
         ):
-            return _demo(_set_stage(Path(home), stack, screen), screen, kill=kill)
+            stage = _set_stage(Path(home), stack, screen)
+            wait = show_console(stage.librarian.client, stack, screen) if has_console else None
+            code = _demo(stage, screen, kill=kill)
+            if wait is not None:
+                wait()
+            return code
     except BrokenPipeError:
         return 1  # The reader has gone, as in `evented-agent demo | head`.
     except KeyboardInterrupt:
@@ -101,6 +108,7 @@ def _set_stage(home: Path, stack: ExitStack, screen: Screen) -> Stage:
     screen.line(f"  server   pid {server.pid}, a private one", "dim")
     pids = ", ".join(f"{worker.name} (pid {worker.pid})" for worker in workers)
     screen.line(f"  workers  {pids}", "dim")
+    screen.line(f"  console  {console_command(server.url)}", "dim")
     return Stage(directory, before, home / "calls", librarian, workers)
 
 

@@ -72,9 +72,7 @@ def post_console_forget(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     return view.sent_to(view.address("threads"))
 
 
-def _thread(
-    site: Site, exchange: Exchange, name: str
-) -> WebSteps[tuple[View, str, str | None]]:
+def _thread(site: Site, exchange: Exchange, name: str) -> WebSteps[tuple[View, str, str | None]]:
     thread = exchange.path["thread_id"]
     view = yield from operator(site, exchange, name, thread=thread)  # type: ignore[arg-type]
     return view, thread, scope_of(view)["resource_id"]

@@ -6,7 +6,7 @@ from typing import Literal
 LaneKind = Literal["model", "tool"]
 #: "ran" is a call of which the log says when it was asked for and what it came to, and no more.
 SpanState = Literal["queued", "running", "ran", "people", "waits", "withdrawn"]
-Outcome = Literal["open", "done", "failed", "declined", "cancelled"]
+LaneOutcome = Literal["open", "done", "failed", "declined", "cancelled"]
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Lane:
     name: str
     step: int
     attempt: int = 1
-    outcome: Outcome = "open"
+    outcome: LaneOutcome = "open"
     is_background: bool = False
     spans: list[Span] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
@@ -75,7 +75,7 @@ class Lane:
         self.outcome = "open"
         self.spans.append(Span(at, None, state, said))
 
-    def close(self, at: float, outcome: Outcome) -> None:
+    def close(self, at: float, outcome: LaneOutcome) -> None:
         """It is over at *at*."""
         if self.now is not None and self.now.state == "queued" and outcome in ("done", "failed"):
             # It ran meanwhile, and said nothing.

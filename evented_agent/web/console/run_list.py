@@ -7,7 +7,6 @@ from evented_agent.errors import RunDeleted, RunNotFound
 from evented_agent.state.run_info import RunInfo, Status
 from evented_agent.web.console.asked import asked_for, scope_of, since_in
 from evented_agent.web.console.people import operator
-from evented_agent.web.console.view import View
 from evented_agent.web.exchange import Exchange, PlainReply
 from evented_agent.web.site import Site, Verb, WebSteps
 
@@ -32,7 +31,7 @@ def get_console_runs(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
         page = yield Verb("list", (), {**wanted, "limit": _PER_PAGE, "page": place})
         runs, next_page = list(page), page.next_page
     else:
-        runs, next_page = (yield from _found(view, sought, wanted)), None
+        runs, next_page = (yield from _found(sought, wanted)), None
     return view.reply(
         "runs",
         title="Runs",
@@ -49,7 +48,7 @@ def get_console_runs(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
 FILTERS = ("q", "status", "agent", "thread_id", "resource_id", "since", "page")
 
 
-def _found(view: View, sought: str, wanted: dict[str, Any]) -> WebSteps[list[RunInfo]]:
+def _found(sought: str, wanted: dict[str, Any]) -> WebSteps[list[RunInfo]]:
     """Runs of that id, or that begins so, of that thread, or of that resource."""
     found: dict[str, RunInfo] = {}
     exact = yield from _exact(sought)

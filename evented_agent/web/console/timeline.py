@@ -9,7 +9,7 @@ from typing import Any
 
 from evented_agent.chunks import AnyChunk
 from evented_agent.chunks.base import Chunk
-from evented_agent.web.console.lanes import Lane, Outcome
+from evented_agent.web.console.lanes import Lane, LaneOutcome
 
 #: How wide each kind of event is. Pieces of text come by the hundred; what ends a long wait, and
 #: what a tool came to, is worth looking at.
@@ -88,18 +88,18 @@ class _Artist:
         if lane is not None:
             lane.turn(self._at, "running")
 
-    def _begins(self, chunk: Chunk) -> None:
+    def begins(self, _: Chunk) -> None:
         self._model(1).turn(self._at, "queued")
 
-    def _step_begins(self, chunk: Chunk) -> None:
+    def step_begins(self, chunk: Chunk) -> None:
         self._model(chunk.payload.step).turn(self._at, "queued")
 
-    def _step_ends(self, chunk: Chunk) -> None:
+    def step_ends(self, chunk: Chunk) -> None:
         lane = self._lanes.get(f"{chunk.payload.step}:model")
         if lane is not None and lane.now is not None:
             lane.close(self._at, "done")
 
-    def _call(self, chunk: Chunk) -> None:
+    def call(self, chunk: Chunk) -> None:
         model = self._lanes.get(str(chunk.task))
         if model is not None and model.outcome == "open":
             model.turn(self._at, "running")
@@ -108,17 +108,17 @@ class _Artist:
             model.extend(self._at + 1)
         self._tool(chunk).turn(self._at, "queued")
 
-    def _asks(self, chunk: Chunk) -> None:
+    def asks(self, chunk: Chunk) -> None:
         self._tool(chunk).turn(self._at, "people", "waits for a person")
 
-    def _decided(self, chunk: Chunk) -> None:
+    def decided(self, chunk: Chunk) -> None:
         lane, said = self._tool(chunk), chunk.payload
         by = f" by {said.by}" if getattr(said, "by", None) else ""
         lane.events.append(f"{getattr(said, 'decision', 'resumed')}{by}")
         # The wait was longer than what else is drawn.
         lane.turn(self._at + _WIDTHS["tool-call-decided"] - 0.5, "queued")
 
-    def _tool_ends(self, chunk: Chunk) -> None:
+    def tool_ends(self, chunk: Chunk) -> None:
         outcome = _OUTCOMES[str(chunk.type)]
         lane = self._tool(chunk)
         error = getattr(chunk.payload, "error", None)
@@ -126,12 +126,12 @@ class _Artist:
             lane.events.append(f"{error.name}: {error.message}")
         lane.close(self._at + _WIDTHS.get(str(chunk.type), 1.0), outcome)
 
-    def _in_background(self, chunk: Chunk) -> None:
+    def in_background(self, chunk: Chunk) -> None:
         lane = self._tool(chunk)
         lane.is_background = True
         lane.turn(self._at, "running" if chunk.type.endswith(("running", "output")) else "queued")
 
-    def _reset(self, chunk: Chunk) -> None:
+    def reset(self, chunk: Chunk) -> None:
         lane = self._lanes.get(str(chunk.task))
         if lane is None:
             return
@@ -142,7 +142,7 @@ class _Artist:
         lane.attempt = max(lane.attempt, said.attempt + 1)
         self.picture.ending = ""
 
-    def _waits(self, chunk: Chunk) -> None:
+    def waits(self, chunk: Chunk) -> None:
         told = _WAITS_FOR.get(chunk.payload.waits_for, f"waits for {chunk.payload.waits_for}")
         self.picture.waits = told
         if chunk.payload.waits_for in _WAITS_FOR:
@@ -150,29 +150,28 @@ class _Artist:
                 if lane.kind == "model" and lane.now is not None:
                     lane.turn(self._at, "waits", told)
 
-    def _ends(self, chunk: Chunk) -> None:
+    def ends(self, chunk: Chunk) -> None:
         self.picture.ending = chunk.type
-        outcome: Outcome = "failed" if chunk.type == "error" else "cancelled"
+        outcome: LaneOutcome = "failed" if chunk.type == "error" else "cancelled"
         for lane in self._lanes.values():
             lane.close(self._at + 1, outcome)
 
     def _model(self, step: int) -> Lane:
-        return self._lane(f"{step}:model", step, Lane(f"{step}:model", "model", "model", step))
+        return self._lane(Lane(f"{step}:model", "model", "model", step))
 
     def _tool(self, chunk: Chunk) -> Lane:
         call, step = chunk.payload.tool_call_id, _step_of(chunk.task)
         if call in self._calls:
             return self._calls[call]
-        key = f"{step}:tool:{call}"
-        made = Lane(key, "tool", chunk.payload.tool_name, step)
-        self._calls[call] = self._lane(key, step, made)
+        made = Lane(f"{step}:tool:{call}", "tool", chunk.payload.tool_name, step)
+        self._calls[call] = self._lane(made)
         return self._calls[call]
 
-    def _lane(self, key: str, step: int, made: Lane) -> Lane:
-        if key not in self._lanes:
-            self._lanes[key] = made
+    def _lane(self, made: Lane) -> Lane:
+        if made.key not in self._lanes:
+            self._lanes[made.key] = made
             self.picture.lanes.append(made)
-        return self._lanes[key]
+        return self._lanes[made.key]
 
 
 def _step_of(task: str | None) -> int:
@@ -180,7 +179,7 @@ def _step_of(task: str | None) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-_OUTCOMES: Mapping[str, Outcome] = {
+_OUTCOMES: Mapping[str, LaneOutcome] = {
     "tool-result": "done",
     "tool-error": "failed",
     "tool-output-denied": "declined",
@@ -189,22 +188,22 @@ _OUTCOMES: Mapping[str, Outcome] = {
     "background-task-cancelled": "cancelled",
 }
 _HANDLERS: Mapping[str, Callable[[_Artist, Any], None]] = {
-    "start": _Artist._begins,
-    "step-start": _Artist._step_begins,
-    "step-finish": _Artist._step_ends,
-    "tool-call": _Artist._call,
-    "tool-call-approval": _Artist._asks,
-    "tool-call-suspended": _Artist._asks,
-    "background-task-suspended": _Artist._asks,
-    "tool-call-decided": _Artist._decided,
-    "background-task-resumed": _Artist._decided,
-    "background-task-started": _Artist._in_background,
-    "background-task-running": _Artist._in_background,
-    "background-task-output": _Artist._in_background,
-    "step-reset": _Artist._reset,
-    "run-waiting": _Artist._waits,
-    **dict.fromkeys(_OUTCOMES, _Artist._tool_ends),
-    **dict.fromkeys(("finish", "error", "abort"), _Artist._ends),
+    "start": _Artist.begins,
+    "step-start": _Artist.step_begins,
+    "step-finish": _Artist.step_ends,
+    "tool-call": _Artist.call,
+    "tool-call-approval": _Artist.asks,
+    "tool-call-suspended": _Artist.asks,
+    "background-task-suspended": _Artist.asks,
+    "tool-call-decided": _Artist.decided,
+    "background-task-resumed": _Artist.decided,
+    "background-task-started": _Artist.in_background,
+    "background-task-running": _Artist.in_background,
+    "background-task-output": _Artist.in_background,
+    "step-reset": _Artist.reset,
+    "run-waiting": _Artist.waits,
+    **dict.fromkeys(_OUTCOMES, _Artist.tool_ends),
+    **dict.fromkeys(("finish", "error", "abort"), _Artist.ends),
 }
 
 

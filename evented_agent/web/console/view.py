@@ -96,7 +96,7 @@ class View:
         return name in self.who.scopes
 
     def reply(self, page: str, /, **values: Any) -> PlainReply:
-        """The page of that name; its live part alone where that is asked for, 204 where it is the same.
+        """A page; its live part alone where that is asked for, 204 where that is the same.
 
         The live part of ``runs.html`` is the template ``parts/runs.html``.
         """

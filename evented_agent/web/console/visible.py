@@ -70,8 +70,9 @@ def linked(text: str) -> Markup:
         address = escape(found[0])
         pieces.append(escape(shown[at : found.start()]))
         pieces.append(
-            Markup('<a href="{0}" rel="noopener noreferrer nofollow" target="_blank">{0}</a>')
-            .format(address)
+            Markup(
+                '<a href="{0}" rel="noopener noreferrer nofollow" target="_blank">{0}</a>'
+            ).format(address)
         )
         at = found.end()
     return Markup("").join([*pieces, escape(shown[at:])])

@@ -33,12 +33,12 @@ export async function follow(at, line) {
   };
 
   const take = (event) => {
-    const wasAtEnd = isAtEnd();
+    const wasAtEnd = "stay" in at.dataset && isAtEnd();
     const chunk = JSON.parse(event.data);
     last = event.lastEventId;
     talk.feed(chunk);
     if (TELLS.has(chunk.type)) changed();
-    if (wasAtEnd && !isOver) scrollTo({ top: document.documentElement.scrollHeight });
+    if (wasAtEnd) scrollTo({ top: document.documentElement.scrollHeight });
     return chunk;
   };
 
