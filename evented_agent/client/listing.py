@@ -11,7 +11,7 @@ from evented_agent.client.deployment import Deployment
 from evented_agent.client.index_pages import IndexPages
 from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound
 from evented_agent.given import check_optional_text, check_optional_time
-from evented_agent.ledger.indexes import forget
+from evented_agent.ledger.indexes import count_common, forget
 from evented_agent.ledger.keys import STATUSES, Keys
 from evented_agent.ledger.plan import Plan, send, send_all
 from evented_agent.ledger.records import Record
@@ -19,6 +19,9 @@ from evented_agent.ledger.runs import read
 from evented_agent.ledger.workers import LiveWorker, live_workers
 from evented_agent.state.run_info import RunInfo, Status, info_of, is_waiting
 
+#: Where so few runs go on, those of a resource are looked for among them.
+_FEW = 500
+_LIVE: tuple[Status, ...] = ("queued", "running", "suspended")
 #: The statuses of runs in which a call may wait for a person.
 _MAY_WAIT: tuple[Status, ...] = ("suspended", "running")
 
@@ -80,7 +83,7 @@ def page_of_runs(
     Runs come by the time when they were created; those of a status in which they have ended, when
     they ended.
     """
-    index = next(iter(wanted.fields.items()), ("all", ""))
+    index = yield from _narrowest(at, wanted)
     pages = IndexPages(
         at.keys,
         index,
@@ -94,6 +97,20 @@ def page_of_runs(
     if any(is_waiting(record) for record in shown):
         fleet = yield from send(live_workers(at.keys))
     return RunPage([info_of(record, fleet) for record in shown], next_page)
+
+
+def _narrowest(at: Deployment, wanted: RunFilter) -> Plan[tuple[str, str]]:
+    """The index that is read: a resource may have many runs, of which few go on.
+
+    Runs that go on have the time of their creation in all indexes, so pages stay the same.
+    """
+    index = next(iter(wanted.fields.items()), ("all", ""))
+    if index[0] != "resource" or wanted.status not in _LIVE:
+        return index
+    live, by_status = 0, ("status", wanted.status)
+    for shard in range(at.keys.shards):
+        live += yield from send(count_common(at.keys, shard, by_status, [wanted.status], most=_FEW))
+    return by_status if live < _FEW else index
 
 
 def pending_calls(at: Deployment, wanted: RunFilter, *, limit: int) -> Plan[list[Pending]]:

@@ -25,6 +25,7 @@ ELSEWHERE = {
 #: Commands that go on, and what they print when they are ready.
 SERVERS = {
     "worker": r" ready\.",
+    "console": r"http://.*/console",
     "uvicorn": "Application startup complete",
     "flower": "Visit me at|Broker: ",
     "runserver": "Starting development server",

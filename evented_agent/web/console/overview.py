@@ -122,14 +122,13 @@ def get_console_overview(site: Site, exchange: Exchange) -> WebSteps[PlainReply]
     live: dict[str, RunPage] = {}
     for status in _LIVE:
         live[status] = yield Verb("list", (), {"status": status, "limit": _MOST, **scope})
-    since = datetime.now(UTC) - timedelta(hours=24)
-    failed = yield Verb("list", (), {"status": "failed", "since": since, "limit": _MOST, **scope})
     latest = yield Verb("list", (), {"limit": 8, **scope})
+    failed, is_more = yield from _failed(scope)
     pending = yield Verb("pending", (), {"limit": _MOST, **scope})
     workers = yield Verb("workers")
     health = Health(
         live={status: _tally(page) for status, page in live.items()},
-        failed=_tally(failed),
+        failed=Tally(len(failed), is_more),
         recent=failed[:5],
         stuck=[info for page in live.values() for info in page if info.waiting_for],
         pending=pending,
@@ -137,6 +136,19 @@ def get_console_overview(site: Site, exchange: Exchange) -> WebSteps[PlainReply]
     )
     values: dict[str, Any] = {"health": health, "latest": latest}
     return view.reply("overview", title="Overview", **values)
+
+
+def _failed(scope: Mapping[str, Any]) -> WebSteps[tuple[list[RunInfo], bool]]:
+    """Those that have failed in the last 24 hours, and whether there are more.
+
+    Of one resource, among its newest runs: to look for the failed ones would read all that it has.
+    """
+    wanted = {"since": datetime.now(UTC) - timedelta(hours=24), "limit": _MOST, **scope}
+    if scope["resource_id"] is None:
+        wanted["status"] = "failed"
+    page: RunPage = yield Verb("list", (), wanted)
+    failed = [info for info in page if info.status == "failed"]
+    return failed, bool(failed) and page.next_page is not None
 
 
 def _tally(page: RunPage) -> Tally:

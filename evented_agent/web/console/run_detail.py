@@ -20,6 +20,8 @@ from evented_agent.web.console.visible import json_text
 from evented_agent.web.exchange import Exchange, PlainReply, bad_request
 from evented_agent.web.site import Site, Verb, WebSteps
 
+#: Up to how many chunks a page asks again after so many seconds.
+_PACES = ((2_000, 2), (10_000, 5), (2**63, 15))
 #: Chunks of one page.
 _CHUNKS = 200
 #: Pieces of text and arguments, which are most of a log.
@@ -122,10 +124,19 @@ def _values(
         "tab": tab,
         "tabs": TABS,
         "picture": picture,
+        "is_cut": bool(chunks) and chunks[-1].seq < last_seq(info),
+        "every": _seconds(info),
         "bars": bars_of,
         "flower": _flower_links(view.site, info, picture),
         "abort_curl": curl_post(abort, {"reason": "no longer needed"}),
     }
+
+
+def _seconds(info: RunInfo) -> int:
+    """How often a page asks again: to draw a long log takes its time."""
+    if info.is_ended:
+        return 0
+    return next(seconds for most, seconds in _PACES if last_seq(info) <= most)
 
 
 def _flower_links(site: Site, info: RunInfo, picture: Picture | None) -> Mapping[str, str]:

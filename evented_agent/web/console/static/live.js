@@ -21,9 +21,12 @@ function opened(live) {
   return [...live.querySelectorAll("details")].map((each) => each.open);
 }
 
+let asked = 0;
+
 export function refresh() {
   const live = document.getElementById("live");
   if (!live || document.hidden || isInUse(live) || isSelecting(live)) return Promise.resolve();
+  asked = Date.now();
   return htmx.ajax("GET", location.pathname + location.search, { source: live, target: live, swap: "innerHTML" });
 }
 
@@ -53,7 +56,7 @@ function showStatus(live) {
   for (const each of document.querySelectorAll("[data-when]")) {
     each.hidden = !each.dataset.when.split(" ").includes(status);
   }
-  live.dataset.live = ["finished", "failed", "aborted"].includes(status) ? "0" : "2";
+  live.dataset.live = live.querySelector(".facts").dataset.every;
 }
 
 export function startLiving() {
@@ -76,5 +79,8 @@ export function startLiving() {
     document.body.dispatchEvent(new Event("slow"));
     refresh();
   });
-  document.addEventListener("run:changed", () => refresh());
+  // Where it takes the server long to draw, the next look is soon enough.
+  document.addEventListener("run:changed", () => {
+    if (Date.now() - asked >= 500 * Number(live.dataset.live || 0)) refresh();
+  });
 }
