@@ -1,6 +1,7 @@
 """What the wheel ships, and the sizes that keep the code readable."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -28,6 +29,35 @@ def test_the_wheel_ships_the_library_and_nothing_else(tmp_path: Path) -> None:
     assert "evented_agent/py.typed" in names
     scripts = {path.name for path in (ROOT / "evented_agent/ledger/lua").glob("*/*.lua")}
     assert {Path(name).name for name in names if name.endswith(".lua")} == scripts
+
+
+def test_the_wheel_has_the_pages_of_the_console_with_the_licences_of_others(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    [wheel] = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    console = ROOT / "evented_agent/web/console"
+    needed = [
+        path.relative_to(ROOT).as_posix()
+        for folder in ("templates", "static")
+        for path in (console / folder).rglob("*")
+        if path.is_file()
+    ]
+
+    assert len(needed) > 40
+    assert set(needed) <= names
+    for package in (console / "static/vendor").iterdir():
+        about = json.loads((package / "package.json").read_text())
+        assert all(about[name] for name in ("name", "version", "license"))
+        assert (package / "LICENSE").read_text().strip()
+
+
+def test_the_console_is_loaded_where_it_is_served_alone() -> None:
+    code = (
+        "import sys, evented_agent, evented_agent.cli; "
+        "sys.exit(any(m.startswith(('jinja2', 'evented_agent.web')) for m in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_every_public_name_exists_once() -> None:

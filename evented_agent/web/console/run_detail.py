@@ -124,7 +124,7 @@ def _values(
         "tab": tab,
         "tabs": TABS,
         "picture": picture,
-        "is_cut": bool(chunks) and chunks[-1].seq < last_seq(info),
+        "is_cut": chunks is not None and bool(chunks) and chunks[-1].seq < last_seq(info),
         "every": _seconds(info),
         "bars": bars_of,
         "flower": _flower_links(view.site, info, picture),

@@ -134,7 +134,7 @@ def test_a_run_that_waits_for_its_turn_says_so() -> None:
 def test_a_retry_takes_the_end_back() -> None:
     log = Log()
     log.add("error", "1:model", error={"name": "ModelError", "message": "out of credit"})
-    assert log.picture.lanes[0].outcome == "failed"
+    assert [lane.outcome for lane in log.picture.lanes] == ["failed"]
     log.chunks.pop()
     log.add(
         *("step-reset", "1:model"),

@@ -1,6 +1,7 @@
 """The console in a real Chromium, with runs that execute in this process."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -68,7 +69,7 @@ def open_page(console: Served, browser: Browser, problems: list[str]) -> Iterato
     """Open a tab of somebody who has signed in."""
     contexts: list[BrowserContext] = []
 
-    def open_(path: str, who: str = "ann", **options: object) -> Page:
+    def open_(path: str, who: str = "ann", **options: Any) -> Page:
         context = browser.new_context(base_url=console.url, **options)
         context.set_default_timeout(PAGE_PATIENCE)
         context.add_cookies([{"name": "who", "value": who, "url": console.url}])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -22,7 +23,8 @@ def store_copies(server: RedisServer, runs: Runs, run_id: str) -> None:
     """Write copies of a finished run, as its scripts would have left them: record and indexes."""
     client = server.client()
     keys = runs.keys.of(run_id)
-    record, created = client.hgetall(keys.run), int(client.hget(keys.run, "created") or 0)
+    record: dict[Any, Any] = client.hgetall(keys.run)
+    created = int(record[b"created"])
     indexes = [
         key.decode()
         for key in client.scan_iter(match="*:runs:*")

@@ -44,9 +44,15 @@ export function startConfirming() {
   });
   body.addEventListener("said", (event) => toast(event.detail.value));
   body.addEventListener("htmx:responseError", (event) => {
-    if (event.detail.requestConfig.verb !== "get") toast(refusal(event.detail.xhr.responseText), true);
+    const isAsked = event.detail.requestConfig.verb !== "get";
+    // What a page asks by itself fails quietly, unless nobody is signed in any more.
+    if (isAsked || event.detail.xhr.status === 401) toast(refusal(event.detail.xhr.responseText), true);
   });
+  let isLost = false;
   body.addEventListener("htmx:sendError", (event) => {
-    if (event.detail.requestConfig.verb !== "get") toast("The server cannot be reached.", true);
+    if (event.detail.requestConfig.verb !== "get") toast("The server cannot be reached. Look again before you repeat it.", true);
+    else if (!isLost) toast("The server cannot be reached. This page goes on by itself.", true);
+    isLost = true;
   });
+  body.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) isLost = false; });
 }
