@@ -11,7 +11,7 @@ TOPOLOGIES ?= cluster cluster-in-process sentinel rabbitmq
 # What is run once more on the lowest versions that pyproject.toml allows.
 OLDEST_TESTS := tests/fundamentals tests/conformance tests/topologies/test_scripts_in_a_cluster.py \
 	tests/unit/ledger tests/unit/models tests/unit/engines tests/engines/test_connecting.py \
-	tests/engines/test_several_brokers.py tests/cli/test_cli.py
+	tests/engines/test_several_brokers.py tests/cli/test_cli.py tests/http/test_console.py
 RABBITMQ := /usr/lib/rabbitmq/bin/rabbitmq-server
 .PHONY: help install demo test test-topologies test-servers test-oldest test-web test-tracers check worker bench chaos clean
 

@@ -130,3 +130,23 @@ def test_a_stream_decides_for_its_owner_alone(durable: DurableAgent) -> None:
     run = durable.observe(waiting(durable, resource_id="ann"))
     refused(lambda: run.approve(tool_call_id="call_1_0", resource_id="bob"), run.run_id)
     run.approve(tool_call_id="call_1_0", resource_id="ann")
+
+
+@pytest.mark.parametrize("few", [0, 500], ids=["among its own", "among those that go on"])
+def test_the_runs_of_a_resource_that_go_on_are_listed_alike_wherever_they_are_looked_for(
+    durable: DurableAgent, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr("evented_agent.client.listing._FEW", few)
+    whose, other = f"lister-{few}", f"other-{few}"
+    mine = [waiting(durable, resource_id=whose) for _ in range(3)]
+    theirs = waiting(durable, resource_id=other)
+    runs = durable.client
+
+    first = runs.list(resource_id=whose, status="suspended", limit=2)
+    rest = runs.list(resource_id=whose, status="suspended", limit=2, page=first.next_page)
+
+    assert [info.run_id for info in [*first, *rest]] == mine[::-1]
+    assert runs.list(resource_id=whose, status="running") == []
+    assert {each.run_id for each in runs.pending(resource_id=other)} == {theirs}
+    for run_id in [*mine, theirs]:
+        runs.abort(run_id)

@@ -120,7 +120,7 @@ def test_what_is_about_no_run_needs_somebody_who_operates(
     assert ask("ann") == expected
 
 
-def test_lists_hold_what_is_ones_own(console: Served) -> None:
+def test_pages_list_what_is_ones_own(console: Served) -> None:
     ann, bob, admin = (console.as_(name) for name in ("ann", "bob", "admin"))
     run_id = start(ann, "say Mine.", thread_id="diary")
     until(ann, run_id, "finished")
@@ -372,7 +372,7 @@ def test_steps_are_linked_to_flower(ann: httpx.Client) -> None:
         create_app(None, dev=True, flower_url="javascript:alert(1)")  # type: ignore[arg-type]
 
 
-def test_background_calls_are_listed_and_cancelled(ann: httpx.Client) -> None:
+def test_a_background_call_is_cancelled_on_its_page(ann: httpx.Client) -> None:
     run_id = start(ann, call("report", name="cancelled"), until_idle=30)
     until(ann, run_id, "running")
     [task] = ann.get(f"/runs/{run_id}/background").json()["tasks"]

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from evented_agent.chunks import AnyChunk
 from evented_agent.state.run_info import RunInfo
@@ -127,7 +126,8 @@ def _values(
         "is_cut": chunks is not None and bool(chunks) and chunks[-1].seq < last_seq(info),
         "every": _seconds(info),
         "bars": bars_of,
-        "flower": _flower_links(view.site, info, picture),
+        "task_ids": _task_ids(info, picture),
+        "flower": view.site.flower_url,
         "abort_curl": curl_post(abort, {"reason": "no longer needed"}),
     }
 
@@ -139,15 +139,10 @@ def _seconds(info: RunInfo) -> int:
     return next(seconds for most, seconds in _PACES if last_seq(info) <= most)
 
 
-def _flower_links(site: Site, info: RunInfo, picture: Picture | None) -> Mapping[str, str]:
-    """Where Flower shows the last attempt of each task that the log tells of."""
-    if site.flower_url is None or picture is None:
-        return {}
-    base = site.flower_url.rstrip("/")
-    return {
-        key: f"{base}/task/{quote(f'{info.run_id}:{key}:{attempt}', safe='')}"
-        for key, attempt in picture.attempts.items()
-    }
+def _task_ids(info: RunInfo, picture: Picture | None) -> Mapping[str, str]:
+    """Celery's id of each task, of the last attempt that the log tells of."""
+    attempts = picture.attempts if picture is not None else {}
+    return {key: f"{info.run_id}:{key}:{attempt}" for key, attempt in attempts.items()}
 
 
 def _by_call(result: RunResult[Any]) -> Mapping[str, list[Any]]:

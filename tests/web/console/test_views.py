@@ -120,7 +120,7 @@ def test_filters_are_in_the_address(open_page: Open, ann: httpx.Client) -> None:
     expect(page.locator("[data-row]")).to_have_count(1)
 
 
-def test_a_keyboard_is_enough(open_page: Open, ann: httpx.Client) -> None:
+def test_the_console_needs_no_mouse(open_page: Open, ann: httpx.Client) -> None:
     for _ in range(2):
         until(ann, start(ann, "say Hello.", thread_id="keys"), "finished")
     page = open_page("/console/runs?thread_id=keys")
