@@ -85,7 +85,7 @@ class _Artist:
 
     def _speaks(self, chunk: AnyChunk) -> None:
         lane = self._lanes.get(str(chunk.task))
-        if lane is not None:
+        if lane is not None and lane.now is not None:
             lane.turn(self._at, "running")
 
     def begins(self, _: Chunk) -> None:
