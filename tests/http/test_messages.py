@@ -205,6 +205,9 @@ def test_whoever_may_start_no_run_begins_none_by_a_message(
     token = {"token": ann.post("/threads/acted on/token", json={"may": "act"}).json()["token"]}
     send(acting, run_id, "say One.", message_id="m1")
     tell(acting, "acted on", "say Two.")
+    decline = {"input": "No.", "decline": True}
+    for url in (f"/runs/{run_id}/messages", "/threads/acted on/messages"):
+        assert refused(acting.post(url, json=decline)) == (403, "forbidden")
     GATES["acted on"].set()
     until(ann, run_id, "finished")
 
@@ -215,9 +218,6 @@ def test_whoever_may_start_no_run_begins_none_by_a_message(
         assert refused(acting.post(url, json=body)) == (403, "forbidden")
         assert nobody.post(url, json=body, params=token).status_code == 401
         assert [run["run_id"] for run in _runs(ann, "acted on")] == [run_id]
-    decline = {"input": "No.", "decline": True}
-    assert acting.post(f"/runs/{run_id}/messages", json=decline).status_code == 403
-    assert acting.post("/threads/acted on/messages", json=decline).status_code == 403
     first = {"input": "say Hi.", "agent": "talker"}
     assert acting.post("/threads/not begun/messages", json=first).status_code == 403
 
@@ -259,6 +259,10 @@ def test_runs_that_messages_begin_count_as_those_that_are_started(
     sent = send(ann, run_id, "say Two.", message_id="m2")
     # It is there already.
     assert send(full, run_id, "say Two.", message_id="m2") == sent
+    following = tell(ann, "limited", "say Three.", message_id="m3")
+    until(ann, following["run_id"], "finished")
+    until(ann, tell(ann, "limited", "say Four.")["run_id"], "finished")
+    assert tell(full, "limited", "say Three.", message_id="m3") == following
     under_way = held(ann, "limited")
     assert send(full, under_way, "say Three.")["run_id"] == under_way
     ann.post(f"/runs/{under_way}/abort")
