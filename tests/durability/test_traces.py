@@ -55,11 +55,13 @@ def test_one_trace_spans_handlers_killed_workers_and_an_approval(
 ) -> None:
     run_id = uuid.uuid4().hex
     clerk = agents["clerk"]
+    (marks / "hold").touch()
     first = fleet.worker("w1")
     fleet.call("web", "start", run_id, "slow")
     said = clerk.observe(run_id, close_on_suspend=False).text_parts()
     wait_until(lambda: "word by" in next(said).snapshot, "the model is in mid-answer")
     first.kill()
+    (marks / "hold").unlink()
     second = fleet.worker("w2")
     wait_until(lambda: clerk.get(run_id).status == "suspended", "it waits for approval")
     fleet.call("web2", "approve", run_id)

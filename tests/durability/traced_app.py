@@ -3,14 +3,16 @@
 import asyncio
 import os
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 from opentelemetry import trace
 
 from evented_agent import Agent, ToolContext, tool
 from evented_agent.models.messages import ToolCall
+from evented_agent.models.protocol import ModelEvent, ModelRequest
 from evented_agent.testing import Say, ScriptedModel
-from tests.support.deployment import make_app, mark, serve
+from tests.support.deployment import MARKS, make_app, mark, serve
 from tests.support.traces import export_to_file
 
 export_to_file("caller")
@@ -37,6 +39,8 @@ async def refund(ctx: ToolContext, order: int) -> str:
     return f"refunded {order}"
 
 
+#: Pieces of an answer after which it may be held.
+HELD_AFTER = 5
 STEPS: list[Any] = [
     Say(
         "Let me look, word by word, at what can be done about it.",
@@ -47,7 +51,21 @@ STEPS: list[Any] = [
     ),
     "Order 7 is refunded.",
 ]
-clerk = Agent(id="clerk", model=ScriptedModel(STEPS, pause=0.05), tools=[look_up, refund])
+
+
+class Held(ScriptedModel):
+    """Stops in the middle of its answers for as long as a test holds it."""
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        said = 0
+        async for event in super().stream(request):
+            yield event
+            said += 1
+            while said == HELD_AFTER and (MARKS / "hold").exists():
+                await asyncio.sleep(0.02)
+
+
+clerk = Agent(id="clerk", model=Held(STEPS), tools=[look_up, refund])
 app = make_app("tests.durability.traced_app")
 evented = serve(app, clerk)
 
