@@ -31,7 +31,7 @@ def start(redis_server: RedisServer, tmp_path: Path) -> Iterator[Start]:
         command = [SCRIPT, "console", "--redis", redis_server.url, "--prefix", "console", *options]
         with output.open("wb") as file:
             started.append(subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file))
-        wait_until(lambda: "http://" in output.read_text(), "the address is printed")
+        wait_until(lambda: "http://" in output.read_text(), "the address is printed", 60)
         return output.read_text().splitlines()[0]
 
     yield begin

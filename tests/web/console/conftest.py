@@ -77,7 +77,12 @@ def open_page(console: Served, browser: Browser, problems: list[str]) -> Iterato
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on(
-            "console", lambda said: problems.append(said.text) if said.type == "error" else None
+            "console",
+            lambda said: (
+                problems.append(f"{said.text} {said.location} {page.url}")
+                if said.type == "error"
+                else None
+            ),
         )
         page.goto(path)
         return page
