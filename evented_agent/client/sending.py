@@ -337,14 +337,18 @@ def _follow(at: Deployment, before: Record, message: _Message) -> Plan[Receipt]:
 
 
 def _create(at: Deployment, before: Record, following: FollowingRun) -> Plan[None]:
+    name = thread_name(before.fields["thread"], before.fields.get("resource"))
     if following.takes_turns:
-        name = thread_name(before.fields["thread"], before.fields.get("resource"))
         ttl_ms = milliseconds(at.settings.thread_ttl)
         enter = threads.enter(at.keys, name, following.run_id, ttl_ms=ttl_ms, is_begun=True)
         yield from send(enter)
     with following_span(at.settings, before, following.run_id) as span:
         if (yield from send(following.create(span.stored))):
             yield from notify(at.notifier, [following.due])
+            return
+    if following.takes_turns and (yield from send(runs.read(at.keys, following.run_id))).ended:
+        # It was begun before, and nobody else takes it out of the line.
+        yield from send(threads.leave(at.keys, name, following.run_id))
 
 
 def _newest(at: Deployment, talk: _Talk) -> Plan[Record | None]:

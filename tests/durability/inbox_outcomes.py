@@ -27,11 +27,12 @@ def _wrong_requests(chunks: Sequence[AnyChunk], result: RunResult, marks: Path) 
     queued = [each.payload for each in chunks if isinstance(each, MessageQueued)]
     texts = {str((each.input or [{}])[0].get("content")): each.message_id for each in queued}
     dropped = [id_ for each in chunks if isinstance(each, MessageDropped) for id_ in ids_of(each)]
-    applied = {step: ids for step, ids in applied_of(chunks)}
+    applied = dict(applied_of(chunks))
     seen: list[str] = []
+    asked = requests(marks)
     for step in result.steps:
-        number = step.step
-        said = request_of(step.text, marks)
+        number, name = step.step, step.text.partition("]")[0].removeprefix("[")
+        said = asked.get(name) if name else None
         if said is None:
             # Cut short before its first word: no request tells, but its messages are in the next.
             seen += applied.get(number, [])
@@ -68,13 +69,8 @@ def ids_of(chunk: MessageApplied | MessageDropped) -> list[str]:
     return list(chunk.payload.message_ids)
 
 
-def request_of(text: str, marks: Path) -> list[str] | None:
-    """What users had said in the request that was answered with *text*."""
-    name = text.partition("]")[0].removeprefix("[")
-    return requests(marks).get(name) if name else None
-
-
 def requests(marks: Path) -> dict[str, list[str]]:
+    """What users had said in each request, by the name that its answer has."""
     lines = (marks / "requests").read_text().splitlines()
     return dict(json.loads(line) for line in lines)
 

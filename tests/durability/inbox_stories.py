@@ -17,9 +17,9 @@ Agents = dict[str, EventedAgent]
 
 
 class Story(Protocol):
-    """A story under a name, which is also that of its queue."""
+    """A story under a name, which is that of its queue too where no other is given."""
 
-    def __init__(self, agents: Agents, runs: Runs, name: str) -> None: ...
+    def __init__(self, agents: Agents, runs: Runs, name: str, queue: str = "") -> None: ...
 
     def play(self) -> None:
         """Play it through to its end."""
@@ -37,13 +37,14 @@ class Story(Protocol):
 class OfPeople:
     """A message interrupts, another comes while a person is asked, a third at the news of that."""
 
-    def __init__(self, agents: Agents, runs: Runs, name: str) -> None:
+    def __init__(self, agents: Agents, runs: Runs, name: str, queue: str = "") -> None:
+        self._queue = queue or name
         self._agent, self._runs, self._name = agents["told"], runs, name
         self._sent: set[str] = set()
         self._approved = False
 
     def play(self) -> None:
-        options = {"run_id": self._name, "queue": self._name, "thread_id": thread_of(self._name)}
+        options = {"run_id": self._name, "queue": self._queue, "thread_id": thread_of(self._name)}
         for chunk in self._agent.stream("slow", **options):  # type: ignore[arg-type]
             self._react(chunk)
 
@@ -87,18 +88,19 @@ class OfPeople:
 class OfFailure:
     """A run fails over its messages, which begin the next one of the conversation."""
 
-    def __init__(self, agents: Agents, runs: Runs, name: str) -> None:
+    def __init__(self, agents: Agents, runs: Runs, name: str, queue: str = "") -> None:
+        self._queue = queue or name
         self._agent, self._runs, self._name = agents["told"], runs, name
-        self._next = following_id(thread_of(name), None, f"{name}-1")
+        self._next = following_id(thread_of(name), None, "m1")
 
     def play(self) -> None:
-        options = {"run_id": self._name, "queue": self._name, "thread_id": thread_of(self._name)}
+        options = {"run_id": self._name, "queue": self._queue, "thread_id": thread_of(self._name)}
         run, is_sent = self._agent.stream("slow", **options), False  # type: ignore[arg-type]
         for chunk in run:
             if isinstance(chunk, TextDelta) and not is_sent:
                 is_sent = True
                 for number, text in enumerate(("one", f"fail {self._name}"), 1):
-                    self._agent.send(self._name, text, message_id=f"{self._name}-{number}")
+                    self._agent.send(self._name, text, message_id=f"m{number}")
         with contextlib.suppress(RunFailed):
             raise AssertionError(f"The run is {run.result().status}.")
         wait_until(lambda: len(said_in(self._runs, thread_of(self._name))) == 3, "all is kept", 40)
@@ -122,11 +124,12 @@ class OfFailure:
 class OfTurns:
     """Another agent takes the turn of a run that waits, which is sent a message meanwhile."""
 
-    def __init__(self, agents: Agents, runs: Runs, name: str) -> None:
+    def __init__(self, agents: Agents, runs: Runs, name: str, queue: str = "") -> None:
+        self._queue = queue or name
         self._agents, self._runs, self._name = agents, runs, name
 
     def play(self) -> None:
-        named = {"queue": self._name, "thread_id": thread_of(self._name)}
+        named = {"queue": self._queue, "thread_id": thread_of(self._name)}
         waits = self._agents["letters"].stream("erase a", run_id=self._name, **named)  # type: ignore[arg-type]
         wait_until(lambda: waits.status == "suspended", "a person is asked", 60)
         other = self._agents["told"].stream("slow", run_id=f"{self._name}-other", **named)  # type: ignore[arg-type]

@@ -77,7 +77,7 @@ def test_each_message_is_answered_once_wherever_a_worker_is_killed(
         return [f"{moment} {write.run_id}'s {write}: {problem}" for problem in wrong]
 
     def kill_at(write: Write, moment: Moment, name: str) -> list[str] | None:
-        """What is wrong with a story whose worker is killed there; None if it never came to that."""
+        """What is wrong with a story whose worker is killed there; None if it never came to it."""
         story = make(agents, runs, name)
         killed = threading.Event()
         victims: list[WorkerProcess] = []
@@ -106,5 +106,5 @@ def test_each_message_is_answered_once_wherever_a_worker_is_killed(
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
         problems = [line for found in threads.map(play, range(len(cases))) for line in found]
-    print(len(cases), *(f"{w.run_id}:{w}" for w in writes), sep="\n")
     assert problems == []
+    assert len(cases) >= 18

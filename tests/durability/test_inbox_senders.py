@@ -60,6 +60,7 @@ def steering(agent: EventedAgent, thread: str) -> Verb:
     return "stream", {"input": "m", **options}
 
 
+MOMENTS: tuple[Moment, ...] = ("before", "after")
 SCENES = (to_speaking, to_suspended, to_thread, to_thread_at_rest, to_new_thread, steering)
 
 
@@ -101,7 +102,7 @@ def test_a_message_that_is_sent_again_by_who_died_is_one_message(
     marks: Path,
 ) -> None:
     agent, dead = agents["letters"], 0
-    for nth, moment in itertools.product(range(1, 12), ("before", "after")):
+    for nth, moment in itertools.product(range(1, 12), MOMENTS):
         thread = f"chat {uuid.uuid4().hex}"
         verb = scene(agent, thread)
         was_killed = is_killed(redis_server, verb, nth, moment)

@@ -87,7 +87,7 @@ class Run(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """What a worker believes: how long the journal was, and whether it has closed the run, or told."""
+    """What a worker believes: how long the journal was, and how far it is in ending the run."""
 
     task: str
     length: int

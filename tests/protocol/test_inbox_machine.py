@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
@@ -137,10 +138,8 @@ class InboxMachine(PeopleMachine):
     @invariant()
     def a_message_cuts_short_who_was_speaking_then(self) -> None:
         for attempt in self.owners.values():
-            [cut] = self.driver.ledger.client().hmget(
-                self.driver.keys.of(self.run_id).tasks, attempt.task.key
-            )
-            is_cut = json.loads(cut).get("cut", False)
+            tasks: Any = self.driver.ledger.client().hgetall(self.driver.keys.of(self.run_id).tasks)
+            is_cut = json.loads(tasks[attempt.task.key.encode()]).get("cut", False)
             assert is_cut == (attempt.task.token in self.interrupted)
 
     # What must always hold ----------------------------------------------------------------------

@@ -9,8 +9,11 @@ from tests.support.workers import WorkerProcess
 class Fleet:
     """A number of places, each with a worker; another one takes the place of one that ends."""
 
-    def __init__(self, env: dict[str, str], folder: Path, size: int) -> None:
+    def __init__(
+        self, env: dict[str, str], folder: Path, size: int, *, app: str = "tests.workload.app"
+    ) -> None:
         self.size = size
+        self._app = app
         self._env, self._folder = env, folder
         self._started = 0
         self._leaving: list[WorkerProcess] = []
@@ -28,7 +31,7 @@ class Fleet:
         worker = WorkerProcess(
             self._env,
             self._folder / f"{name}.log",
-            app="tests.workload.app",
+            app=self._app,
             name=name,
             concurrency=100,
         )

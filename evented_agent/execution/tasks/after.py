@@ -46,8 +46,8 @@ async def _go_on_with(attempt: Attempt, record: Record, state: State) -> None:
     if following is None:
         return
     await attempt.check_lease()
+    name = thread_name(record.fields["thread"], record.fields.get("resource"))
     if following.takes_turns:
-        name = thread_name(record.fields["thread"], record.fields.get("resource"))
         ttl_ms = milliseconds(process.settings.thread_ttl)
         enter = threads.enter(process.keys, name, following.run_id, ttl_ms=ttl_ms, is_begun=True)
         await process.send(enter)
@@ -55,6 +55,9 @@ async def _go_on_with(attempt: Attempt, record: Record, state: State) -> None:
     with contextlib.suppress(RunDeleted), span:
         if await process.send(following.create(span.stored)):
             attempt.sends.append(following.due)
+        elif (await process.send(runs.read(process.keys, following.run_id))).ended:
+            # It was begun before, and nobody else takes it out of the line.
+            await process.send(threads.leave(process.keys, name, following.run_id))
 
 
 async def run_hook(attempt: Attempt) -> Done:
