@@ -62,8 +62,9 @@ worker: .venv/dev  ## a worker for the agents of tasks/
 bench: .venv/dev  ## measure, beside the raw client
 	$(BIN)/python -m benchmarks
 
-chaos: .venv/dev  ## kill, freeze and restart workers under 200 dialogs, with three seeds
+chaos: .venv/dev  ## disturb workers under 200 dialogs and 1,000 messages, with three seeds
 	$(BIN)/python -m tests.workload --pause 0.05 --chaos 1 2 3
+	$(BIN)/python -m tests.workload.inbox --chaos 1 2 3
 
 clean:  ## forget the virtual environment
 	rm -rf .venv
