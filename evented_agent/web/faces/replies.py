@@ -54,7 +54,7 @@ class LegRequest(Generic[_Event]):
     """What a client wants to read of a run.
 
     Attributes:
-        leg: Which leg.
+        leg: Which leg; that of the number of a message is the one that answers it.
         translator: A new translator of the protocol.
         frame: How one event is written as a Server-Sent Event.
         skip: How many of the leg's events the client has.
@@ -110,6 +110,7 @@ class _LegEvents(Generic[_Event]):
         self._heartbeat = heartbeat
         self._cutter = LegCutter(request.leg.run_id, request.translator)
         self._skip = request.skip
+        self._is_begun = False
         self._is_cut = False
 
     def __iter__(self) -> Iterator[str]:
@@ -147,7 +148,9 @@ class _LegEvents(Generic[_Event]):
 
     def _wanted(self, events: Sequence[tuple[Leg, _Event]]) -> str:
         """The events that the client lacks, as they are written."""
-        mine = [event for leg, event in events if leg == self._request.leg]
+        wanted = self._cutter.answer_of(self._request.leg)
+        mine = [event for leg, event in events if leg == wanted]
+        self._is_begun |= bool(mine)
         skipped = min(self._skip, len(mine))
         self._skip -= skipped
         self._is_cut = any(map(self._request.is_last, mine))
@@ -155,9 +158,7 @@ class _LegEvents(Generic[_Event]):
 
     def _is_over(self) -> bool:
         """Whether the leg that is wanted has ended, or there can be none such any more."""
-        leg = self._cutter.leg
-        if self._is_cut:
-            return True
-        if leg is None or leg.first < self._request.leg.first:
-            return False
-        return not self._cutter.is_open or leg.first > self._request.leg.first
+        cutter, leg = self._cutter, self._request.leg
+        if self._is_begun:
+            return self._is_cut or not cutter.is_open or cutter.leg != cutter.answer_of(leg)
+        return not cutter.is_queued(leg) and cutter.began > leg.first

@@ -55,11 +55,13 @@ class CompletionStream:
     def __init__(self, facts: CompletionFacts) -> None:
         self._facts = facts
         self._transcript = Transcript()
+        self._used = Usage()
 
-    def begin(self, _: Leg) -> Sequence[Completion | str]:
+    def begin(self, _: Leg, __: AnyChunk) -> Sequence[Completion | str]:
         return [self._chunk({"role": "assistant", "content": ""})]
 
     def feed(self, chunk: AnyChunk) -> Sequence[Completion | str]:
+        self._used += usage_in(chunk)
         update = self._transcript.feed(chunk)
         if update is None:
             return ()
@@ -75,7 +77,7 @@ class CompletionStream:
         finished = self._chunk({}, finish_reason_of(ending))
         if not self._facts.has_usage:
             return [finished, DONE]
-        usage = usage_of(ending)
+        usage = usage_of(ending, self._used)
         counted = self._facts.object("chat.completion.chunk", [], {"usage": usage})
         return [finished, counted, DONE]
 
@@ -91,11 +93,13 @@ class WholeCompletion:
     def __init__(self, facts: CompletionFacts) -> None:
         self._facts = facts
         self._transcript = Transcript()
+        self._used = Usage()
 
-    def begin(self, _: Leg) -> Sequence[Completion]:
+    def begin(self, _: Leg, __: AnyChunk) -> Sequence[Completion]:
         return ()
 
     def feed(self, chunk: AnyChunk) -> Sequence[Completion]:
+        self._used += usage_in(chunk)
         self._transcript.feed(chunk)
         return ()
 
@@ -106,13 +110,13 @@ class WholeCompletion:
         message = {"role": "assistant", "content": self._transcript.text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None}
         choice["finish_reason"] = finish_reason_of(ending)
-        return [self._facts.object("chat.completion", [choice], {"usage": usage_of(ending)})]
+        return [self._facts.object("chat.completion", [choice], {"usage": usage_of(ending, self._used)})]
 
 
 def no_completion(facts: CompletionFacts, ending: LegEnd) -> Completion | None:
     """Why there is no completion; None where there is one."""
     match ending:
-        case Finish():
+        case Finish() | MessageApplied():
             return None
         case Error():
             error = ending.payload.error
@@ -136,12 +140,18 @@ def error_of(
 
 def finish_reason_of(ending: LegEnd) -> str:
     # "tool_calls" would make clients look for calls that are theirs.
-    assert isinstance(ending, Finish)
-    return _REASONS.get(ending.payload.step_result.reason, "stop")
+    reason = ending.payload.step_result.reason if isinstance(ending, Finish) else "stop"
+    return _REASONS.get(reason, "stop")
 
 
-def usage_of(ending: LegEnd) -> Mapping[str, Any]:
-    usage = ending.payload.output.usage if isinstance(ending, Finish) else Usage()
+def usage_in(chunk: AnyChunk) -> Usage:
+    """What a step used that ends with this chunk."""
+    return chunk.payload.output.usage if isinstance(chunk, StepFinish) else Usage()
+
+
+def usage_of(ending: LegEnd, so_far: Usage) -> Mapping[str, Any]:
+    """What the run used; where another message is answered next, what it used *so_far*."""
+    usage = ending.payload.output.usage if isinstance(ending, Finish) else so_far
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,

@@ -106,7 +106,8 @@ class _Reading(Generic[_Event]):
         return self._wait.answer(self._last)
 
     def _take(self, events: Sequence[tuple[Leg, _Event]]) -> None:
-        wanted = [event for leg, event in events if leg == self._wait.leg]
+        leg = self._cutter.answer_of(self._wait.leg)
+        wanted = [event for each, event in events if each == leg]
         if wanted:
             self._last = wanted[-1]
-            self._has_ended = not self._cutter.is_open or self._cutter.leg != self._wait.leg
+            self._has_ended = not self._cutter.is_open or self._cutter.leg != leg

@@ -51,6 +51,13 @@ class Calls:
         call = self._calls.get(id_)
         return [] if call is None or call.item is None else self._output.delta(call.item, text)
 
+    def drop(self, id_: str) -> list[Json]:
+        """The model was cut short in the call, which is not made."""
+        call = self._calls.pop(id_, None)
+        if call is None or call.item is None or not call.item.is_open:
+            return []
+        return self._output.close(call.item, "incomplete")
+
     def request(
         self, id_: str, name: str, arguments: Json, task: str | None, seq: int
     ) -> list[Json]:

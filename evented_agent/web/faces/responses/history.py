@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from evented_agent.chunks import AnyChunk, ToolCallDecided
+from evented_agent.chunks import AnyChunk, MessageQueued, ToolCallDecided
 from evented_agent.state.run_info import RunInfo
 from evented_agent.web.faces.legs import Leg, LegCutter
-from evented_agent.web.faces.responses.objects import Json, facts_of
+from evented_agent.web.faces.responses.objects import Json, LegOutcome, facts_of, response_object
 from evented_agent.web.faces.responses.translator import ResponsesTranslator
 
 
@@ -26,11 +26,23 @@ class RunResponses:
         self.last = chunks[-1].seq if chunks else 0
         self._found: dict[Leg, Json] = {}
         self._decided: dict[Leg, list[ToolCallDecided]] = {}
+        self._sent = [chunk for chunk in chunks if isinstance(chunk, MessageQueued)]
+        self._translator = ResponsesTranslator(self.facts)
+        self._cutter = LegCutter(info.run_id, self._translator)
         self._fold(info, chunks)
 
     def response(self, leg: Leg) -> Json | None:
         """One of them; None where there is none such."""
-        return self._found.get(leg)
+        if self._cutter.is_queued(leg):
+            return response_object(self.facts, leg.id, self.newest.id, LegOutcome("queued"), [])
+        return self._found.get(self._cutter.answer_of(leg))
+
+    def messages_of(self, leg: Leg) -> Sequence[MessageQueued]:
+        """The messages that a leg answers, or is going to."""
+        cutter, wanted = self._cutter, self._cutter.answer_of(leg)
+        return [
+            chunk for chunk in self._sent if cutter.answer_of(Leg(leg.run_id, chunk.seq)) == wanted
+        ]
 
     def decided_in(self, leg: Leg) -> Sequence[ToolCallDecided]:
         """The decisions that came in a leg."""
@@ -46,8 +58,7 @@ class RunResponses:
         return legs[-1] if legs else self.newest
 
     def _fold(self, info: RunInfo, chunks: Sequence[AnyChunk]) -> None:
-        translator = ResponsesTranslator(self.facts)
-        cutter = LegCutter(info.run_id, translator)
+        cutter = self._cutter
         for chunk in chunks:
             self._keep(cutter.feed(chunk))
             if isinstance(chunk, ToolCallDecided) and cutter.leg is not None:
@@ -57,7 +68,7 @@ class RunResponses:
         self.newest, self.is_open = cutter.leg or self.newest, cutter.is_open
         if cutter.is_open:
             status = "queued" if info.status == "queued" else "in_progress"
-            self._found[self.newest] = translator.response(status)
+            self._found[self.newest] = self._translator.response(status)
 
     def _keep(self, events: Sequence[tuple[Leg, Json]]) -> None:
         for leg, event in events:

@@ -161,6 +161,12 @@ def _shown_content(message: Message) -> list[Json]:
     ]
 
 
+def sent_items(run_id: str, sent: MessageQueued) -> list[Json]:
+    """A message to a run that was under way, as items; none of one too long for the log."""
+    given = parse_messages(sent.payload.input) if sent.payload.input else ()
+    return message_items(f"{run_id}_{sent.seq}", given)
+
+
 def decision_items(run_id: str, chunks: Sequence[AnyChunk]) -> list[Json]:
     """The approvals that a leg began with; the answers to questions are not in the log."""
     return [

@@ -14,7 +14,7 @@ from evented_agent.web.faces.responses.answers import (
     shown_response,
     waited_for,
 )
-from evented_agent.web.faces.responses.items import decision_items, message_items
+from evented_agent.web.faces.responses.items import decision_items, message_items, sent_items
 from evented_agent.web.faces.responses.objects import Json, facts_of
 from evented_agent.web.failures import HttpFailure, not_found
 from evented_agent.web.principal import ActionName
@@ -44,12 +44,13 @@ def cancel_response(site: Site, exchange: Exchange) -> WebSteps[WebReply]:
     response = response_of(found, leg)
     if response["status"] == "cancelled":
         return object_reply(response)
-    if leg != found.newest or allowed.info.is_ended:
+    goes_on = leg == found.newest or response["status"] in ("queued", "in_progress")
+    if not goes_on or allowed.info.is_ended:
         raise bad_request(f"The response is {response['status']}: it can be cancelled no more.")
     yield Verb("abort", (leg.run_id,))
     run = yield Verb("observe", (leg.run_id,), {"close_on_suspend": True})
     # Of a run that waits, the abort is what comes next.
-    ends = leg if found.is_open else Leg(leg.run_id, found.last + 1)
+    ends = Leg(leg.run_id, found.last + 1) if leg == found.newest and not found.is_open else leg
     late = waited_for(allowed.who, run, found.facts, ends)
     # Also for who has as many open streams as are allowed.
     return replace(late, counted_by=None)
@@ -72,7 +73,10 @@ def get_input_items(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     if leg.first:
         found = yield from read_responses(allowed.info)
         response_of(found, leg)
-        items = decision_items(leg.run_id, found.decided_in(leg))
+        items = [
+            *decision_items(leg.run_id, found.decided_in(leg)),
+            *(item for sent in found.messages_of(leg) for item in sent_items(leg.run_id, sent)),
+        ]
     else:
         items = message_items(leg.run_id, allowed.info.input)
     ordered = items if order == "asc" else items[::-1]

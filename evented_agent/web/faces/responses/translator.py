@@ -12,6 +12,7 @@ from evented_agent.chunks import (
     Error,
     ErrorInfo,
     Finish,
+    MessageApplied,
     ReasoningDelta,
     ReasoningEnd,
     ReasoningStart,
@@ -22,6 +23,7 @@ from evented_agent.chunks import (
     TextStart,
     ToolCallApproval,
     ToolCallDelta,
+    ToolCallDropped,
     ToolCallInputStart,
     ToolCallRequested,
     ToolCallSuspended,
@@ -56,6 +58,7 @@ class ResponsesTranslator:
         self._parts: dict[str, OutputItem] = {}
         self._outcome = LegOutcome("in_progress")
         self._used, self._told = Usage(), Usage()
+        self._reason = ""
         self._feeds: Mapping[type[Chunk], Callable[[Any], Sequence[Json]]] = {
             TextStart: self._text_start,
             TextDelta: self._text_delta,
@@ -65,6 +68,7 @@ class ResponsesTranslator:
             ReasoningEnd: self._part_end,
             ToolCallInputStart: self._call_start,
             ToolCallDelta: self._call_delta,
+            ToolCallDropped: self._call_dropped,
             ToolCallRequested: self._call,
             ToolCallApproval: self._approval,
             ToolCallSuspended: self._question,
@@ -77,7 +81,7 @@ class ResponsesTranslator:
             StepFinish: self._step_finish,
         }
 
-    def begin(self, leg: Leg) -> Sequence[Json]:
+    def begin(self, leg: Leg, _: AnyChunk) -> Sequence[Json]:
         if self._leg is not None:
             self._previous = self._leg.id
         self._leg = leg
@@ -156,6 +160,9 @@ class ResponsesTranslator:
     def _call_delta(self, chunk: ToolCallDelta) -> list[Json]:
         return self._calls.delta(chunk.payload.tool_call_id, chunk.payload.arguments_text_delta)
 
+    def _call_dropped(self, chunk: ToolCallDropped) -> list[Json]:
+        return self._calls.drop(chunk.payload.tool_call_id)
+
     def _call(self, chunk: ToolCallRequested) -> list[Json]:
         call, place = chunk.payload, (chunk.task, chunk.seq)
         return self._calls.request(call.tool_call_id, call.tool_name, call.arguments, *place)
@@ -203,6 +210,7 @@ class ResponsesTranslator:
 
     def _step_finish(self, chunk: StepFinish) -> list[Json]:
         self._used += chunk.payload.output.usage
+        self._reason = chunk.payload.step_result.reason
         return []
 
     def _outcome_of(self, ending: LegEnd) -> LegOutcome:
@@ -216,6 +224,8 @@ class ResponsesTranslator:
             case Finish():
                 reason = _INCOMPLETE.get(ending.payload.step_result.reason)
                 return LegOutcome("incomplete" if reason else "completed", usage, reason=reason)
+            case MessageApplied() if self._reason == "interrupted":
+                return LegOutcome("incomplete", usage, reason=self._reason)
         return LegOutcome("completed", usage)
 
     def _usage_at(self, ending: LegEnd) -> Usage:
