@@ -68,6 +68,11 @@ def count_live_runs(at: Deployment, resource_id: str, *, most: int) -> Plan[int]
     return count
 
 
+def only_waits(at: Deployment, run_id: str) -> Plan[bool]:
+    """Whether no step of a run is under way: people are asked, or calls are in the background."""
+    return (yield from send(runs.read(at.keys, run_id))).only_waits
+
+
 def read_journal(at: Deployment, run_id: str) -> Plan[tuple[Record, Sequence[bytes]]]:
     """A run with its journal, large entries fetched."""
     record = yield from send(runs.read(at.keys, run_id, journal=True))

@@ -1,8 +1,8 @@
 """Logs of runs as engines write them, made up by hypothesis: what translators must bear.
 
 Crashes and resets of both forms, tools, questions to people and their decisions, tools that ask
-again, background calls and those that ask, typed answers, sources, retries of failed runs, every
-end.
+again, background calls and those that ask, typed answers, sources, retries of failed runs, messages
+to runs that are under way, what they put off and cut short, every end.
 """
 
 import json
@@ -53,40 +53,145 @@ class _Run:
         self._background: dict[str, tuple[int, str]] = {}
         #: The background call that waits for a person: its number, and what names it.
         self._asking: tuple[int, dict[str, str]] | None = None
+        #: The messages that no completed model call has had, and how many there were in all.
+        self._inbox: list[str] = []
+        self._sent = 0
+        #: Calls that a message has put off: the question's number, the call, its kind and step.
+        self._put_off: list[tuple[int, dict[str, Any], str, int]] = []
+        self._is_cut = False
+        self._is_held = False
 
     def tell(self) -> None:
         self.log.add("start", None, id="agent", input=[{"role": "user", "content": "Hello"}])
         steps = self._draw(st.integers(1, 3))
-        for number in range(1, steps + 1):
-            self._step = number
-            task = f"{number - 1}:end" if number > 1 else None
-            self.log.add("step-start", task, step=number)
-            if not self._model() or not self._tools(is_last=number == steps):
+        while self._one_step(is_last=self._step + 1 >= steps):
+            if self._step < steps or self._inbox:
+                continue
+            if not self._put_off:
+                self._finish()
                 return
-            if not self._finish_step(is_last=number == steps):
+            if not self._wait_for_put_off():
                 return
-        self._finish()
+
+    def _one_step(self, *, is_last: bool) -> bool:
+        """False where the log ends in it."""
+        self._step += 1
+        task = f"{self._step - 1}:end" if self._step > 1 else None
+        self.log.add("step-start", task, step=self._step)
+        if not self._model():
+            return False
+        if not self._is_cut and not self._tools(is_last=is_last):
+            return False
+        return self._finish_step(is_last=is_last and not self._inbox)
+
+    # Messages -------------------------------------------------------------------------------------
+
+    def _perhaps_message(self, *, one_in: int = 6, **how: bool) -> bool:
+        """Somebody sends a message, now and then."""
+        if self._sent == 3 or self._draw(st.integers(1, one_in)) > 1:
+            return False
+        self._message(**how)
+        return True
+
+    def _message(self, **how: bool) -> None:
+        self._sent += 1
+        self._is_held = how.get("hold", False)
+        self._inbox.append(f"m{self._sent}")
+        given = {"messageId": f"m{self._sent}", "input": [{"role": "user", "content": "And?"}]}
+        self.log.add("message-queued", None, **given, **how)
+
+    def _apply(self) -> None:
+        if self._inbox:
+            applied = {"messageIds": list(self._inbox), "step": self._step}
+            self.log.add("message-applied", f"{self._step}:model", **applied)
+
+    def _drop(self) -> None:
+        """The run ends, and what it leaves is told before."""
+        if self._inbox:
+            self.log.add("message-dropped", None, messageIds=list(self._inbox), reason="It failed.")
+            self._inbox.clear()
+
+    def _cut(self) -> None:
+        """A message cuts the model short, in a text or in a call."""
+        self._is_cut = True
+        task = f"{self._step}:model"
+        call = {"toolCallId": self._call_id(), "toolName": "look"}
+        is_call = self._draw(st.booleans())
+        self.log.add("text-start", task, id=f"txt-{self._step}.cut")
+        self.log.add("text-delta", task, id=f"txt-{self._step}.cut", text=self._draw(TEXTS))
+        if is_call:
+            self.log.add("text-end", task, id=f"txt-{self._step}.cut")
+            self.log.add("tool-call-input-streaming-start", task, **call)
+            self._deltas(call["toolCallId"], '{"name":"x')
+        self._message(interrupt=True)
+        if is_call:
+            self.log.add("tool-call-dropped", task, **call)
+        else:
+            self.log.add("text-end", task, id=f"txt-{self._step}.cut")
+
+    def _answer_meanwhile(self, waiting: dict[int, tuple[dict[str, Any], str]]) -> None:
+        """A message came, and the step goes on without the calls that wait for people."""
+        for number, (call, kind) in waiting.items():
+            named = {"toolCallId": call["toolCallId"], "toolName": call["toolName"]}
+            self.log.add("tool-call-deferred", None, **named)
+            self._put_off.append((number, call, kind, self._step))
+        waiting.clear()
+
+    def _wait_for_put_off(self) -> bool:
+        """Until a message comes, or one of them is decided; False where neither does."""
+        names = [call["toolCallId"] for _, call, _, _ in self._put_off]
+        self.log.add("run-waiting", None, **{"for": "people"}, calls=names)
+        if self._ends_here():
+            return False
+        if not self._perhaps_message():
+            self._decide_put_off()
+        return True
+
+    def _decide_put_off(self) -> None:
+        at = self._draw(st.integers(0, len(self._put_off) - 1))
+        number, call, kind, step = self._put_off.pop(at)
+        named = {"toolCallId": call["toolCallId"], "toolName": call["toolName"]}
+        told = {"decision": "answered"}
+        if kind == "approval":
+            told = {"decision": "approved", "approved": True}
+        self.log.add("tool-call-decided", None, **named, **told, number=number)
+        task_id = f"run:{call['toolCallId']}"
+        task = f"{step}:tool:{call['toolCallId']}"
+        self.log.add("background-task-resumed", task, taskId=task_id, **named)
+        self._outcome(call, step)
 
     # A model call ---------------------------------------------------------------------------------
 
     def _model(self) -> bool:
         """Attempts of a model call, the last of which succeeds; False where the log ends in it."""
-        self._attempt = 1
+        self._attempt, self._is_cut = 1, False
         for _ in range(self._draw(st.integers(0, 2))):
             if not self._lost_attempt():
                 return False
             self._attempt += 1
+        self._apply()
+        seen = len(self._inbox)
         for _ in range(self._draw(st.integers(0, 2))):
             self._part()
-        return not self._ends_here()
+            self._perhaps_message()
+        if self._put_off and self._draw(st.integers(0, 3)) == 0:
+            self._decide_put_off()
+        if self._sent < 3 and self._draw(st.integers(0, 7)) == 0:
+            self._cut()
+        if self._ends_here():
+            return False
+        del self._inbox[:seen]
+        return True
 
     def _lost_attempt(self) -> bool:
         """What is said and withdrawn; closed first, or left open, or with a pause before."""
         task, first = f"{self._step}:model", self.log.seq + 1
         how = self._draw(st.sampled_from(["closed", "open", "waits", "failed"]))
+        self._apply()
         for _ in range(self._draw(st.integers(0, 2))):
             self._part()
         self._decide_background()
+        self._perhaps_message()
         if self._draw(st.booleans()):
             self._part(is_open=how == "open")
         has_said = self.log.seq >= first
@@ -102,6 +207,7 @@ class _Run:
     def _retried_failure(self, task: str, first: int) -> bool:
         """The run has failed; somebody has retried it, or not."""
         error = {"name": "ModelError", "message": "away"}
+        self._drop()
         if self._draw(st.booleans()):
             self.log.add("error", task, error=error)
             return False
@@ -161,6 +267,7 @@ class _Run:
                 self._defer(call)
             elif kind == "runs":
                 self._outcome(call)
+        self._perhaps_message()
         asking = [call for call, kind in zip(calls, kinds, strict=True) if kind == "asks"]
         return self._people(asking) and not self._ends_here()
 
@@ -226,11 +333,19 @@ class _Run:
         for call in calls:
             kind = self._draw(st.sampled_from(["approval", "suspended"]))
             waiting[self._ask(call, kind)] = (call, kind)
+        if self._inbox and not self._is_held:
+            self._answer_meanwhile(waiting)
         while waiting:
             names = [call["toolCallId"] for call, _ in waiting.values()]
             self.log.add("run-waiting", None, **{"for": "people"}, calls=names)
             if self._draw(st.booleans()) and self._ends_here():
                 return False
+            hold = self._draw(st.integers(0, 3)) == 3
+            if self._perhaps_message(one_in=2, hold=hold):
+                if not hold:
+                    self._answer_meanwhile(waiting)
+                    return True
+                self.log.add("run-waiting", None, **{"for": "people"}, calls=names)
             count = self._draw(st.integers(1, len(waiting)))
             chosen = [(number, *waiting.pop(number)) for number in list(waiting)[:count]]
             waiting |= {
@@ -275,6 +390,8 @@ class _Run:
     def _ends_here(self) -> bool:
         """Whether the log ends in the middle: by an error, an abort, or because it is not over."""
         end: str = self._draw(st.sampled_from([*["goes on"] * 6, "error", "abort", "now"]))
+        if end in ("error", "abort"):
+            self._drop()
         if end == "error":
             self.log.add("error", None, error={"name": "E", "message": "no"})
         elif end == "abort":
@@ -283,10 +400,11 @@ class _Run:
 
     def _finish_step(self, *, is_last: bool) -> bool:
         task = f"{self._step}:end"
-        reason = "stop" if is_last else "tool-calls"
+        reason = "interrupted" if self._is_cut else "stop" if is_last else "tool-calls"
         done = {"reason": reason, "isContinued": not is_last}
         self.log.add("step-finish", task, step=self._step, stepResult=done, output={"usage": USAGE})
         self._settle_background()
+        self._perhaps_message()
         return not self._ends_here()
 
     def _finish(self) -> None:

@@ -29,6 +29,13 @@ _FIELDS: Mapping[str, Mapping[str, type]] = {
     "tool-input-start": {"toolCallId": str, "toolName": str, "dynamic": bool},
     "tool-input-delta": {"toolCallId": str, "inputTextDelta": str},
     "tool-input-available": {"toolCallId": str, "toolName": str, "input": object, "dynamic": bool},
+    "tool-input-error": {
+        "toolCallId": str,
+        "toolName": str,
+        "input": object,
+        "errorText": str,
+        "dynamic": bool,
+    },
     "tool-approval-request": {"approvalId": str, "toolCallId": str, "reason?": str},
     "tool-approval-response": {"approvalId": str, "approved": bool, "reason?": str},
     "tool-output-available": {"toolCallId": str, "output": object, "preliminary?": bool},
@@ -38,7 +45,7 @@ _FIELDS: Mapping[str, Mapping[str, type]] = {
 _DATA = {"id?": str, "data": object, "transient?": bool}
 #: What changes nothing that a page is shown.
 _UNSEEN = {"start-step", "finish-step", "reset-step", "finish", "abort", "error"}
-_REASONS = {"stop", "length", "content-filter", "tool-calls", "error", "other"}
+_REASONS = {"stop", "length", "content-filter", "tool-calls", "error", "interrupted", "other"}
 
 
 class GrammarError(Exception):
@@ -174,6 +181,12 @@ class UiClient:
         # The client looks for it in the last step, and else makes another part of the same name.
         self._expect(any(part.get("toolCallId") == call for part in self.last_step), event)
         self._call(call).update(state="input-available", input=event["input"])
+
+    def _tool_input_error(self, event: Event) -> None:
+        call = event["toolCallId"]
+        self._expect(any(part.get("toolCallId") == call for part in self.last_step), event)
+        error = {"errorText": event["errorText"], "preliminary": False}
+        self._call(call).update(state="output-error", **error)
 
     def _tool_approval_request(self, event: Event) -> None:
         call = self._call(event["toolCallId"])

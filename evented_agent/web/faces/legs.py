@@ -143,6 +143,10 @@ class LegCutter(Generic[Event]):
         """Whether it is that of a message that nothing answers yet."""
         return leg.first in self._queued.values()
 
+    def is_answer(self, leg: Leg) -> bool:
+        """Whether its number is that of a message, which it answers, or is going to."""
+        return leg.first in self._answers or self.is_queued(leg)
+
     def stop(self) -> Sequence[tuple[Leg, Event]]:
         """Nothing follows for now, though no chunk says so: an older version wrote the log."""
         if not self.is_open:
@@ -185,7 +189,9 @@ class LegCutter(Generic[Event]):
         self.leg, self.began, self.is_open = leg, chunk.seq, True
         held, self._held = self._held, []
         begun = self._of_leg(self._translator.begin(leg, chunk))
-        return [*begun, *(told for each in held for told in self._of_leg(self._translator.feed(each)))]
+        for each in held:
+            begun = [*begun, *self._of_leg(self._translator.feed(each))]
+        return begun
 
     def _end_run(self, ending: LegEnd) -> Sequence[tuple[Leg, Event]]:
         """End the leg, and those of messages that were dropped."""
@@ -193,7 +199,8 @@ class LegCutter(Generic[Event]):
         dropped, self._dropped = self._dropped, None
         for id_ in () if dropped is None else dropped.payload.message_ids:
             if dropped is not None and id_ in self._queued:
-                leg = Leg(self._run_id, self._queued.pop(id_))
+                leg = Leg(self._run_id, self._queued[id_])
+                self._answered([id_], leg)
                 events = [*self._translator.begin(leg, dropped), *self._translator.end(ending)]
                 found += [(leg, event) for event in events]
         return found

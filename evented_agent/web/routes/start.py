@@ -84,9 +84,7 @@ def begin_run(
 
     Raises `HttpFailure` for what they may not choose, for too much, and for an id that is taken.
     """
-    check_served(site, request.agent)
-    _check_options(site, who, request)
-    check_input(site, who, request.input, request.roles)
+    check_start(site, who, request)
     resource_id = request.resource_id if who.all_resources else who.resource_id
     yield from check_live_runs(site, who, request.run_id)
     ids = {
@@ -106,6 +104,13 @@ def begin_run(
             "That name was given to a run with another agent, input or options.",
         ) from None
     return run
+
+
+def check_start(site: Site, who: Principal, request: NewRunRequest) -> None:
+    """Refuse an agent that there is not, and what they may not choose or send."""
+    check_served(site, request.agent)
+    _check_options(site, who, request)
+    check_input(site, who, request.input, request.roles)
 
 
 def _agent(site: Site, body: Mapping[str, Any]) -> str:

@@ -4,11 +4,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
-from evented_agent.chunks import AnyChunk, StepReset, ToolError, ToolResult, Transcript
+from evented_agent.chunks import (
+    AnyChunk,
+    StepReset,
+    TextDelta,
+    TextStart,
+    ToolError,
+    ToolResult,
+    Transcript,
+)
 from evented_agent.client.run_stream import RunStream
-from evented_agent.web.faces.ai_sdk.replies import UiReply, legs_of, reply_of
+from evented_agent.web.faces.ai_sdk.places import MessagePlaces
+from evented_agent.web.faces.ai_sdk.replies import UiReply, _Placed, legs_of, reply_of
 from evented_agent.web.faces.legs import Leg, LegCutter
 from evented_agent.web.faces.replies import LegRequest, _LegEvents
 from tests.support.chunk_logs import LogBuilder, chunk_logs
@@ -22,7 +31,7 @@ def events_of(reply: UiReply, chunks: Iterable[AnyChunk]) -> list[Event]:
 
 def replies_of(chunks: Sequence[AnyChunk]) -> list[list[Event]]:
     """The events of each leg."""
-    return [events_of(UiReply(leg, leg.first), chunks) for leg in legs_of("run", chunks).legs]
+    return [events_of(UiReply(leg, leg.first), chunks) for leg in legs_of("run", chunks).places]
 
 
 def read(*replies: list[Event]) -> UiClient:
@@ -30,6 +39,48 @@ def read(*replies: list[Event]) -> UiClient:
     for event in (event for reply in replies for event in reply):
         client.take(event)
     return client
+
+
+def read_all(replies: Iterable[list[Event]]) -> dict[str, UiClient]:
+    """The messages that a client has, by their ids."""
+    found: dict[str, UiClient] = {}
+    for events in replies:
+        client = found.setdefault(events[0]["messageId"], UiClient())
+        for event in events:
+            client.take(event)
+    return found
+
+
+def texts_of(chunks: Iterable[AnyChunk]) -> dict[str, list[str]]:
+    """The parts of the text that count, by the messages in which they are."""
+    cutter, places = LegCutter("run", told := _Placed(MessagePlaces("run"))), told.places
+    parts: dict[str, tuple[AnyChunk, str, list[str]]] = {}
+    for chunk in chunks:
+        cutter.feed(chunk)
+        match chunk:
+            case TextStart():
+                parts[chunk.payload.id] = (chunk, places.id, [])
+            case TextDelta():
+                parts[chunk.payload.id][2].append(chunk.payload.text)
+            case StepReset():
+                gone = (chunk.task, chunk.payload.from_seq)
+                parts = {
+                    id_: part
+                    for id_, part in parts.items()
+                    if part[0].task != gone[0] or part[0].seq < gone[1]
+                }
+    found: dict[str, list[str]] = {}
+    for _, place, pieces in parts.values():
+        found.setdefault(place, []).extend(filter(None, ["".join(pieces)]))
+    return found
+
+
+def prefixes(log: Sequence[AnyChunk]) -> Iterator[Sequence[AnyChunk]]:
+    """The log up to the end of each leg, and all of it."""
+    for at in range(1, len(log)):
+        if legs_of("run", log[:at]).cutter.leg != legs_of("run", log[: at + 1]).cutter.leg:
+            yield log[:at]
+    yield log
 
 
 def text_of(chunks: Iterable[AnyChunk]) -> str:
@@ -44,53 +95,58 @@ def text_of(chunks: Iterable[AnyChunk]) -> str:
 def test_replies_obey_the_grammar_and_end_with_the_text_of_the_run(
     log: Sequence[AnyChunk],
 ) -> None:
-    client = read(*replies_of(log))
-    assert client.text == text_of(log)
-    assert client.is_over is not legs_of("run", log).is_open
+    clients, legs = read_all(replies_of(log)), legs_of("run", log)
+    texts = texts_of(log)
+    for id_, client in clients.items():
+        assert client.text == "\n\n".join(texts.get(id_, []))
+        assert client.is_over or id_ == legs.places[legs.newest("run")]
+    assert clients[legs.places[legs.newest("run")]].is_over is not legs.is_open
 
 
 @given(chunk_logs())
 def test_a_client_that_has_a_complete_reply_posts_nothing_by_itself(
     log: Sequence[AnyChunk],
 ) -> None:
-    client = UiClient()
+    clients: dict[str, UiClient] = {}
     for reply in replies_of(log):
+        client = clients.setdefault(reply[0]["messageId"], UiClient())
         for event in reply:
             client.take(event)
         if client.is_over and reply[-1] != {"type": "finish", "finishReason": "error"}:
             assert not client.posts_by_itself
 
 
+@settings(max_examples=50)
 @given(chunk_logs())
-def test_the_whole_message_is_what_its_replies_add_up_to(log: Sequence[AnyChunk]) -> None:
-    legs = legs_of("run", log)
-    for at, leg in enumerate(legs.legs):
-        upto = [
-            chunk
-            for chunk in log
-            if at + 1 == len(legs.legs) or chunk.seq < legs.legs[at + 1].first
-        ]
-        whole = read(events_of(UiReply(leg, 0), upto))
-        added = read(*replies_of(upto))
+def test_a_whole_message_is_what_its_replies_add_up_to(log: Sequence[AnyChunk]) -> None:
+    for upto in prefixes(log):
+        whole = read(events_of(legs_of("run", upto).whole("run"), upto))
+        newest = list(legs_of("run", upto).places.values())[-1]
+        added = read_all(replies_of(upto))[newest]
         assert (whole.text, whole.calls) == (added.text, added.calls)
 
 
 @given(chunk_logs())
 def test_each_call_is_shown_with_its_outcome(log: Sequence[AnyChunk]) -> None:
-    calls = read(*replies_of(log)).calls
+    """In the message in which it was made, or where it is shown again."""
+    calls = [call for client in read_all(replies_of(log)).values() for call in client.calls.items()]
     for chunk in log:
         if isinstance(chunk, ToolResult | ToolError):
             step = str(chunk.task).partition(":")[0]
-            call = calls[f"run:{step}:{chunk.payload.tool_call_id}"]
-            is_error = isinstance(chunk, ToolError)
-            assert call["state"] == ("output-error" if is_error else "output-available")
-            assert not call["preliminary"]
+            name = f"run:{step}:{chunk.payload.tool_call_id}"
+            state = "output-error" if isinstance(chunk, ToolError) else "output-available"
+            assert any(
+                f"{call}:".startswith(f"{name}:")
+                and shown["state"] == state
+                and not shown["preliminary"]
+                for call, shown in calls
+            )
 
 
 @given(chunk_logs())
 def test_what_was_sent_is_sent_again_in_the_same_order(log: Sequence[AnyChunk]) -> None:
     """So that a number of events says where a reader was, whenever it asks."""
-    for leg in legs_of("run", log).legs:
+    for leg in legs_of("run", log).places:
         for begins in {leg.first, 0}:
             reply = UiReply(leg, begins)
             all_of_it = events_of(reply, log)
@@ -181,6 +237,16 @@ class _Log(LogBuilder):
 
     def waits(self) -> "_Log":
         self.add("run-waiting", **{"for": "people"})
+        return self
+
+    def says(self, step: int, text: str, *messages: str) -> "_Log":
+        if messages:
+            applied = {"messageIds": list(messages), "step": step}
+            self.add("message-applied", f"{step}:model", **applied)
+        id_ = f"txt-{step}.{self.seq}"
+        self.add("text-start", f"{step}:model", id=id_)
+        self.add("text-delta", f"{step}:model", id=id_, text=text)
+        self.add("text-end", f"{step}:model", id=id_)
         return self
 
     def ends(self, step: int, reason: str = "tool-calls") -> "_Log":
@@ -303,6 +369,107 @@ def test_a_retry_takes_the_half_said_answer_back_and_goes_on_in_the_same_message
     whole = events_of(UiReply(Leg("run", 5), 0), log.chunks)
     assert "error" not in types(whole)
     assert read(whole).text == "Whole."
+
+
+def put_off() -> _Log:
+    """A call that waits for a person, and a message that is answered meanwhile."""
+    log = _Log().began().calls("c")
+    log.about("tool-call-approval", "c")
+    log.waits().add("message-queued", messageId="m")
+    log.add("tool-call-deferred", toolCallId="c", toolName="look")
+    log.ends(1).began(2)
+    return log.says(2, "Meanwhile.", "m")
+
+
+def test_a_message_is_answered_in_a_message_of_its_own() -> None:
+    log = put_off().ends(2, "stop").waits()
+    asks, answers = replies_of(log.chunks)
+    queued = next(chunk.seq for chunk in log.chunks if chunk.type == "message-queued")
+    assert answers[0]["messageId"] == f"run:{queued}"
+    assert answers[0]["messageMetadata"] == {"runId": "run"}
+    assert types(asks)[-2:] == ["finish-step", "finish"]
+    assert read(answers).text == "Meanwhile."
+    told = [event["data"]["status"] for event in answers if event["type"] == "data-message"]
+    assert told == ["queued", "applied"]
+
+
+def test_a_decision_afterwards_goes_on_in_the_message_that_asked() -> None:
+    log = put_off().ends(2, "stop").waits()
+    asked = next(chunk.seq for chunk in log.chunks if chunk.type == "tool-call-approval")
+    log.about("tool-call-decided", "c", decision="approved", approved=True, number=asked)
+    log.about("tool-result", "c", result="done")
+    log.began(3).says(3, "News.").ends(3, "stop").add("finish", stepResult={"reason": "stop"})
+    messages = read_all(replies_of(log.chunks))
+    first, second = messages.values()
+    assert (first.text, second.text) == ("News.", "Meanwhile.")
+    assert first.calls["run:1:c"]["state"] == "output-available"
+    legs = legs_of("run", log.chunks)
+    since, whole = legs.since("run", [asked]), legs.whole("run")
+    assert since is not None
+    assert (since.leg, whole.begins) == (legs.newest("run"), 0)
+    assert read(events_of(whole, log.chunks)).text == "News."
+
+
+def test_a_decision_while_another_message_is_answered_is_shown_there() -> None:
+    log = put_off()
+    asked = next(chunk.seq for chunk in log.chunks if chunk.type == "tool-call-approval")
+    log.about("tool-call-decided", "c", decision="approved", approved=True, number=asked)
+    log.ends(2, "stop")
+    log.about("tool-result", "c", result="done")
+    log.began(3).says(3, "News.").ends(3, "stop").add("finish", stepResult={"reason": "stop"})
+    first, second = read_all(replies_of(log.chunks)).values()
+    assert first.calls["run:1:c"]["state"] == "approval-requested"
+    [call] = second.calls.values()
+    assert (call["toolName"], call["input"], call["output"]) == ("look", {"x": 1}, "done")
+    assert second.text == "Meanwhile.\n\nNews."
+    assert not second.posts_by_itself
+    assert legs_of("run", log.chunks).since("run", [asked]) is None
+
+
+def test_a_call_that_is_shown_again_outlives_the_reset_of_a_model() -> None:
+    log = put_off().ends(2, "stop").began(3)
+    first = log.add("text-start", "3:model", id="one")
+    log.about("tool-result", "c", result="done")
+    reset = {"step": 3, "fromSeq": first, "attempt": 1, "reason": "crash"}
+    log.add("step-reset", "3:model", **reset)
+    log.says(3, "News.").ends(3, "stop").add("finish", stepResult={"reason": "stop"})
+    _, second = read_all(replies_of(log.chunks)).values()
+    assert [call["output"] for call in second.calls.values()] == ["done"]
+    assert second.text == "Meanwhile.\n\nNews."
+
+
+def test_an_answer_that_is_cut_short_says_so() -> None:
+    log = _Log().began().says(1, "Half")
+    call = {"toolCallId": "c", "toolName": "look"}
+    log.add("tool-call-input-streaming-start", "1:model", **call)
+    log.add("message-queued", messageId="m", interrupt=True)
+    log.add("tool-call-dropped", "1:model", **call)
+    log.ends(1, "interrupted").began(2).says(2, "Whole.", "m")
+    cut, _ = replies_of(log.chunks)
+    assert cut[-1] == {"type": "finish", "finishReason": "interrupted"}
+    client = read(cut)
+    assert client.calls["run:1:c"]["state"] == "output-error"
+    assert (client.text, client.posts_by_itself) == ("Half", False)
+
+
+def test_a_message_that_nothing_answers_ends_as_its_run() -> None:
+    log = _Log().began().says(1, "Half")
+    number = log.add("message-queued", messageId="m")
+    log.add("message-dropped", messageIds=["m"], reason="The run was aborted.")
+    log.add("abort", reason="enough")
+    reply = UiReply(Leg("run", number), number)
+    assert events_of(reply, log.chunks) == [
+        {
+            "type": "start",
+            "messageId": f"run:{number}",
+            "messageMetadata": {"runId": "run"},
+        },
+        {"type": "abort", "reason": "enough"},
+        {"type": "finish", "finishReason": "other"},
+    ]
+    legs = legs_of("run", log.chunks)
+    assert legs.has(reply.leg)
+    assert legs.newest("run") == Leg("run")
 
 
 def test_words_of_the_protocol_for_what_is_no_text() -> None:

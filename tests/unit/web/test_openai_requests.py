@@ -80,7 +80,7 @@ def test_any_fields_are_taken_or_refused_by_their_names(
     options, refused = outcome_of(take)
     assert refused is None or refused.param in fields
     if options is not None and who is ANN:
-        assert set(options) <= {"when_busy", "until_idle", "deadline"}
+        assert set(options) <= {"when_busy", "when_waiting", "until_idle", "deadline"}
 
 
 def test_instructions_are_refused_where_they_stand() -> None:

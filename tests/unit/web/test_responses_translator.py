@@ -124,7 +124,7 @@ def texts_of(chunks: Sequence[AnyChunk]) -> dict[Leg, list[str]]:
     class Parts:
         """Told leg by leg, as translators are."""
 
-        def begin(self, leg: Leg) -> Sequence[None]:
+        def begin(self, leg: Leg, _: AnyChunk) -> Sequence[None]:
             self.leg = leg
             self.parts: dict[str, tuple[Chunk, list[str]]] = {}
             found[leg] = []
@@ -201,6 +201,23 @@ def test_the_usages_of_all_responses_add_up_to_that_of_the_run() -> None:
     assert (first["input_tokens"], first["output_tokens"], first["total_tokens"]) == (3, 2, 5)
     assert (second["input_tokens"], second["output_tokens"], second["total_tokens"]) == (7, 3, 10)
     assert second["output_tokens_details"] == {"reasoning_tokens": 4}
+
+
+def test_a_response_that_a_message_cuts_short_is_incomplete() -> None:
+    log = LogBuilder()
+    log.add("start", id="agent")
+    call = {"toolCallId": "c", "toolName": "look"}
+    log.add("tool-call-input-streaming-start", "1:model", **call)
+    number = log.add("message-queued", messageId="m", interrupt=True)
+    log.add("tool-call-dropped", "1:model", **call)
+    log.add("step-finish", "1:end", step=1, stepResult={"reason": "interrupted"}, output={})
+    log.add("message-applied", "2:model", messageIds=["m"], step=2)
+    log.add("finish", stepResult={"reason": "stop"}, output={"usage": USAGE})
+    cut, whole = (events[-1]["response"] for events in responses(log.chunks).values())
+    assert (cut["status"], cut["incomplete_details"]) == ("incomplete", {"reason": "interrupted"})
+    assert [item["status"] for item in cut["output"]] == ["incomplete"]
+    assert (whole["id"], whole["status"]) == (f"run:{number}", "completed")
+    assert whole["previous_response_id"] == "run"
 
 
 def read(chunks: Sequence[AnyChunk], leg: Leg, skip: int = 0) -> list[Any]:

@@ -1,11 +1,14 @@
-"""A run as the parts of one message: from chunks to events of the UI message stream, v1.
+"""A run as the parts of messages: from chunks to events of the UI message stream, v1.
 
-The whole run is one message of the client, whose id is the run's; each leg adds to it.  A leg that
-goes on after a decision opens no step at first: what follows belongs to the calls of the step
-before, and the client, which looks at its last step alone, must find them there.
+A run is one message of the client, whose id is the run's, and another one for each leg that answers
+a message of the user; `places` says which one a leg adds to.  A leg that goes on after a decision
+opens no step at first: what follows belongs to the calls of the step before, and the client, which
+looks at its last step alone, must find them there.  A call of an earlier message that comes to
+something in a later one is shown there again, under a name of its own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from evented_agent.chunks import (
@@ -13,6 +16,9 @@ from evented_agent.chunks import (
     AnyChunk,
     Error,
     Finish,
+    MessageApplied,
+    MessageDropped,
+    MessageQueued,
     Object,
     ReasoningDelta,
     ReasoningEnd,
@@ -28,6 +34,7 @@ from evented_agent.chunks import (
     ToolCallApproval,
     ToolCallDecided,
     ToolCallDelta,
+    ToolCallDropped,
     ToolCallInputStart,
     ToolCallRequested,
     ToolCallSuspended,
@@ -37,6 +44,7 @@ from evented_agent.chunks import (
     ToolResult,
 )
 from evented_agent.chunks.base import payload_json
+from evented_agent.web.faces.ai_sdk.places import MessagePlaces
 from evented_agent.web.faces.legs import Leg, LegEnd
 
 #: One event: what its `data:` line holds, as JSON.
@@ -44,34 +52,66 @@ UiEvent = dict[str, Any]
 #: A call that is made; one that has an output, though not its last; one that is complete.
 _Progress = Literal["called", "shown", "complete"]
 
-_REASONS = ("length", "content-filter")
+_REASONS = ("length", "content-filter", "interrupted")
 _BACKGROUND = "background-task-"
 
 
+@dataclass(slots=True)
+class _Message:
+    """A message as the client has it.
+
+    Attributes:
+        suffix: What names calls of other messages that are shown in it.
+        step: The step that began last in it.
+        is_step_shown: Whether the client shows it: not before it has a part.
+        names: What calls are named in it, by their names in the run.
+        again: Those of other messages that are shown in it again.
+        calls: The calls of the last step that the client shows, and how far it takes each to be.
+        told: What was told in that step by others than its model, which no reset of the model
+            undoes; the last of each kind and id.
+    """
+
+    suffix: str
+    step: int = 0
+    is_step_shown: bool = False
+    names: dict[str, str] = field(default_factory=dict)
+    again: set[str] = field(default_factory=set)
+    calls: dict[str, _Progress] = field(default_factory=dict)
+    told: dict[object, UiEvent] = field(default_factory=dict)
+
+
 class UiMessageTranslator:
-    """Makes the events of a run's message, leg by leg."""
+    """Makes the events of a run's messages, leg by leg.
+
+    Attributes:
+        id: The id of the message that the leg adds to which began last.
+    """
 
     def __init__(self, run_id: str) -> None:
+        self.id = run_id
         self._run_id = run_id
+        self._places = MessagePlaces(run_id)
+        self._messages: dict[str, _Message] = {}
+        self._message = _Message("")
         self._step = 0
         self._is_step_open = False
-        #: Whether the client shows it: not before it has a part.
-        self._is_step_shown = False
+        #: Why the last step ended.
+        self._reason = ""
         #: The parts that are open, each with its kind.
         self._open: dict[str, str] = {}
-        #: What calls are named in the message, by their ids in the run; the last of that id.
+        #: What calls are named in the run, by their ids; the last of that id.
         self._names: dict[str, str] = {}
-        #: The calls of the last step that the client shows, and how far it takes each to be.
-        self._calls: dict[str, _Progress] = {}
-        #: What was told in that step by others than its model, which no reset of the model undoes;
-        #: the last of each kind and id.
-        self._told: dict[object, UiEvent] = {}
+        #: What they were called with: the tool and its arguments.
+        self._given: dict[str, tuple[str, Any]] = {}
 
-    def begin(self, _: Leg) -> Sequence[UiEvent]:
-        named = {"messageId": self._run_id, "messageMetadata": {"runId": self._run_id}}
+    def begin(self, leg: Leg, chunk: AnyChunk) -> Sequence[UiEvent]:
+        self.id = self._places.begin(leg, chunk)
+        self._message = self._messages.setdefault(self.id, _Message(f":{leg.first}"))
+        named = {"messageId": self.id, "messageMetadata": {"runId": self._run_id}}
         return [{"type": "start", **named}]
 
     def feed(self, chunk: AnyChunk) -> Sequence[UiEvent]:
+        self._places.feed(chunk)
         made = self._events.get(type(chunk))
         if made is not None:
             return made(self, chunk)
@@ -82,6 +122,13 @@ class UiMessageTranslator:
         return []
 
     def end(self, ending: LegEnd) -> Sequence[UiEvent]:
+        events = self._ending(ending)
+        # A message that nothing answers has no part in what a retry makes of the run.
+        self.id = self._places.id
+        self._message = self._messages[self.id]
+        return events
+
+    def _ending(self, ending: LegEnd) -> Sequence[UiEvent]:
         events = [*self._close_step()]
         match ending:
             case Finish():
@@ -96,23 +143,30 @@ class UiMessageTranslator:
                 events += self._last_step(ending)
                 events.append({"type": "abort", **_given(reason=ending.payload.reason)})
                 events.append(_finish("other"))
-            case RunWaiting():
-                if set(self._calls.values()) == {"complete"}:
+            case RunWaiting() | MessageApplied():
+                if set(self._message.calls.values()) == {"complete"}:
                     events += self._last_step(ending)
-                events.append(_finish("tool-calls"))
+                cut = "interrupted" if self._reason == "interrupted" else "stop"
+                waits = isinstance(ending, RunWaiting)
+                events.append(_finish("tool-calls" if waits else cut))
         return events
 
     # Steps ----------------------------------------------------------------------------------------
 
     def _step_start(self, chunk: StepStart) -> Sequence[UiEvent]:
-        events = self._close_step()
         self._step = chunk.payload.step
-        self._is_step_shown = False
-        self._told.clear()
-        return [*events, self._open_step()]
+        return self._new_step(self._step)
 
-    def _step_finish(self, _: StepFinish) -> Sequence[UiEvent]:
+    def _step_finish(self, chunk: StepFinish) -> Sequence[UiEvent]:
+        self._reason = chunk.payload.step_result.reason
         return self._close_step()
+
+    def _new_step(self, step: int) -> Sequence[UiEvent]:
+        events = self._close_step()
+        self._message.step = step
+        self._message.is_step_shown = False
+        self._message.told.clear()
+        return [*events, self._open_step()]
 
     def _open_step(self) -> UiEvent:
         self._is_step_open = True
@@ -120,9 +174,9 @@ class UiMessageTranslator:
 
     def _show_step(self) -> None:
         """The step has a part; only now is it the last one for the client."""
-        if not self._is_step_shown:
-            self._is_step_shown = True
-            self._calls.clear()
+        if not self._message.is_step_shown:
+            self._message.is_step_shown = True
+            self._message.calls.clear()
 
     def _close_step(self) -> Sequence[UiEvent]:
         events = [{"type": f"{kind}-end", "id": id_} for id_, kind in self._open.items()]
@@ -138,9 +192,9 @@ class UiMessageTranslator:
         It posts by itself where the calls of its last step are complete; an empty text is needed,
         since it shows no step without parts.
         """
-        if not self._calls:
+        if not self._message.calls:
             return []
-        self._calls.clear()
+        self._message.calls.clear()
         name = {"id": f"end-{ending.seq}"}
         return [
             {"type": "start-step"},
@@ -154,14 +208,16 @@ class UiMessageTranslator:
 
         What a tool had emitted stays until its result takes its place.
         """
-        if chunk.task != f"{self._step}:model":
+        message = self._message
+        if chunk.task != f"{message.step}:model":
             return []
         self._open.clear()
-        if self._is_step_shown:
-            self._calls.clear()
+        if message.is_step_shown:
+            kept = {event.get("toolCallId") for event in message.told.values()}
+            message.calls = {call: how for call, how in message.calls.items() if call in kept}
         # A run that had failed has closed the step.
         begun = [] if self._is_step_open else [self._open_step()]
-        return [{"type": "reset-step"}, *begun, *self._told.values()]
+        return [{"type": "reset-step"}, *begun, *message.told.values()]
 
     # What a model says ----------------------------------------------------------------------------
 
@@ -194,8 +250,7 @@ class UiMessageTranslator:
 
     def _input_start(self, chunk: ToolCallInputStart) -> Sequence[UiEvent]:
         payload = chunk.payload
-        named = {"toolCallId": self._call(payload.tool_call_id), "toolName": payload.tool_name}
-        return [{"type": "tool-input-start", **named, "dynamic": True}]
+        return [_input_start(self._call(payload.tool_call_id), payload.tool_name)]
 
     def _input_delta(self, chunk: ToolCallDelta) -> Sequence[UiEvent]:
         payload = chunk.payload
@@ -205,25 +260,34 @@ class UiMessageTranslator:
         }
         return [{"type": "tool-input-delta", **delta}]
 
-    def _requested(
-        self, chunk: ToolCallRequested | ToolCallApproval | ToolCallSuspended
-    ) -> Sequence[UiEvent]:
+    def _dropped(self, chunk: ToolCallDropped) -> Sequence[UiEvent]:
+        """The model was cut short in the call, which is not made."""
         payload = chunk.payload
-        named = {"toolCallId": self._call(payload.tool_call_id), "toolName": payload.tool_name}
-        input_ = {"input": payload.arguments, "dynamic": True}
-        return [{"type": "tool-input-available", **named, **input_}]
+        call = self._message.names.get(self._names.get(payload.tool_call_id, ""))
+        if call is None:
+            return []
+        self._mark(call, "complete")
+        why = "A message came, and the call was not made."
+        named = {"toolCallId": call, "toolName": payload.tool_name, "dynamic": True}
+        return [{"type": "tool-input-error", **named, "input": {}, "errorText": why}]
+
+    def _requested(self, chunk: ToolCallRequested) -> Sequence[UiEvent]:
+        payload = chunk.payload
+        call = self._call(payload.tool_call_id)
+        self._given[call] = (payload.tool_name, payload.arguments)
+        return [_input(call, payload.tool_name, payload.arguments)]
 
     def _approval(self, chunk: ToolCallApproval) -> Sequence[UiEvent]:
-        call = self._named(chunk)
+        call, shown = self._shown(chunk)
         self._mark(call, "called")
         asked = {"approvalId": self._question(chunk.seq), "toolCallId": call}
         asks_again = chunk.payload.suspend_payload or {}
         given = _given(reason=asks_again.get("reason"))
-        return [{"type": "tool-approval-request", **asked, **given}]
+        return [*shown, *self._about({"type": "tool-approval-request", **asked, **given})]
 
     def _suspended(self, chunk: ToolCallSuspended) -> Sequence[UiEvent]:
         """A tool's question: an output that the client adds to the call is the answer."""
-        call, payload = self._named(chunk), chunk.payload
+        (call, shown), payload = self._shown(chunk), chunk.payload
         asked = {
             "toolCallId": call,
             "toolName": payload.tool_name,
@@ -231,75 +295,115 @@ class UiMessageTranslator:
             "schema": payload.resume_schema,
         }
         event = {"type": "data-suspended", "id": self._question(chunk.seq), "data": asked}
-        told = self._data(event, chunk)
-        if self._calls.get(call, "called") == "called":
+        told = [*shown, *self._data(event, chunk)]
+        if self._message.calls.get(call, "called") == "called":
             return told
         # It has an output: the answer to an earlier question, or what its tool emitted.
-        return [*self._requested(chunk), *told]
+        self._mark(call, "called")
+        return [*self._about(_input(call, payload.tool_name, payload.arguments)), *told]
 
     def _decided(self, chunk: ToolCallDecided) -> Sequence[UiEvent]:
-        call, payload = self._named(chunk), chunk.payload
+        call, payload = self._name_of(chunk), chunk.payload
         told = {**payload_json(payload), "toolCallId": call}
         if payload.number is None:
             return self._data({"type": "data-decided", "data": told}, chunk)
         question = self._question(payload.number)
         events = self._data({"type": "data-decided", "id": question, "data": told}, chunk)
+        if self._places.place_of(payload.number) != self.id:
+            # The client knows no such question in this message.
+            return events
         self._mark(call, "complete")
         if payload.approved is None:
             return events
         answer = {"approvalId": question, "approved": payload.approved}
         given = _given(reason=payload.reason)
-        return [{"type": "tool-approval-response", **answer, **given}, *events]
+        return [*self._about({"type": "tool-approval-response", **answer, **given}, call), *events]
 
     def _output(self, chunk: ToolOutput) -> Sequence[UiEvent]:
-        call = self._named(chunk)
+        call, shown = self._shown(chunk)
         self._mark(call, "shown")
-        output = {"toolCallId": call, "output": chunk.payload.output}
-        return [{"type": "tool-output-available", **output, "preliminary": True}]
+        output = {"toolCallId": call, "output": chunk.payload.output, "preliminary": True}
+        return [*shown, *self._about({"type": "tool-output-available", **output})]
 
     def _result(self, chunk: ToolResult) -> Sequence[UiEvent]:
-        call = self._named(chunk)
-        self._mark(call, "complete")
-        output = chunk.payload.result
-        return [{"type": "tool-output-available", "toolCallId": call, "output": output}]
+        return self._outcome(chunk, "tool-output-available", output=chunk.payload.result)
 
     def _error(self, chunk: ToolError) -> Sequence[UiEvent]:
-        call, error = self._named(chunk), chunk.payload.error
-        self._mark(call, "complete")
-        text = error.message or error.name
-        return [{"type": "tool-output-error", "toolCallId": call, "errorText": text}]
+        error = chunk.payload.error
+        return self._outcome(chunk, "tool-output-error", errorText=error.message or error.name)
 
     def _denied(self, chunk: ToolOutputDenied) -> Sequence[UiEvent]:
-        call = self._named(chunk)
+        return self._outcome(chunk, "tool-output-denied")
+
+    def _outcome(self, chunk: AnyChunk, type_: str, **outcome: Any) -> Sequence[UiEvent]:
+        call, shown = self._shown(chunk)
         self._mark(call, "complete")
-        return [{"type": "tool-output-denied", "toolCallId": call}]
+        return [*shown, *self._about({"type": type_, "toolCallId": call, **outcome})]
 
     def _call(self, call_id: str) -> str:
         """The name of a call of this step: ids of models repeat between runs, and even steps."""
         self._show_step()
         call = self._names[call_id] = f"{self._run_id}:{self._step}:{call_id}"
-        self._calls[call] = "called"
+        self._message.names[call] = call
+        self._message.calls[call] = "called"
         return call
 
-    def _named(self, chunk: Any) -> str:
-        """The name of the call that a chunk is about, which may be one of an earlier step."""
+    def _known_as(self, chunk: Any) -> str:
+        """The name in the run of the call that a chunk is about, perhaps of an earlier step."""
         call_id: str = chunk.payload.tool_call_id
         step, kind, _ = f"{chunk.task}::".split(":", 2)
         if kind == "tool":
             return f"{self._run_id}:{step}:{call_id}"
         return self._names.get(call_id, call_id)
 
+    def _name_of(self, chunk: Any) -> str:
+        """What that call is named in the message, if it is in it."""
+        call = self._known_as(chunk)
+        return self._message.names.get(call, call)
+
+    def _shown(self, chunk: Any) -> tuple[str, Sequence[UiEvent]]:
+        """What that call is named in the message, and what shows it where it is in another one."""
+        known = self._known_as(chunk)
+        call = self._message.names.get(known)
+        if call is not None:
+            return call, []
+        opened = [] if self._is_step_open else self._new_step(0)
+        self._show_step()
+        call = self._message.names[known] = f"{known}{self._message.suffix}"
+        self._message.calls[call] = "called"
+        self._message.again.add(call)
+        tool, given = self._given.get(known, (chunk.payload.tool_name, {}))
+        events = [_input_start(call, tool), _input(call, tool, given)]
+        return call, [*opened, *(each for event in events for each in self._about(event))]
+
+    def _about(self, event: UiEvent, call: str | None = None) -> Sequence[UiEvent]:
+        """Something about a call; told again after a reset where the call is of this step alone."""
+        call = call or event["toolCallId"]
+        if call in self._message.calls and call in self._message.again:
+            self._message.told[event["type"], call] = event
+        return [event]
+
     def _mark(self, call: str, progress: _Progress) -> None:
-        if call in self._calls:
-            self._calls[call] = progress
+        if call in self._message.calls:
+            self._message.calls[call] = progress
 
     def _question(self, number: int) -> str:
         return f"{self._run_id}:{number}"
 
     # What the protocol has no word for ------------------------------------------------------------
 
+    def _sent(self, chunk: MessageQueued | MessageApplied | MessageDropped) -> Sequence[UiEvent]:
+        """A message to the run; what answers it are the events of its leg."""
+        status = chunk.type.removeprefix("message-")
+        data = {**payload_json(chunk.payload), "status": status}
+        told: UiEvent = {"type": "data-message", "data": data, "transient": True}
+        if not isinstance(chunk, MessageApplied) or self._is_step_open:
+            return [told]
+        return [*self._new_step(chunk.payload.step), told]
+
     def _waiting(self, chunk: RunWaiting) -> Sequence[UiEvent]:
-        calls = [self._names.get(call, call) for call in chunk.payload.calls]
+        known = [self._names.get(call, call) for call in chunk.payload.calls]
+        calls = [self._message.names.get(call, call) for call in known]
         data = {**payload_json(chunk.payload), "calls": calls}
         return [{"type": "data-waiting", "data": data, "transient": True}]
 
@@ -308,13 +412,13 @@ class UiMessageTranslator:
         if "taskId" not in told:
             return [{"type": "data-background-progress", "data": told, "transient": True}]
         status = chunk.type.removeprefix(_BACKGROUND)
-        data = {**told, "toolCallId": self._named(chunk), "status": status}
+        data = {**told, "toolCallId": self._name_of(chunk), "status": status}
         return self._data({"type": "data-background", "id": told["taskId"], "data": data}, chunk)
 
     def _data(self, event: UiEvent, chunk: AnyChunk) -> Sequence[UiEvent]:
         self._show_step()
-        if chunk.task != f"{self._step}:model":
-            self._told[event["type"], event.get("id", chunk.seq)] = event
+        if chunk.task != f"{self._message.step}:model":
+            self._message.told[event["type"], event.get("id", chunk.seq)] = event
         return [event]
 
     #: What is made of the chunks of each class.
@@ -336,12 +440,26 @@ class UiMessageTranslator:
         ToolCallApproval: _approval,
         ToolCallSuspended: _suspended,
         ToolCallDecided: _decided,
+        ToolCallDropped: _dropped,
         ToolOutput: _output,
         ToolResult: _result,
         ToolError: _error,
         ToolOutputDenied: _denied,
         RunWaiting: _waiting,
+        MessageQueued: _sent,
+        MessageApplied: _sent,
+        MessageDropped: _sent,
     }
+
+
+def _input_start(call: str, tool: str) -> UiEvent:
+    named = {"toolCallId": call, "toolName": tool}
+    return {"type": "tool-input-start", **named, "dynamic": True}
+
+
+def _input(call: str, tool: str, given: Any) -> UiEvent:
+    named = {"toolCallId": call, "toolName": tool}
+    return {"type": "tool-input-available", **named, "input": given, "dynamic": True}
 
 
 def _finish(reason: str) -> UiEvent:

@@ -1,16 +1,18 @@
-"""Which part of a run's message a reply holds.  Pure: does no I/O.
+"""Which part of a run's messages a reply holds.  Pure: does no I/O.
 
-Mostly it is a leg: what a POST starts, or what follows from its decisions.  A page that is opened
-again forgets the message at the first `start`, so what it reads begins with the whole message; and
-who decides what somebody else has decided before begins where that was.
+Mostly it is a leg: what a POST starts, what answers its message, or what follows from its
+decisions.  A page that is opened again forgets a message at its first `start`, so what it reads
+begins with all of that message; and who decides what somebody else has decided before begins where
+that was.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from evented_agent.chunks import AnyChunk, ToolCallDecided
 from evented_agent.web.faces.ai_sdk.message import UiEvent, UiMessageTranslator
+from evented_agent.web.faces.ai_sdk.places import MessagePlaces
 from evented_agent.web.faces.legs import Leg, LegCutter, LegEnd
 
 _REPLY_ID = re.compile(r"([^:]+)(?::(?:([0-9]{1,18})-)?([0-9]{1,18}))?")
@@ -20,7 +22,7 @@ _LAST = ("error", "finish")
 
 @dataclass(frozen=True, slots=True)
 class UiReply:
-    """A part of a run's message, up to the end of a leg.
+    """A part of a message of a run, up to the end of a leg.
 
     Attributes:
         leg: The leg that it ends with.
@@ -47,7 +49,8 @@ class UiReply:
     def count(self, chunks: Iterable[AnyChunk]) -> int:
         """How many events the log has for it so far."""
         cutter = LegCutter(self.leg.run_id, self.translator())
-        return sum(leg == self.leg for chunk in chunks for leg, _ in cutter.feed(chunk))
+        events = [leg for chunk in chunks for leg, _ in cutter.feed(chunk)]
+        return events.count(cutter.answer_of(self.leg))
 
 
 def reply_of(reply_id: str) -> UiReply | None:
@@ -65,31 +68,34 @@ class UiReplyTranslator:
     def __init__(self, reply: UiReply) -> None:
         self._reply = reply
         self._message = UiMessageTranslator(reply.leg.run_id)
-        self._before: list[UiEvent] = []
-        self._leg = reply.leg
+        #: What legs before it add, by the ids of the messages.
+        self._before: dict[str, list[UiEvent]] = {}
+        self._comes_before = reply.begins < reply.leg.first
 
-    def begin(self, leg: Leg) -> Sequence[UiEvent]:
-        self._leg = leg
-        return [*self._message.begin(leg), *self._before]
+    def begin(self, leg: Leg, chunk: AnyChunk) -> Sequence[UiEvent]:
+        events = self._message.begin(leg, chunk)
+        if leg != self._reply.leg:
+            return events
+        self._comes_before = False
+        return [*events, *self._before.pop(self._message.id, ())]
 
     def feed(self, chunk: AnyChunk) -> Sequence[UiEvent]:
         events = self._message.feed(chunk)
         if chunk.seq < self._reply.begins:
             return []
-        if self._comes_before:
-            self._before += events
+        self._keep(events)
         return events
 
     def end(self, ending: LegEnd) -> Sequence[UiEvent]:
-        events = self._message.end(ending)
-        if self._comes_before and ending.seq >= self._reply.begins:
-            self._before += [event for event in events if event["type"] not in _LAST]
+        id_, events = self._message.id, self._message.end(ending)
+        if ending.seq >= self._reply.begins:
+            self._keep([event for event in events if event["type"] not in _LAST], id_)
         return events
 
-    @property
-    def _comes_before(self) -> bool:
-        """Whether the leg that is under way is an earlier one, and wanted as well."""
-        return self._leg.first < self._reply.leg.first > self._reply.begins
+    def _keep(self, events: Sequence[UiEvent], id_: str | None = None) -> None:
+        """What an earlier leg adds to a message comes before what is wanted of it."""
+        if self._comes_before:
+            self._before.setdefault(id_ or self._message.id, []).extend(events)
 
 
 @dataclass(slots=True)
@@ -97,55 +103,89 @@ class RunLegs:
     """The legs of a run so far.
 
     Attributes:
-        legs: They, in their order.
-        is_open: Whether the last one goes on.
-        decided: The numbers of the chunks in which questions were decided, by theirs.
+        cutter: What has cut the log.
+        places: The legs, in their order, each with the id of the message that it adds to.
+        decided: The decisions about questions, by the numbers of these: that of the chunk, and the
+            leg in which it came.
+        asked_in: The ids of the messages in which these questions were asked.
     """
 
-    legs: list[Leg] = field(default_factory=list)
-    is_open: bool = True
-    decided: dict[int, int] = field(default_factory=dict)
+    cutter: LegCutter[UiEvent]
+    places: dict[Leg, str] = field(default_factory=dict)
+    decided: dict[int, tuple[int, Leg]] = field(default_factory=dict)
+    asked_in: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the last leg goes on, or is still to begin."""
+        return self.cutter.is_open or not self.places
 
     def has(self, leg: Leg) -> bool:
-        """Whether there is such a leg; a run has its first from its start on."""
-        return not leg.first or leg in self.legs
+        """Whether there is such a leg, or is going to be; a run has its first from its start on."""
+        return not leg.first or leg in self.places or self.cutter.is_answer(leg)
 
     def goes_on(self, leg: Leg) -> bool:
-        return leg == self.newest(leg.run_id) and self.is_open
+        if self.cutter.is_queued(leg):
+            return True
+        return self.cutter.answer_of(leg) == self.newest(leg.run_id) and self.is_open
 
     def newest(self, run_id: str) -> Leg:
-        return self.legs[-1] if self.legs else Leg(run_id)
+        return self.cutter.leg or Leg(run_id)
 
-    def since(self, run_id: str, numbers: Iterable[int]) -> UiReply:
-        """The message up to the newest leg, from the first decision about *numbers* on."""
+    def whole(self, run_id: str) -> UiReply:
+        """All of the message that the newest leg adds to."""
         newest = self.newest(run_id)
-        begins = [self.decided[number] for number in numbers if number in self.decided]
-        return UiReply(newest, min(begins, default=newest.first))
+        place = self.places.get(newest)
+        same = [leg.first for leg, id_ in self.places.items() if id_ == place]
+        return UiReply(newest, min(same, default=newest.first))
+
+    def since(self, run_id: str, numbers: Iterable[int]) -> UiReply | None:
+        """What was added to the message of some questions, from the first decision of them on.
+
+        None where that is in another message, which is answered already: the decision came while
+        the run was busy there.
+        """
+        known = [number for number in numbers if number in self.decided]
+        if not known:
+            newest = self.newest(run_id)
+            return UiReply(newest, newest.first)
+        first = min(known, key=lambda number: self.decided[number])
+        begins, came_in = self.decided[first]
+        legs = list(self.places)
+        after = legs[legs.index(came_in) :]
+        found = [leg for leg in after if self.places[leg] == self.asked_in[first]]
+        return UiReply(found[-1], begins) if found else None
 
 
 def legs_of(run_id: str, chunks: Iterable[AnyChunk]) -> RunLegs:
     """Cut a log into its legs."""
-    found = RunLegs()
-    cutter = LegCutter(run_id, _Nothing())
+    told = _Placed(MessagePlaces(run_id))
+    found = RunLegs(LegCutter(run_id, told))
     for chunk in chunks:
-        cutter.feed(chunk)
-        assert cutter.leg is not None
-        if not found.legs or found.legs[-1] != cutter.leg:
-            found.legs.append(cutter.leg)
+        found.cutter.feed(chunk)
+        leg = found.cutter.leg
+        assert leg is not None
+        found.places.setdefault(leg, told.places.id)
         if isinstance(chunk, ToolCallDecided) and chunk.payload.number is not None:
-            found.decided[chunk.payload.number] = chunk.seq
-    found.is_open = cutter.is_open
+            number = chunk.payload.number
+            found.decided[number] = (chunk.seq, leg)
+            found.asked_in[number] = told.places.place_of(number)
     return found
 
 
-class _Nothing:
-    """A translator for who asks for the legs alone."""
+class _Placed:
+    """A translator for who asks for the legs alone, and where they are."""
 
-    def begin(self, _: Leg) -> Sequence[Mapping[str, object]]:
+    def __init__(self, places: MessagePlaces) -> None:
+        self.places = places
+
+    def begin(self, leg: Leg, chunk: AnyChunk) -> Sequence[UiEvent]:
+        self.places.begin(leg, chunk)
         return ()
 
-    def feed(self, _: AnyChunk) -> Sequence[Mapping[str, object]]:
+    def feed(self, chunk: AnyChunk) -> Sequence[UiEvent]:
+        self.places.feed(chunk)
         return ()
 
-    def end(self, _: LegEnd) -> Sequence[Mapping[str, object]]:
+    def end(self, _: LegEnd) -> Sequence[UiEvent]:
         return ()

@@ -10,7 +10,7 @@ from evented_agent.chunks.base import dump_json
 from evented_agent.web.exchange import Exchange, bad_request
 from evented_agent.web.routes.start import CLIENT_OPTIONS, SERVICE_OPTIONS
 
-_OWN = ("id", "messages", "trigger", "messageId")
+_OWN = ("id", "messages", "trigger", "messageId", "interrupt")
 _TRIGGERS = ("submit-message", "regenerate-message")
 _QUESTION = re.compile(r"([^:]+):([1-9][0-9]{0,15})")
 _IMAGES = ("data:image/", "https://", "http://")
@@ -46,12 +46,14 @@ class UiPost:
         is_new: Whether an answer is wanted that is none of those that were given before.
         message: The message that it is about: the last one, or the one that `messageId` names.
         options: What the client chooses of `StreamOptions`.
+        interrupt: Whether it cuts short what the chat's run says.
     """
 
     chat: str | None
     is_new: bool
     message: Mapping[str, Any]
     options: Mapping[str, Any]
+    interrupt: bool = False
 
     @property
     def is_answer(self) -> bool:
@@ -104,6 +106,8 @@ def ui_post(exchange: Exchange) -> UiPost:
     chat, trigger = body.get("id"), body.get("trigger", _TRIGGERS[0])
     if chat is not None and (not isinstance(chat, str) or not chat):
         raise bad_request("id is no text: send the id of the chat.")
+    if not isinstance(body.get("interrupt", False), bool):
+        raise bad_request("interrupt: use true or false.")
     if trigger not in _TRIGGERS:
         raise bad_request(f"trigger: use one of {', '.join(_TRIGGERS)}.")
     return UiPost(
@@ -111,6 +115,7 @@ def ui_post(exchange: Exchange) -> UiPost:
         is_new=trigger != _TRIGGERS[0],
         message=_message(body.get("messages"), body.get("messageId")),
         options={key: value for key, value in body.items() if key not in _OWN},
+        interrupt=body.get("interrupt", False),
     )
 
 

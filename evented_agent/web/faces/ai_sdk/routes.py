@@ -1,6 +1,7 @@
 """The routes of the AI SDK: messages are posted, their answers followed, and runs stopped."""
 
 import re
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,20 +24,22 @@ from evented_agent.web.faces.ai_sdk.replies import RunLegs, UiReply, legs_of, re
 from evented_agent.web.faces.ai_sdk.requests import UiAnswer, UiPost, UiQuestion, ui_post
 from evented_agent.web.faces.legs import Leg
 from evented_agent.web.faces.replies import LegRequest, ReadLog, follow_leg
+from evented_agent.web.faces.saying import say
 from evented_agent.web.failures import HttpFailure, not_found
 from evented_agent.web.names import run_id_for, stored_run_id
 from evented_agent.web.principal import ActionName, Principal
 from evented_agent.web.routes.look import resource_of
-from evented_agent.web.routes.start import NewRunRequest, begin_run
+from evented_agent.web.routes.start import NewRunRequest
 from evented_agent.web.site import RunPlan, Site, Verb, WebSteps
 
 _HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
+_DONE = "data: [DONE]\n\n"
 _INDEX = re.compile(r"-?[0-9]{1,15}")
 #: Most runs of a chat that are stopped at once.
 _MOST_RUNS = 50
 
 
-def post_ui_messages(site: Site, exchange: Exchange) -> WebSteps[EventReply]:
+def post_ui_messages(site: Site, exchange: Exchange) -> WebSteps[EventReply | PlainReply]:
     """Answer a message, or go on with what the answers to a run's questions make of it."""
     post = ui_post(exchange)
     if post.is_answer:
@@ -62,7 +65,7 @@ def get_ui_stream(site: Site, exchange: Exchange) -> WebSteps[EventReply | Plain
             raise
         return PlainReply(204)
     legs = legs_of(info.run_id, chunks)
-    reply = meant.reply or UiReply(legs.newest(info.run_id), 0)
+    reply = meant.reply or legs.whole(info.run_id)
     if not legs.has(reply.leg) or not (meant.reply or index or ended or legs.is_open):
         return PlainReply(204)
     return (yield from _from_index(site, meant.who, reply, legs, chunks, index))
@@ -88,13 +91,15 @@ def _begin(site: Site, exchange: Exchange, post: UiPost) -> WebSteps[EventReply]
     run_id = run_id_for(who, None, key)
     if run_id is None and name is not None:
         run_id = stored_run_id(who, "ui-message", name)
+    run_id = run_id or uuid.uuid4().hex
     resource_id = resource_of(exchange, who)
     request = NewRunRequest(agent, given, run_id, post.chat, resource_id, post.options)
-    run = yield from begin_run(site, who, request)
-    return (yield from follow_leg(site, who, _request(UiReply(Leg(run.run_id), 0)), run))
+    said = yield from say(site, who, request, interrupt=post.interrupt)
+    reply = UiReply(said.leg, said.leg.first)
+    return (yield from follow_leg(site, who, _request(reply), said.run))
 
 
-def _go_on(site: Site, exchange: Exchange, post: UiPost) -> WebSteps[EventReply]:
+def _go_on(site: Site, exchange: Exchange, post: UiPost) -> WebSteps[EventReply | PlainReply]:
     """Take the answers that are new, all or none, and follow what came of them."""
     answers = post.answers()
     if not answers:
@@ -111,8 +116,30 @@ def _go_on(site: Site, exchange: Exchange, post: UiPost) -> WebSteps[EventReply]
         yield RunPlan(plan)
     info = yield Verb("get", (allowed.run_id,))
     legs = legs_of(allowed.run_id, (yield from _log_of(info)))
-    reply = legs.since(allowed.run_id, [question.number for question in chosen or answers])
+    numbers = [question.number for question in chosen or answers]
+    reply = legs.since(allowed.run_id, numbers)
+    if reply is None:
+        return _taken(post, legs.newest(allowed.run_id))
     return (yield from follow_leg(site, allowed.who, _request(reply)))
+
+
+def _taken(post: UiPost, newest: Leg) -> PlainReply:
+    """The answers are taken, and what comes of them is told in a later message.
+
+    Behind an empty text, since the client posts again by itself where calls are the last.
+    """
+    text = {"id": f"taken-{newest.first}"}
+    events: Sequence[UiEvent] = [
+        {"type": "start", "messageId": str(post.message.get("id"))},
+        {"type": "start-step"},
+        {"type": "text-start", **text},
+        {"type": "text-end", **text},
+        {"type": "finish-step"},
+        {"type": "finish", "finishReason": "stop"},
+    ]
+    headers = {**_HEADERS, "content-type": "text/event-stream", "cache-control": "no-store"}
+    body = "".join(map(_frame, events)) + _DONE
+    return PlainReply(200, body.encode(), {**headers, "x-workflow-run-id": newest.id})
 
 
 def _new_answers(
@@ -219,7 +246,7 @@ def _request(
         reply.translator(),
         _frame,
         skip,
-        "data: [DONE]\n\n",
+        _DONE,
         {**_HEADERS, "x-workflow-run-id": reply.id, **(headers or {})},
     )
 

@@ -4,7 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evented_agent.chunks import Abort, AnyChunk, Error, Finish, Transcript, Usage
+from evented_agent.chunks import (
+    Abort,
+    AnyChunk,
+    Error,
+    Finish,
+    MessageApplied,
+    StepFinish,
+    Transcript,
+    Usage,
+)
 from evented_agent.web.faces.legs import Leg, LegEnd
 
 #: A completion, a piece of one, or why there is none: JSON, as it is sent.
@@ -110,7 +119,8 @@ class WholeCompletion:
         message = {"role": "assistant", "content": self._transcript.text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None}
         choice["finish_reason"] = finish_reason_of(ending)
-        return [self._facts.object("chat.completion", [choice], {"usage": usage_of(ending, self._used)})]
+        usage = usage_of(ending, self._used)
+        return [self._facts.object("chat.completion", [choice], {"usage": usage})]
 
 
 def no_completion(facts: CompletionFacts, ending: LegEnd) -> Completion | None:

@@ -20,7 +20,8 @@ OPTIONS: Mapping[str, str] = {
     "tool_choice": "tool_choice",
     "temperature": "model_settings",
     "top_p": "model_settings",
-    **{name: name for name in ("context", "deadline", "max_steps", "until_idle", "when_busy")},
+    **{name: name for name in ("context", "deadline", "max_steps", "until_idle")},
+    **{name: name for name in ("when_busy", "when_waiting")},
 }
 #: Fields that say something of the caller, or ask for more to be shown: they change nothing.
 HARMLESS = frozenset(

@@ -7,9 +7,15 @@ from typing import Any
 
 import pydantic_core
 
-from evented_agent.chunks import AnyChunk, ToolCallDecided
+from evented_agent.chunks import AnyChunk, MessageQueued, ToolCallDecided
 from evented_agent.client.decisions import approval_data, denial_data
-from evented_agent.models.messages import AssistantMessage, ImagePart, Message, UserMessage
+from evented_agent.models.messages import (
+    AssistantMessage,
+    ImagePart,
+    Message,
+    UserMessage,
+    parse_messages,
+)
 from evented_agent.web.faces.openai.errors import wrong_field
 from evented_agent.web.faces.responses.objects import Json
 

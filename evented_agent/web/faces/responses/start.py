@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from evented_agent.client.commands import take_decisions
+from evented_agent.client.queries import only_waits
 from evented_agent.errors import LedgerUnavailable
 from evented_agent.state.run_info import RunInfo
 from evented_agent.web.access import allowed_run, somebody, with_scope
 from evented_agent.web.exchange import Exchange, WebReply, bad_request, object_reply
-from evented_agent.web.faces.legs import Leg, leg_of
+from evented_agent.web.faces.legs import leg_of
 from evented_agent.web.faces.openai.errors import wrong_field
 from evented_agent.web.faces.openai.fields import (
     OPTIONS,
@@ -23,7 +24,6 @@ from evented_agent.web.faces.openai.fields import (
 )
 from evented_agent.web.faces.openai.waiting import counted_as
 from evented_agent.web.faces.responses.answers import (
-    AnyRunStream,
     bare_response,
     read_responses,
     shown_response,
@@ -32,10 +32,11 @@ from evented_agent.web.faces.responses.answers import (
 )
 from evented_agent.web.faces.responses.items import GivenDecision, parse_input
 from evented_agent.web.faces.responses.objects import OWN, OWN_THREAD, PREVIOUS, facts_of
+from evented_agent.web.faces.saying import Said, say
 from evented_agent.web.names import run_id_for
 from evented_agent.web.principal import Principal
 from evented_agent.web.routes.look import resource_of
-from evented_agent.web.routes.start import NewRunRequest, begin_run
+from evented_agent.web.routes.start import NewRunRequest
 from evented_agent.web.site import RunPlan, Site, Verb, WebSteps
 
 _RESPONSE_OPTIONS: Mapping[str, str] = {
@@ -93,7 +94,9 @@ def _start(site: Site, exchange: Exchange, fields: Fields, given: Any) -> WebSte
     mode, metadata = _mode(reader), _metadata(reader)
     key = exchange.request.headers.get("idempotency-key")
     run_id = run_id_for(who, None, key) or uuid.uuid4().hex
-    place = yield from _place(site, exchange, who, reader, run_id)
+    interrupt = reader.flag("interrupt")
+    steers = interrupt or fields.get("when_busy") == "steer"
+    place = yield from _place(site, exchange, who, reader, run_id, steers=steers)
     if place.previous is not None:
         metadata[PREVIOUS] = place.previous
     options = {**reader.options(_RESPONSE_OPTIONS), **({"metadata": metadata} if metadata else {})}
@@ -103,16 +106,16 @@ def _start(site: Site, exchange: Exchange, fields: Fields, given: Any) -> WebSte
     )
     mode.check(site, who)
     with once(key):
-        run = yield from begin_run(site, who, request)
-        info: RunInfo = yield Verb("get", (run_id,))
-    return (yield from _begun(site, who, run, info, mode))
+        said = yield from say(site, who, request, interrupt=interrupt)
+        info: RunInfo = yield Verb("get", (said.leg.run_id,))
+    return (yield from _begun(site, who, said, info, mode))
 
 
 def _begun(
-    site: Site, who: Principal, run: AnyRunStream, info: RunInfo, mode: _Mode
+    site: Site, who: Principal, said: Said, info: RunInfo, mode: _Mode
 ) -> WebSteps[WebReply]:
-    """The first response of a run."""
-    facts, leg = facts_of(info), Leg(info.run_id)
+    """The response to an input: the first of its run, or that to a message."""
+    facts, leg, run = facts_of(info), said.leg, said.run
     if mode.stream:
         return (yield from streamed(site, who, run, facts, leg))
     if not mode.background:
@@ -125,7 +128,13 @@ def _begun(
 
 
 def _place(
-    site: Site, exchange: Exchange, who: Principal, reader: FieldReader, run_id: str
+    site: Site,
+    exchange: Exchange,
+    who: Principal,
+    reader: FieldReader,
+    run_id: str,
+    *,
+    steers: bool,
 ) -> WebSteps[_Place]:
     previous = reader.take("previous_response_id", str, "the id of a response")
     conversation = _conversation(reader)
@@ -134,7 +143,7 @@ def _place(
         return _Place(thread, resource_of(exchange, who))
     if conversation is not None:
         raise wrong_field("conversation", "pass it, or previous_response_id, and not both.")
-    return (yield from _behind(site, exchange, previous, run_id))
+    return (yield from _behind(site, exchange, previous, run_id, steers=steers))
 
 
 def _mode(reader: FieldReader) -> _Mode:
@@ -157,7 +166,9 @@ def _conversation(reader: FieldReader) -> str | None:
     return found
 
 
-def _behind(site: Site, exchange: Exchange, previous: str, run_id: str) -> WebSteps[_Place]:
+def _behind(
+    site: Site, exchange: Exchange, previous: str, run_id: str, *, steers: bool
+) -> WebSteps[_Place]:
     """The conversation that goes on after a response: a line, which has no second branch."""
     leg = leg_of(previous)
     if leg is None:
@@ -165,13 +176,14 @@ def _behind(site: Site, exchange: Exchange, previous: str, run_id: str) -> WebSt
     info = (yield from allowed_run(site, exchange, "read", leg.run_id)).info
     if info.thread_id is None:
         raise wrong_field("previous_response_id", "it is in no conversation: send all of it.")
-    if info.status == "suspended":
-        raise wrong_field("previous_response_id", "it waits for decisions: send those first.")
     named = {"thread_id": info.thread_id, "resource_id": info.resource_id, "limit": _LATEST}
     page: Sequence[RunInfo] = yield Verb("list", (), named)
     same = [each.run_id for each in page if each.resource_id == info.resource_id]
     if same and same[0] != info.run_id and run_id not in same:
         raise wrong_field("previous_response_id", f"go on after the newest one, {same[0]!r}.")
+    if not info.is_ended and (steers or (yield RunPlan(only_waits(site.runs, info.run_id)))):
+        # That run takes it, if nothing makes it another run than it is.
+        return _Place(info.thread_id, info.resource_id)
     return _Place(info.thread_id, info.resource_id, previous)
 
 
