@@ -339,6 +339,13 @@ def test_another_agent_takes_the_turn_of_a_run_that_waits(engine: Engine, thread
     assert first.result(timeout=20).answer == "Done: erased a."
 
 
+def test_a_run_that_waits_for_a_person_is_interrupted(engine: Engine, thread: str) -> None:
+    first = suspended(engine, call("erase", name="a"), thread_id=thread)
+    second = engine["inbox"].stream("two", thread_id=thread, when_busy="interrupt")
+    assert second.result(timeout=20).answer == "heard two. "
+    assert first.status == "aborted"
+
+
 def test_a_run_in_the_queue_goes_first_when_the_one_before_it_begins_to_wait(
     engine: Engine, thread: str, topic: str
 ) -> None:

@@ -65,7 +65,9 @@ async def wait_for_turn(attempt: Attempt) -> None:
 
 async def _gives_way(attempt: Attempt, turn: threads.TurnHolder, record: Record | None) -> bool:
     """Whether the run that has the turn only waits, and lets this one have it."""
-    if record is None or not record.only_waits or attempt.options.when_waiting == "queue":
+    options = attempt.options
+    is_taken = options.when_busy != "interrupt" and options.when_waiting != "queue"
+    if record is None or not record.only_waits or not is_taken:
         return False
     # A worker that was frozen must not take a turn for a run that another goes on with.
     await attempt.check_lease()
