@@ -3,12 +3,14 @@
 import asyncio
 import json
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from threading import Event
 from typing import Any
 
 from evented_agent import Agent, Background, ToolContext, tool
 from evented_agent.models import ModelRequest
-from evented_agent.models.messages import ToolMessage
+from evented_agent.models.messages import ToolMessage, UserMessage
+from evented_agent.models.protocol import AnswerEnded, ModelEvent, TextPiece
 from evented_agent.testing import ScriptedModel, tool_call
 
 #: What `hold` waits for, by name.
@@ -58,10 +60,38 @@ def _do(request: ModelRequest) -> Any:
     return [tool_call(name, **json.loads(arguments or "{}")) for name, _, arguments in calls]
 
 
+def _answer(request: ModelRequest) -> Any:
+    """Do what a user asks for; else tell what the tools said last."""
+    return _do(request) if isinstance(request.messages[-1], UserMessage) else _tell(request)
+
+
 def _tell(request: ModelRequest) -> str:
     results = [each for each in request.messages if isinstance(each, ToolMessage)]
     return str(results[-1].result)
 
 
-talker = Agent(id="talker", model=ScriptedModel([_do, _tell]), tools=[hold, erase, ask, report])
+class Speaker:
+    """A model that says `speak …` up to a full stop, and the rest once that gate is open."""
+
+    name = "scripted/speaker"
+
+    def __init__(self) -> None:
+        self._others = ScriptedModel([_answer])
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        asked = str(getattr(request.messages[-1], "content", ""))
+        if not asked.startswith("speak "):
+            async for event in self._others.stream(request):
+                yield event
+            return
+        name = asked.removeprefix("speak ")
+        yield TextPiece(f"{name} ")
+        while not GATES[name].is_set():
+            # Between two looks; the run is aborted after the test at the latest.
+            await asyncio.sleep(0.005)
+        yield TextPiece("is said.")
+        yield AnswerEnded("stop")
+
+
+talker = Agent(id="talker", model=Speaker(), tools=[hold, erase, ask, report])
 other = Agent(id="other", model=ScriptedModel(["I am another."]))

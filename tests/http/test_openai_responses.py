@@ -285,12 +285,6 @@ def test_a_repeated_request_with_a_key_is_no_second_branch(client: OpenAI) -> No
     assert again[0].id == again[1].id
 
 
-def test_a_run_that_waits_is_not_gone_on_from(client: OpenAI) -> None:
-    first, _ = ask_for_approval(client, "waits")
-    with pytest.raises(openai.BadRequestError, match="waits for decisions"):
-        client.responses.create(model="talker", input="say X.", previous_response_id=first.id)
-
-
 def test_a_conversation_is_named_and_forgotten(client: OpenAI, durable: InProcessAgent) -> None:
     made = client.conversations.create()
     assert client.conversations.retrieve(made.id) == made

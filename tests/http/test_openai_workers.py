@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import uuid4
 
 import openai
 import pytest
@@ -208,6 +209,52 @@ def test_a_decision_over_killed_workers_is_taken_once(
     )
     assert third.output_text == "Hello, world."
     assert runs.get(third.id).thread_id == runs.get(run_of_response(second)).thread_id
+
+
+@pytest.mark.parametrize("is_answering", [False, True])
+def test_a_message_over_a_killed_worker_is_answered_once(
+    openai_client: OpenAI, runs: Runs, workers: list[WorkerProcess], is_answering: bool
+) -> None:
+    """The worker dies before the message is applied, or while it is answered."""
+    create, conversation = openai_client.responses.create, f"chat {uuid4().hex}"
+    first = create(model="speaker", input="Talk.", conversation=conversation, background=True)
+    wait_for_text(runs, first.id, "word10 ")
+    steer: Any = {"when_busy": "steer"}
+    said, has_killed = "", False
+    if not is_answering:
+        create(
+            model="speaker",
+            input="And on.",
+            conversation=conversation,
+            background=True,
+            extra_body=steer,
+            extra_headers={"Idempotency-Key": conversation},
+        )
+        kill_busy(runs, first.id, workers)
+    events = create(
+        model="speaker",
+        input="And on.",
+        conversation=conversation,
+        stream=True,
+        extra_body=steer,
+        extra_headers={"Idempotency-Key": conversation},
+    )
+    for event in events:
+        said += event.delta if event.type == "response.output_text.delta" else ""
+        if is_answering and not has_killed and said.endswith("word20 "):
+            has_killed = True
+            kill_busy(runs, first.id, workers)
+    assert event.type == "response.completed"
+    final, before = event.response, openai_client.responses.retrieve(first.id)
+    # What was withdrawn is not said again by itself: the next attempt answers both.
+    assert (before.output_text, final.output_text) == (TEXT if is_answering else "", TEXT)
+    assert runs.result(first.id).text == "\n\n".join([TEXT] * (1 + is_answering))
+    counts = [
+        sum(item.type == "message" and not item.content for item in each.output)
+        for each in (before, final)
+    ]
+    assert counts == ([0, 1] if is_answering else [1, 0])
+    assert openai_client.responses.retrieve(final.id) == final
 
 
 def test_a_response_whose_worker_is_dead_is_cancelled(

@@ -130,7 +130,11 @@ def _taken(post: UiPost, newest: Leg) -> PlainReply:
     """
     text = {"id": f"taken-{newest.first}"}
     events: Sequence[UiEvent] = [
-        {"type": "start", "messageId": str(post.message.get("id"))},
+        {
+            "type": "start",
+            "messageId": str(post.message.get("id")),
+            "messageMetadata": {"runId": newest.run_id},
+        },
         {"type": "start-step"},
         {"type": "text-start", **text},
         {"type": "text-end", **text},
