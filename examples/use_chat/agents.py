@@ -1,10 +1,11 @@
 """The agent and the Celery app that runs it; the web process and the workers import both."""
 
 import os
+import time
 
 from celery import Celery
 
-from evented_agent import Agent, ToolContext, create_evented_agent, tool
+from evented_agent import Agent, Background, ToolContext, create_evented_agent, tool
 
 app = Celery("use_chat", broker=os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"))
 
@@ -37,10 +38,17 @@ def delivery_address(ctx: ToolContext) -> str:
     return f"The address is {ctx.resume_data}."
 
 
+@tool(background=Background())
+def harvest_report() -> str:
+    """Add up this year's harvest; takes a while, and the conversation goes on."""
+    time.sleep(float(os.environ.get("REPORT_SECONDS", "5")))
+    return "1,204 chests"
+
+
 assistant = Agent(
     id="assistant",
     instructions="You answer customers of a tea shop, in a few sentences.",
     model=os.environ.get("MODEL", "openai/gpt-5.5"),
-    tools=[stock, refund, delivery_address],
+    tools=[stock, refund, delivery_address, harvest_report],
 )
 create_evented_agent(assistant, app=app)

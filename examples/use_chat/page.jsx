@@ -16,10 +16,13 @@ const kept = JSON.parse(localStorage.getItem(id) ?? "[]");
 
 const transport = new DefaultChatTransport({
   api,
-  // What the run's thread has already, the server does not need.
-  prepareSendMessagesRequest: ({ body, id, messages, trigger, messageId }) => ({
-    body: { ...body, id, messages: messages.slice(-1), trigger, messageId },
-  }),
+  // What the run's thread has already, the server does not need: an answer to a question is sent
+  // with its message, all else is in the last one.
+  prepareSendMessagesRequest: ({ body, id, messages, trigger, messageId }) => {
+    const asked = messages.filter((each) => each.id === messageId && each.role === "assistant");
+    const sent = asked.length ? asked : messages.slice(-1);
+    return { body: { until_idle: true, ...body, id, messages: sent, trigger, messageId } };
+  },
   // The answer may have ended while nobody was reading it.
   prepareReconnectToStreamRequest: ({ id }) => ({ api: `${api}/${id}/stream?ended=true` }),
 });
@@ -37,7 +40,16 @@ function Page() {
       // The network, and nothing that the agent said: the run goes on meanwhile.
       if (error instanceof TypeError) setTimeout(() => chat.resumeStream(), 1000);
     },
+    onFinish: ({ message, messages, isAbort, isError }) => {
+      // A message that was sent before the page was opened again: its answer follows this one.
+      const isUnanswered = messages.at(-1)?.role === "user" && !sending.current;
+      if (!isUnanswered || isAbort || isError || read.current === message.id) return;
+      read.current = message.id;
+      setTimeout(() => chat.resumeStream());
+    },
   });
+  const sending = useRef(0);
+  const read = useRef(null);
   const end = useRef(null);
   useEffect(() => {
     localStorage.setItem(id, JSON.stringify(chat.messages));
@@ -45,7 +57,12 @@ function Page() {
   }, [chat.messages]);
   const isBusy = chat.status === "submitted" || chat.status === "streaming";
 
-  const send = (text) => chat.sendMessage({ text });
+  // Whatever the run is doing, it takes the message; its answer is read beside the one under way.
+  const send = async (text, how = { when_busy: "steer" }) => {
+    sending.current += 1;
+    await chat.sendMessage({ text }, { body: how });
+    sending.current -= 1;
+  };
   // `chat.stop` would end the reading alone.
   const stop = () => fetch(`${api}/${id}/stop`, { method: "POST" });
   return (
@@ -62,7 +79,8 @@ function Page() {
         <div ref={end} />
       </section>
       <footer>
-        <Line name="message" label="Message" disabled={isBusy} onText={send}>
+        <Line name="message" label="Message" onText={send}
+          onNow={isBusy && ((text) => send(text, { interrupt: true }))}>
           {isBusy && <button type="button" onClick={stop}>Stop</button>}
         </Line>
         <p><small id="status">{chat.status}</small></p>
@@ -78,20 +96,34 @@ function Part({ part, message, chat }) {
     case "reasoning":
       return <p className="reasoning">{part.text}</p>;
     case "dynamic-tool":
-      return <Call call={part} chat={chat} />;
+      return <Call call={part} message={message} chat={chat} />;
     case "data-suspended":
-      return <Question question={part.data} message={message} chat={chat} />;
+      return !isDecided(chat, part.id) && <Question question={part.data} message={message} chat={chat} />;
     default:
       return null;
   }
 }
 
-function Call({ call, chat }) {
-  const answer = (approved) => chat.addToolApprovalResponse({ id: call.approval.id, approved });
+// The chat posts by itself what is decided in its last message; there may be a later one by now.
+const post = (chat, message) => {
+  if (message.id !== chat.messages.at(-1).id) chat.sendMessage(undefined, { messageId: message.id });
+};
+
+// Somebody else may have decided, which is told wherever the run was then.
+const isDecided = (chat, question) =>
+  chat.messages.some(({ parts }) =>
+    parts.some((part) => part.type === "data-decided" && part.id === question));
+
+function Call({ call, message, chat }) {
+  const answer = async (approved) => {
+    await chat.addToolApprovalResponse({ id: call.approval.id, approved });
+    post(chat, message);
+  };
+  const isAsked = call.state === "approval-requested" && !isDecided(chat, call.approval.id);
   return (
     <div className="tool" data-state={call.state}>
       <code>{call.toolName}({JSON.stringify(call.input ?? {})})</code>
-      {call.state === "approval-requested" && (
+      {isAsked && (
         <form onSubmit={(event) => event.preventDefault()}>
           <button onClick={() => answer(true)}>Approve</button>
           <button onClick={() => answer(false)}>Decline</button>
@@ -108,7 +140,10 @@ function Question({ question, message, chat }) {
   const { toolCallId, toolName, payload } = question;
   const call = message.parts.find((part) => part.toolCallId === toolCallId);
   if (call?.state !== "input-available") return null;
-  const answer = (output) => chat.addToolOutput({ tool: toolName, toolCallId, output });
+  const answer = async (output) => {
+    await chat.addToolOutput({ tool: toolName, toolCallId, output });
+    post(chat, message);
+  };
   return (
     <div className="tool">
       <Line name="answer" label={payload.question} onText={answer} />
@@ -116,19 +151,20 @@ function Question({ question, message, chat }) {
   );
 }
 
-function Line({ name, label, disabled, onText, children }) {
+function Line({ name, label, onText, onNow, children }) {
   const [text, setText] = useState("");
-  const submit = (event) => {
+  const say = (how) => (event) => {
     event.preventDefault();
     if (!text) return;
-    onText(text);
+    how(text);
     setText("");
   };
   return (
-    <form onSubmit={submit}>
+    <form onSubmit={say((text) => onText(text))}>
       <input id={name} aria-label={label} placeholder={label} value={text}
         onChange={(event) => setText(event.target.value)} />
-      <button disabled={disabled}>Send</button>
+      <button>Send</button>
+      {onNow && text && <button type="button" onClick={say(onNow)}>Send now</button>}
       {children}
     </form>
   );

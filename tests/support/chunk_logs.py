@@ -151,7 +151,7 @@ class _Run:
         at = self._draw(st.integers(0, len(self._put_off) - 1))
         number, call, kind, step = self._put_off.pop(at)
         named = {"toolCallId": call["toolCallId"], "toolName": call["toolName"]}
-        told = {"decision": "answered"}
+        told: dict[str, Any] = {"decision": "answered"}
         if kind == "approval":
             told = {"decision": "approved", "approved": True}
         self.log.add("tool-call-decided", None, **named, **told, number=number)

@@ -74,7 +74,7 @@ class UseChatSite(Site):
 def use_chat_site(redis_url: str, model_url: str, folder: Path) -> Iterator[UseChatSite]:
     port, script = free_port(), folder / "page.js"
     build(script)
-    env = environment(redis_url, model_url) | {"PAGE_JS": str(script)}
+    env = environment(redis_url, model_url) | {"PAGE_JS": str(script), "REPORT_SECONDS": "8"}
     command = ["-m", "uvicorn", "use_chat.main:web", "--port", str(port)]
     web = Process(command, EXAMPLES, env, folder / "web")
     workers = {name: _worker(name, env, folder) for name in ("one", "two")}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.examples.model_server import Call, ModelServer, held
 from tests.web.ai_sdk_site import UseChatSite
@@ -103,6 +103,86 @@ def test_a_run_is_stopped_by_its_button(tab: Page, model: ModelServer, question:
         tab.click("text=Stop")
         expect(tab.locator("#status")).to_have_text("ready")
     expect(tab.locator("article.assistant")).to_have_text("On and")
+
+
+def articles(page: Page) -> Locator:
+    return page.locator("article")
+
+
+def test_a_message_is_answered_while_a_decision_is_awaited(
+    tab: Page, model: ModelServer, question: str, shop: UseChatSite
+) -> None:
+    model.answers(question, ["Let me see. ", Call("refund", '{"order": "17"}')])
+    model.answers(question, ["Assam."], told="Which tea?")
+    model.answers(question, ["It is done."], told="17 is paid back")
+    say(tab, question)
+    expect(tab.locator("text=Approve")).to_be_visible()
+    say(tab, "Which tea?")
+    expect(articles(tab).nth(2)).to_have_text("Which tea?")
+    expect(articles(tab).nth(3)).to_have_text("Assam.")
+    expect(tab.locator("text=Approve")).to_be_visible()
+    tab.reload()
+    expect(articles(tab)).to_have_count(4)
+    tab.click("text=Approve")
+    expect(articles(tab).nth(1)).to_contain_text("17 is paid back")
+    expect(articles(tab).nth(1)).to_contain_text("It is done.")
+    expect(articles(tab).nth(3)).to_have_text("Assam.")
+    expect(articles(tab)).to_have_count(4)
+    [run] = shop.runs.list(limit=1)
+    assert shop.result(run.run_id).text == "Let me see. \n\nAssam.\n\nIt is done."
+
+
+def test_a_message_is_answered_during_a_report(
+    tab: Page, model: ModelServer, question: str, shop: UseChatSite
+) -> None:
+    model.answers(question, [Call("harvest_report")], ["I am looking."])
+    model.answers(question, ["Assam."], told="Which tea?")
+    model.answers(question, ["So many!"], told="1,204 chests")
+    say(tab, question)
+    expect(articles(tab).nth(1)).to_contain_text("I am looking.")
+    say(tab, "Which tea?")
+    expect(articles(tab).nth(3)).to_have_text("Assam.")
+    expect(articles(tab).nth(3)).to_contain_text("So many!")
+    expect(tab.locator("#status")).to_have_text("ready")
+    tab.reload()
+    expect(articles(tab)).to_have_count(4)
+    [run] = shop.runs.list(limit=1)
+    assert shop.result(run.run_id).text == "I am looking.\n\nAssam.\n\nSo many!"
+
+
+def test_a_run_that_speaks_is_steered_and_a_reload_keeps_the_order(
+    tab: Page, model: ModelServer, question: str
+) -> None:
+    gate = threading.Event()
+    model.answers(question, ["Tea is ", gate, "a plant."])
+    model.answers(question, ["Assam."], told="Which tea?")
+    with held(gate):
+        say(tab, question)
+        expect(articles(tab).nth(1)).to_have_text("Tea is")
+        say(tab, "Which tea?")
+        expect(articles(tab).nth(2)).to_have_text("Which tea?")
+        tab.reload()
+        expect(articles(tab).nth(1)).to_have_text("Tea is")
+        expect(articles(tab).nth(2)).to_have_text("Which tea?")
+        gate.set()
+        expect(articles(tab).nth(1)).to_have_text("Tea is a plant.")
+        expect(articles(tab).nth(3)).to_have_text("Assam.")
+    expect(tab.locator("#status")).to_have_text("ready")
+    expect(articles(tab)).to_have_count(4)
+
+
+def test_a_run_that_speaks_is_cut_short(tab: Page, model: ModelServer, question: str) -> None:
+    gate = threading.Event()
+    model.answers(question, ["Tea is ", gate, "a plant."])
+    model.answers(question, ["Assam."], told="Which tea?")
+    with held(gate):
+        say(tab, question)
+        expect(articles(tab).nth(1)).to_have_text("Tea is")
+        tab.fill("#message", "Which tea?")
+        tab.click("text=Send now")
+        expect(articles(tab).nth(3)).to_have_text("Assam.")
+        expect(articles(tab).nth(1)).to_have_text("Tea is")
+    expect(tab.locator("#status")).to_have_text("ready")
 
 
 def test_the_page_fits_a_desk_and_a_phone_with_long_words(

@@ -45,7 +45,7 @@ def test_each_chunk_is_in_one_leg_and_each_leg_ends_once(log: Sequence[AnyChunk]
     for chunk in log:
         # What a leg ends with is told behind "end", also where it is in the log no more, or in
         # the leg that follows.
-        events = [(None, None), *cutter.feed(chunk)]
+        events: list[tuple[Leg, object]] = [(Leg(""), None), *cutter.feed(chunk)]
         for at, (leg, event) in enumerate(events[1:]):
             if isinstance(event, Leg):
                 assert event == leg
