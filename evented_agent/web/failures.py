@@ -63,7 +63,6 @@ HTTP_STATUSES: Mapping[type[Exception], tuple[int, str]] = {
     NotFailed: (409, "not_failed"),
     SuspensionExpired: (409, "suspension_expired"),
     InvalidDecision: (422, "invalid_decision"),
-    InboxFull: (429, "inbox_full"),
     DeclarationError: (400, "invalid_request"),
     TooLarge: (413, "too_large"),
     InboxFull: (429, "inbox_full"),

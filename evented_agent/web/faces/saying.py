@@ -4,12 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evented_agent.client.owner import MOST_LABEL
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
 from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo
 from evented_agent.web.faces.legs import Leg
 from evented_agent.web.principal import Principal
-from evented_agent.web.routes.start import NewRunRequest, begin_run, check_start
+from evented_agent.web.routes.start import (
+    NewRunRequest,
+    begin_run,
+    check_live_runs,
+    check_start,
+)
 from evented_agent.web.site import Site, Verb, WebSteps
 
 #: How many runs of a conversation are looked at for those that are under way.
@@ -62,6 +68,7 @@ def _has_run(request: NewRunRequest) -> WebSteps[bool]:
 
 def _interrupt(site: Site, who: Principal, request: NewRunRequest) -> WebSteps[Said]:
     check_start(site, who, request)
+    yield from check_live_runs(site, who, request.run_id)
     sent: Receipt = yield Verb(
         "send",
         (None, request.input),
@@ -70,7 +77,7 @@ def _interrupt(site: Site, who: Principal, request: NewRunRequest) -> WebSteps[S
             "message_id": request.run_id,
             "resource_id": request.resource_id,
             "interrupt": True,
-            "by": who.name,
+            "by": who.name[:MOST_LABEL] or None,
         },
     )
     run = yield Verb("observe", (sent.run_id,), {"close_on_suspend": True})
