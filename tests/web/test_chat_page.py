@@ -75,6 +75,56 @@ def test_a_report_goes_on_in_the_background(page: Page, model: ModelServer, ques
     expect(page.locator("section .status")).to_have_text("finished")
 
 
+def test_a_message_is_answered_while_a_decision_is_awaited(
+    page: Page, model: ModelServer, question: str
+) -> None:
+    model.answers(question, ["Let me see. ", Call("refund", '{"order": "17"}')])
+    model.answers(question, ["Assam."], told="Which tea?")
+    model.answers(question, ["It is done."], told="17 is paid back")
+    say(page, question)
+    expect(page.locator("#inbox .ask")).to_have_count(1)
+    say(page, "Which tea?")
+    expect(page.locator(".question").last).to_have_text("Which tea?")
+    expect(page.locator(".answer").last).to_have_text("Assam.")
+    page.reload()
+    expect(page.locator(".answer").last).to_have_text("Assam.")
+    page.click("#inbox >> text=Approve")
+    expect(page.locator(".answer").last).to_have_text(re.compile(r"^Assam\.\s+It is done\.$"))
+    expect(page.locator("section .status")).to_have_text("finished")
+    page.reload()
+    expect(page.locator(".answer")).to_have_text(
+        ["Let me see.", re.compile(r"^Assam\.\s+It is done\.$")]
+    )
+    expect(page.locator(".question")).to_have_text([question, "Which tea?"])
+
+
+def test_a_run_that_speaks_is_steered_and_cut_short(
+    page: Page, model: ModelServer, question: str
+) -> None:
+    gates = [threading.Event() for _ in range(2)]
+    model.answers(question, ["Tea is ", gates[0], "a plant."])
+    model.answers(question, ["Assam is ", gates[1], "strong."], told="Which tea?")
+    model.answers(question, ["As you like."], told="Something else, please.")
+    with held(*gates):
+        say(page, question)
+        expect(page.locator(".answer")).to_have_text("Tea is")
+        say(page, "Which tea?")
+        expect(page.locator(".question.waits")).to_have_text("Which tea?")
+        page.reload()
+        expect(page.locator(".question.waits")).to_have_text("Which tea?")
+        gates[0].set()
+        expect(page.locator(".answer").last).to_have_text("Assam is")
+        expect(page.locator(".waits")).to_have_count(0)
+        page.fill("#message", "Something else, please.")
+        page.click("text=Send now")
+        expect(page.locator("section .status")).to_have_text("finished")
+    answers = ["Tea is a plant.", "Assam is", "As you like."]
+    expect(page.locator(".answer")).to_have_text(answers)
+    page.reload()
+    expect(page.locator(".answer")).to_have_text(answers)
+    expect(page.locator(".question")).to_have_count(3)
+
+
 def test_conversations_are_listed_and_opened_again(
     page: Page, model: ModelServer, question: str
 ) -> None:
@@ -121,9 +171,11 @@ def test_runs_of_a_conversation_are_followed_in_turn(
     page.on("request", lambda asked: streams.extend(_stream(asked)))
 
     with held(gate):
-        say(page, f"{question} a")
-        expect(page.locator(".answer")).to_have_text("First,")
-        say(page, f"{question} b")
+        start = "(input) => ask('/runs', { agent: 'assistant', input, thread_id: thread })"
+        for letter in "ab":
+            page.evaluate(start, f"{question} {letter}")
+        page.evaluate("open(thread)")
+        expect(page.locator(".answer").first).to_have_text("First,")
         expect(page.locator(".question")).to_have_count(2)
         expect(page.locator("section .status").last).to_have_text("waiting …")
         assert len(streams) == 1
