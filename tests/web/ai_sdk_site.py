@@ -110,8 +110,8 @@ class SdkChat:
     def tell(self, **command: Any) -> None:
         self._script.tell(command)
 
-    def send(self, text: str) -> None:
-        self.tell(send={"text": text})
+    def send(self, text: str, **body: Any) -> None:
+        self.tell(send={"text": text, "body": body})
         self.until(lambda state: state["status"] == "submitted", "the message is sent")
 
     def until(self, holds: Callable[[State], bool], description: str) -> State:

@@ -165,6 +165,70 @@ def test_a_tool_that_asks_is_answered(
 
 
 @both
+def test_a_message_is_answered_while_a_decision_is_awaited(
+    shop: UseChatSite, model: ModelServer, open_chat: Open, question: str, kind: str
+) -> None:
+    model.answers(question, ["Let me see. ", Call("refund", '{"order": "17"}')])
+    model.answers(question, ["Assam."], told="Which tea?")
+    model.answers(question, ["It is done."], told="17 is paid back")
+    chat = open_chat(kind)
+    chat.send(question)
+    chat.until_settled()
+    run_id, [call] = chat.run_id, chat.calls
+    chat.send("Which tea?")
+    chat.until_text("Assam.")
+    chat.until_settled()
+    chat.tell(approve={"id": call["approval"]["id"], "approved": True})
+    chat.tell(post={"messageId": run_id})
+    chat.until(lambda state: "It is done." in text_of(state["messages"][1]), "it goes on there")
+    chat.until_settled()
+    _, asks, _, answer = chat.state["messages"]
+    assert text_of(asks) == "Let me see. \n\nIt is done."
+    assert [part["output"] for part in asks["parts"] if part["type"] == "dynamic-tool"] == [
+        "17 is paid back"
+    ]
+    assert (answer["metadata"], text_of(answer)) == ({"runId": run_id}, "Assam.")
+    assert chat.state["posts"] == 3
+    assert shop.result(run_id).text == "Let me see. \n\nAssam.\n\nIt is done."
+
+
+@both
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_run_that_speaks_is_steered(
+    shop: UseChatSite,
+    model: ModelServer,
+    open_chat: Open,
+    question: str,
+    kind: str,
+    is_killed: bool,
+) -> None:
+    """Both replies are read at once; also over a worker that dies between message and answer."""
+    gate = threading.Event()
+    model.answers(question, ["Half of ", gate, "it."])
+    model.answers(question, WORDS, told="Which tea?")
+    chat = open_chat(kind)
+    with held(gate):
+        chat.send(question)
+        chat.until_text("Half of ")
+        run_id = chat.run_id
+        chat.tell(send={"text": "Which tea?", "body": {"when_busy": "steer"}})
+        wait_until(lambda: shop.runs.get(run_id).inbox, "the run has the message")
+        if is_killed:
+            shop.kill_worker_of(run_id)
+        else:
+            gate.set()
+        chat.until(lambda state: len(state["messages"]) == 4, "it is answered")
+        chat.until_text("".join(WORDS))
+        chat.until_settled()
+    _, first, _, second = chat.state["messages"]
+    # What was withdrawn is not said again by itself: the next attempt answers both.
+    assert text_of(first) == ("" if is_killed else "Half of it.")
+    pieces = filter(None, [text_of(first), text_of(second)])
+    assert shop.result(run_id).text == "\n\n".join(pieces)
+    assert chat.state["posts"] == 2
+
+
+@both
 def test_a_failed_run_is_an_error_of_the_chat(
     shop: UseChatSite, model: ModelServer, open_chat: Open, question: str, kind: str
 ) -> None:

@@ -22,9 +22,9 @@ function counted(url, options) {
 const workflow = {
   api,
   fetch: counted,
-  prepareSendMessagesRequest: ({ id, messages, trigger, messageId }) => ({
+  prepareSendMessagesRequest: ({ id, messages, trigger, messageId, body }) => ({
     headers,
-    body: { id, messages, trigger, messageId },
+    body: { ...body, id, messages, trigger, messageId },
   }),
   prepareReconnectToStreamRequest: ({ api }) => ({ api, headers }),
 };
@@ -61,7 +61,9 @@ chat["~registerStatusCallback"](tellSoon);
 chat["~registerErrorCallback"](tellSoon);
 
 const commands = {
-  send: (message) => chat.sendMessage(message),
+  send: ({ body, ...message }) => chat.sendMessage(message, { body }),
+  // What the client does not post by itself: an answer in a message that is not the last one.
+  post: ({ messageId }) => chat.sendMessage(undefined, { messageId }),
   regenerate: () => chat.regenerate(),
   resume: () => chat.resumeStream(),
   approve: (answer) => chat.addToolApprovalResponse(answer),

@@ -8,8 +8,7 @@ something in a later one is shown there again, under a name of its own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from evented_agent.chunks import (
     Abort,
@@ -45,39 +44,18 @@ from evented_agent.chunks import (
 )
 from evented_agent.chunks.base import payload_json
 from evented_agent.web.faces.ai_sdk.places import MessagePlaces
+from evented_agent.web.faces.ai_sdk.shown import (
+    ShownMessage,
+    UiEvent,
+    finish,
+    given,
+    input_of,
+    input_start,
+)
 from evented_agent.web.faces.legs import Leg, LegEnd
-
-#: One event: what its `data:` line holds, as JSON.
-UiEvent = dict[str, Any]
-#: A call that is made; one that has an output, though not its last; one that is complete.
-_Progress = Literal["called", "shown", "complete"]
 
 _REASONS = ("length", "content-filter", "interrupted")
 _BACKGROUND = "background-task-"
-
-
-@dataclass(slots=True)
-class _Message:
-    """A message as the client has it.
-
-    Attributes:
-        suffix: What names calls of other messages that are shown in it.
-        step: The step that began last in it.
-        is_step_shown: Whether the client shows it: not before it has a part.
-        names: What calls are named in it, by their names in the run.
-        again: Those of other messages that are shown in it again.
-        calls: The calls of the last step that the client shows, and how far it takes each to be.
-        told: What was told in that step by others than its model, which no reset of the model
-            undoes; the last of each kind and id.
-    """
-
-    suffix: str
-    step: int = 0
-    is_step_shown: bool = False
-    names: dict[str, str] = field(default_factory=dict)
-    again: set[str] = field(default_factory=set)
-    calls: dict[str, _Progress] = field(default_factory=dict)
-    told: dict[object, UiEvent] = field(default_factory=dict)
 
 
 class UiMessageTranslator:
@@ -91,8 +69,8 @@ class UiMessageTranslator:
         self.id = run_id
         self._run_id = run_id
         self._places = MessagePlaces(run_id)
-        self._messages: dict[str, _Message] = {}
-        self._message = _Message("")
+        self._messages: dict[str, ShownMessage] = {}
+        self._message = ShownMessage("")
         self._step = 0
         self._is_step_open = False
         #: Why the last step ended.
@@ -106,7 +84,7 @@ class UiMessageTranslator:
 
     def begin(self, leg: Leg, chunk: AnyChunk) -> Sequence[UiEvent]:
         self.id = self._places.begin(leg, chunk)
-        self._message = self._messages.setdefault(self.id, _Message(f":{leg.first}"))
+        self._message = self._messages.setdefault(self.id, ShownMessage(f":{leg.first}"))
         named = {"messageId": self.id, "messageMetadata": {"runId": self._run_id}}
         return [{"type": "start", **named}]
 
@@ -134,21 +112,21 @@ class UiMessageTranslator:
             case Finish():
                 reason = ending.payload.step_result.reason
                 events += self._last_step(ending)
-                events.append(_finish(reason if reason in _REASONS else "stop"))
+                events.append(finish(reason if reason in _REASONS else "stop"))
             case Error():
                 error = ending.payload.error
                 events.append({"type": "error", "errorText": error.message or error.name})
-                events.append(_finish("error"))
+                events.append(finish("error"))
             case Abort():
                 events += self._last_step(ending)
-                events.append({"type": "abort", **_given(reason=ending.payload.reason)})
-                events.append(_finish("other"))
+                events.append({"type": "abort", **given(reason=ending.payload.reason)})
+                events.append(finish("other"))
             case RunWaiting() | MessageApplied():
                 if set(self._message.calls.values()) == {"complete"}:
                     events += self._last_step(ending)
                 cut = "interrupted" if self._reason == "interrupted" else "stop"
                 waits = isinstance(ending, RunWaiting)
-                events.append(_finish("tool-calls" if waits else cut))
+                events.append(finish("tool-calls" if waits else cut))
         return events
 
     # Steps ----------------------------------------------------------------------------------------
@@ -163,20 +141,12 @@ class UiMessageTranslator:
 
     def _new_step(self, step: int) -> Sequence[UiEvent]:
         events = self._close_step()
-        self._message.step = step
-        self._message.is_step_shown = False
-        self._message.told.clear()
+        self._message.begin_step(step)
         return [*events, self._open_step()]
 
     def _open_step(self) -> UiEvent:
         self._is_step_open = True
         return {"type": "start-step"}
-
-    def _show_step(self) -> None:
-        """The step has a part; only now is it the last one for the client."""
-        if not self._message.is_step_shown:
-            self._message.is_step_shown = True
-            self._message.calls.clear()
 
     def _close_step(self) -> Sequence[UiEvent]:
         events = [{"type": f"{kind}-end", "id": id_} for id_, kind in self._open.items()]
@@ -212,17 +182,14 @@ class UiMessageTranslator:
         if chunk.task != f"{message.step}:model":
             return []
         self._open.clear()
-        if message.is_step_shown:
-            kept = {event.get("toolCallId") for event in message.told.values()}
-            message.calls = {call: how for call, how in message.calls.items() if call in kept}
         # A run that had failed has closed the step.
         begun = [] if self._is_step_open else [self._open_step()]
-        return [{"type": "reset-step"}, *begun, *message.told.values()]
+        return [{"type": "reset-step"}, *begun, *message.reset_step()]
 
     # What a model says ----------------------------------------------------------------------------
 
     def _part_start(self, chunk: TextStart | ReasoningStart) -> Sequence[UiEvent]:
-        self._show_step()
+        self._message.show_step()
         self._open[chunk.payload.id] = chunk.type.removesuffix("-start")
         return [{"type": chunk.type, "id": chunk.payload.id}]
 
@@ -239,18 +206,18 @@ class UiMessageTranslator:
         return [{"type": "data-object", "data": chunk.payload.object, "transient": True}]
 
     def _source(self, chunk: Source) -> Sequence[UiEvent]:
-        self._show_step()
+        self._message.show_step()
         payload = chunk.payload
         if payload.url is None:
             return [{"type": "data-source", "data": payload_json(payload)}]
         named = {"sourceId": f"source-{chunk.seq}", "url": payload.url}
-        return [{"type": "source-url", **named, **_given(title=payload.title)}]
+        return [{"type": "source-url", **named, **given(title=payload.title)}]
 
     # Calls ----------------------------------------------------------------------------------------
 
     def _input_start(self, chunk: ToolCallInputStart) -> Sequence[UiEvent]:
         payload = chunk.payload
-        return [_input_start(self._call(payload.tool_call_id), payload.tool_name)]
+        return [input_start(self._call(payload.tool_call_id), payload.tool_name)]
 
     def _input_delta(self, chunk: ToolCallDelta) -> Sequence[UiEvent]:
         payload = chunk.payload
@@ -266,7 +233,7 @@ class UiMessageTranslator:
         call = self._message.names.get(self._names.get(payload.tool_call_id, ""))
         if call is None:
             return []
-        self._mark(call, "complete")
+        self._message.mark(call, "complete")
         why = "A message came, and the call was not made."
         named = {"toolCallId": call, "toolName": payload.tool_name, "dynamic": True}
         return [{"type": "tool-input-error", **named, "input": {}, "errorText": why}]
@@ -275,15 +242,15 @@ class UiMessageTranslator:
         payload = chunk.payload
         call = self._call(payload.tool_call_id)
         self._given[call] = (payload.tool_name, payload.arguments)
-        return [_input(call, payload.tool_name, payload.arguments)]
+        return [input_of(call, payload.tool_name, payload.arguments)]
 
     def _approval(self, chunk: ToolCallApproval) -> Sequence[UiEvent]:
         call, shown = self._shown(chunk)
-        self._mark(call, "called")
+        self._message.mark(call, "called")
         asked = {"approvalId": self._question(chunk.seq), "toolCallId": call}
         asks_again = chunk.payload.suspend_payload or {}
-        given = _given(reason=asks_again.get("reason"))
-        return [*shown, *self._about({"type": "tool-approval-request", **asked, **given})]
+        reason = given(reason=asks_again.get("reason"))
+        return [*shown, *self._about({"type": "tool-approval-request", **asked, **reason})]
 
     def _suspended(self, chunk: ToolCallSuspended) -> Sequence[UiEvent]:
         """A tool's question: an output that the client adds to the call is the answer."""
@@ -299,8 +266,8 @@ class UiMessageTranslator:
         if self._message.calls.get(call, "called") == "called":
             return told
         # It has an output: the answer to an earlier question, or what its tool emitted.
-        self._mark(call, "called")
-        return [*self._about(_input(call, payload.tool_name, payload.arguments)), *told]
+        self._message.mark(call, "called")
+        return [*self._about(input_of(call, payload.tool_name, payload.arguments)), *told]
 
     def _decided(self, chunk: ToolCallDecided) -> Sequence[UiEvent]:
         call, payload = self._name_of(chunk), chunk.payload
@@ -312,16 +279,16 @@ class UiMessageTranslator:
         if self._places.place_of(payload.number) != self.id:
             # The client knows no such question in this message.
             return events
-        self._mark(call, "complete")
+        self._message.mark(call, "complete")
         if payload.approved is None:
             return events
         answer = {"approvalId": question, "approved": payload.approved}
-        given = _given(reason=payload.reason)
-        return [*self._about({"type": "tool-approval-response", **answer, **given}, call), *events]
+        reason = given(reason=payload.reason)
+        return [*self._about({"type": "tool-approval-response", **answer, **reason}, call), *events]
 
     def _output(self, chunk: ToolOutput) -> Sequence[UiEvent]:
         call, shown = self._shown(chunk)
-        self._mark(call, "shown")
+        self._message.mark(call, "shown")
         output = {"toolCallId": call, "output": chunk.payload.output, "preliminary": True}
         return [*shown, *self._about({"type": "tool-output-available", **output})]
 
@@ -337,15 +304,13 @@ class UiMessageTranslator:
 
     def _outcome(self, chunk: AnyChunk, type_: str, **outcome: Any) -> Sequence[UiEvent]:
         call, shown = self._shown(chunk)
-        self._mark(call, "complete")
+        self._message.mark(call, "complete")
         return [*shown, *self._about({"type": type_, "toolCallId": call, **outcome})]
 
     def _call(self, call_id: str) -> str:
         """The name of a call of this step: ids of models repeat between runs, and even steps."""
-        self._show_step()
         call = self._names[call_id] = f"{self._run_id}:{self._step}:{call_id}"
-        self._message.names[call] = call
-        self._message.calls[call] = "called"
+        self._message.add(call, call)
         return call
 
     def _known_as(self, chunk: Any) -> str:
@@ -368,24 +333,15 @@ class UiMessageTranslator:
         if call is not None:
             return call, []
         opened = [] if self._is_step_open else self._new_step(0)
-        self._show_step()
-        call = self._message.names[known] = f"{known}{self._message.suffix}"
-        self._message.calls[call] = "called"
+        call = f"{known}{self._message.suffix}"
+        self._message.add(known, call)
         self._message.again.add(call)
-        tool, given = self._given.get(known, (chunk.payload.tool_name, {}))
-        events = [_input_start(call, tool), _input(call, tool, given)]
+        tool, arguments = self._given.get(known, (chunk.payload.tool_name, {}))
+        events = [input_start(call, tool), input_of(call, tool, arguments)]
         return call, [*opened, *(each for event in events for each in self._about(event))]
 
     def _about(self, event: UiEvent, call: str | None = None) -> Sequence[UiEvent]:
-        """Something about a call; told again after a reset where the call is of this step alone."""
-        call = call or event["toolCallId"]
-        if call in self._message.calls and call in self._message.again:
-            self._message.told[event["type"], call] = event
-        return [event]
-
-    def _mark(self, call: str, progress: _Progress) -> None:
-        if call in self._message.calls:
-            self._message.calls[call] = progress
+        return self._message.about(event, call or event["toolCallId"])
 
     def _question(self, number: int) -> str:
         return f"{self._run_id}:{number}"
@@ -416,7 +372,7 @@ class UiMessageTranslator:
         return self._data({"type": "data-background", "id": told["taskId"], "data": data}, chunk)
 
     def _data(self, event: UiEvent, chunk: AnyChunk) -> Sequence[UiEvent]:
-        self._show_step()
+        self._message.show_step()
         if chunk.task != f"{self._message.step}:model":
             self._message.told[event["type"], event.get("id", chunk.seq)] = event
         return [event]
@@ -450,22 +406,3 @@ class UiMessageTranslator:
         MessageApplied: _sent,
         MessageDropped: _sent,
     }
-
-
-def _input_start(call: str, tool: str) -> UiEvent:
-    named = {"toolCallId": call, "toolName": tool}
-    return {"type": "tool-input-start", **named, "dynamic": True}
-
-
-def _input(call: str, tool: str, given: Any) -> UiEvent:
-    named = {"toolCallId": call, "toolName": tool}
-    return {"type": "tool-input-available", **named, "input": given, "dynamic": True}
-
-
-def _finish(reason: str) -> UiEvent:
-    return {"type": "finish", "finishReason": reason}
-
-
-def _given(**fields: Any) -> Mapping[str, Any]:
-    """The fields that have a value: the client takes null for none of them."""
-    return {name: value for name, value in fields.items() if value is not None}

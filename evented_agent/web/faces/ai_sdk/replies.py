@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from evented_agent.chunks import AnyChunk, ToolCallDecided
-from evented_agent.web.faces.ai_sdk.message import UiEvent, UiMessageTranslator
+from evented_agent.web.faces.ai_sdk.message import UiMessageTranslator
 from evented_agent.web.faces.ai_sdk.places import MessagePlaces
+from evented_agent.web.faces.ai_sdk.shown import UiEvent
 from evented_agent.web.faces.legs import Leg, LegCutter, LegEnd
 
 _REPLY_ID = re.compile(r"([^:]+)(?::(?:([0-9]{1,18})-)?([0-9]{1,18}))?")

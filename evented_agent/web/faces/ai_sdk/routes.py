@@ -19,9 +19,9 @@ from evented_agent.web.exchange import (
     bad_request,
     object_reply,
 )
-from evented_agent.web.faces.ai_sdk.message import UiEvent
 from evented_agent.web.faces.ai_sdk.replies import RunLegs, UiReply, legs_of, reply_of
 from evented_agent.web.faces.ai_sdk.requests import UiAnswer, UiPost, UiQuestion, ui_post
+from evented_agent.web.faces.ai_sdk.shown import UiEvent
 from evented_agent.web.faces.legs import Leg
 from evented_agent.web.faces.replies import LegRequest, ReadLog, follow_leg
 from evented_agent.web.faces.saying import say
