@@ -11,6 +11,7 @@ from evented_agent.agents.run_options import StreamOptions
 from evented_agent.agents.tools.approvals import ApprovalRequest, CallDecision, Pending
 from evented_agent.agents.tools.background import Background
 from evented_agent.agents.tools.context import ToolContext
+from evented_agent.agents.tools.mcp_server import MCPServer
 from evented_agent.agents.tools.policy import ToolOptions, ToolPolicy
 from evented_agent.agents.tools.tool import Tool, tool
 from evented_agent.agents.validation import AgentOptions
@@ -89,6 +90,7 @@ __all__ = [
     "LedgerUnavailable",
     "LimitReached",
     "LiveWorker",
+    "MCPServer",
     "Memory",
     "Model",
     "ModelError",

@@ -22,6 +22,7 @@ from evented_agent.agents.memory import Memory, Window
 from evented_agent.agents.output_types import OutputType
 from evented_agent.agents.tools.approvals import ApprovalPolicy
 from evented_agent.agents.tools.background import Background
+from evented_agent.agents.tools.mcp_server import MCPServer
 from evented_agent.agents.tools.tool import Tool
 from evented_agent.agents.validation import AgentOptions, Instructions, ModelRef, Policy
 from evented_agent.durations import Duration
@@ -101,7 +102,7 @@ class Agent(Generic[Ctx, Out]):
         id: str,
         model: ModelRef | Sequence[ModelRef],
         instructions: str | Callable[[Ctx], str] = "",
-        tools: Sequence[Tool] = (),
+        tools: Sequence[Tool | MCPServer] = (),
         name: str | None = None,
         description: str = "",
         max_steps: int = 5,
@@ -123,7 +124,7 @@ class Agent(Generic[Ctx, Out]):
             id: What runs and workers know it by: 1 to 64 letters, digits, ``_``, ``.`` and ``-``.
             model: ``"openai/<model>"``, a `Model`, or several in the order in which to fall back.
             instructions: Text, or a function of the run's context that returns it.
-            tools: Functions declared with `tool`.
+            tools: Functions declared with `tool`, and MCP servers.
             name: For people; the id, unless given.
             description: For people.
             max_steps: The most model calls of a run.
@@ -143,7 +144,7 @@ class Agent(Generic[Ctx, Out]):
         """
         validation.check_id(id)
         answering = validation.answering(id, instructions, model, tools)
-        known = [tool.name for tool in answering.tools]
+        known = answering.offered
         self._set(
             id=id,
             name=validation.text(id, "name", id if name is None else name),
@@ -188,12 +189,17 @@ class Agent(Generic[Ctx, Out]):
 
     @property
     def tools(self) -> tuple[Tool, ...]:
-        """The tools that it may call."""
+        """The tools that it may call, beside those of its MCP servers."""
         return self._answering.tools
 
     @property
+    def mcp_servers(self) -> tuple[MCPServer, ...]:
+        """The MCP servers whose tools it may call."""
+        return self._answering.mcp_servers
+
+    @property
     def tools_by_name(self) -> Mapping[str, Tool]:
-        """The tools that it may call, by the names that the model calls them."""
+        """Its `tools`, by the names that the model calls them."""
         return {tool.name: tool for tool in self.tools}
 
     def background_of(self, tool: Tool) -> Background | None:
@@ -201,8 +207,15 @@ class Agent(Generic[Ctx, Out]):
         return self.background.get(tool.name, tool.policy.background)
 
     def tool_named(self, name: str) -> Tool | None:
-        """The tool with that name; None where there is none."""
+        """The tool with that name; None where there is none, or where it is an MCP server's."""
         return self.tools_by_name.get(name)
+
+    def mcp_server_of(self, name: str) -> MCPServer | None:
+        """The MCP server that would have the tool with that name; None for any other."""
+        if name in self.tools_by_name:
+            return None
+        begins = name.partition("_")[0]
+        return next((server for server in self.mcp_servers if server.name == begins), None)
 
     @contextlib.contextmanager
     def override(
@@ -210,7 +223,7 @@ class Agent(Generic[Ctx, Out]):
         *,
         model: ModelRef | Sequence[ModelRef] | None = None,
         instructions: Instructions | None = None,
-        tools: Sequence[Tool] | None = None,
+        tools: Sequence[Tool | MCPServer] | None = None,
     ) -> Iterator["Agent[Ctx, Out]"]:
         """Answer with these instead, in all threads of this process, until the block ends.
 
@@ -221,12 +234,12 @@ class Agent(Generic[Ctx, Out]):
             self.id,
             before.instructions if instructions is None else instructions,
             before.model if model is None else model,
-            before.tools if tools is None else tools,
+            (*before.tools, *before.mcp_servers) if tools is None else tools,
         )
         if model is None:
             # The same objects, with what they hold open.
             now = replace(now, models=before.models)
-        known = [tool.name for tool in now.tools]
+        known = now.offered
         offered = (
             known
             if (active := validation.active(self.id, self.active_tools, known)) is None
@@ -262,7 +275,10 @@ def _digest(agent: Agent) -> str:
     declared = {
         "instructions": instructions,
         "models": [model.name for model in agent.models],
-        "tools": [[tool.name, tool.description, tool.parameters] for tool in agent.tools],
+        "tools": [
+            *([tool.name, tool.description, tool.parameters] for tool in agent.tools),
+            *(["mcp", server.name] for server in agent.mcp_servers),
+        ],
     }
     if agent.handoffs:
         declared["handoffs"] = [made.agent_id for made in agent.handoffs.values()]

@@ -21,6 +21,7 @@ from evented_agent.agents.memory import Memory, Window
 from evented_agent.agents.output_types import OutputType
 from evented_agent.agents.tools.approvals import ApprovalPolicy
 from evented_agent.agents.tools.background import Background, checked_background
+from evented_agent.agents.tools.mcp_server import MCPServer
 from evented_agent.agents.tools.tool import Tool
 from evented_agent.chunks.json_values import as_json
 from evented_agent.durations import Duration, as_seconds, is_positive
@@ -103,6 +104,13 @@ class Answering:
     model: ModelRef | Sequence[ModelRef]
     models: tuple[Model, ...]
     tools: tuple[Tool, ...]
+    mcp_servers: tuple[MCPServer, ...] = ()
+
+    @property
+    def offered(self) -> list[str]:
+        """The names of the tools, and of the MCP servers with ``_*`` for whatever they offer."""
+        names = [tool.name for tool in self.tools]
+        return [*names, *(f"{server.name}_*" for server in self.mcp_servers)]
 
 
 def check_id(given: Any) -> None:
@@ -116,11 +124,15 @@ def agent_refusal(id_: str, problem: str) -> DeclarationError:
 
 
 def answering(id_: str, told: Any, model: Any, offered: Any) -> Answering:
+    if not isinstance(offered, (list, tuple)):
+        raise agent_refusal(id_, f"tools={offered!r}. Pass a list of tools.")
+    servers = tuple(each for each in offered if isinstance(each, MCPServer))
     return Answering(
         instructions=instructions(id_, told),
         model=model,
         models=models(id_, model),
-        tools=tools(id_, offered),
+        tools=tools(id_, [each for each in offered if not isinstance(each, MCPServer)]),
+        mcp_servers=mcp_servers(id_, servers),
     )
 
 
@@ -148,9 +160,15 @@ def models(id_: str, given: Any) -> tuple[Model, ...]:
         raise agent_refusal(id_, str(error)) from None
 
 
-def tools(id_: str, given: Any) -> tuple[Tool, ...]:
-    if not isinstance(given, (list, tuple)):
-        raise agent_refusal(id_, f"tools={given!r}. Pass a list of tools.")
+def mcp_servers(id_: str, given: tuple[MCPServer, ...]) -> tuple[MCPServer, ...]:
+    names = [server.name for server in given]
+    for name in names:
+        if names.count(name) > 1:
+            raise agent_refusal(id_, f"two MCP servers have the name {name!r}. Rename one.")
+    return given
+
+
+def tools(id_: str, given: Sequence[Any]) -> tuple[Tool, ...]:
     by_name: dict[str, Tool] = {}
     for tool in given:
         if not isinstance(tool, Tool):
@@ -320,7 +338,8 @@ def choice(id_: str, given: Any, offered: Sequence[str]) -> ToolChoice:
 
 
 def check_known(id_: str, option: str, name: Any, known: Sequence[str]) -> None:
-    if name not in known:
+    # What an MCP server offers is known when a run asks it.
+    if name not in known and f"{str(name).partition('_')[0]}_*" not in known:
         names = ", ".join(known) or "none"
         problem = f"{option} names {name!r}, which is no tool on offer (there are: {names})"
         raise agent_refusal(id_, f"{problem}. Correct the name, or add the tool.")

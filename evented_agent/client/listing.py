@@ -134,6 +134,9 @@ def _misfit(agent: Agent | None, pending: Pending) -> str | None:
     if agent is None:
         return None
     tool = agent.tool_named(pending.tool_name)
+    if tool is None and agent.mcp_server_of(pending.tool_name) is not None:
+        # Its server says what fits, when the call is made.
+        return None
     if tool is None:
         return f"Agent {agent.id!r} has no tool {pending.tool_name!r} any more."
     if not pending.arguments:

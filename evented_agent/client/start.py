@@ -209,7 +209,7 @@ def _check_tools(agent: Agent, options: RunOptions) -> None:
     if isinstance(options.tool_choice, Mapping):
         names.append(options.tool_choice["tool"])
     for name in names:
-        if agent.tool_named(name) is None:
+        if agent.tool_named(name) is None and agent.mcp_server_of(name) is None:
             known = ", ".join(tool.name for tool in agent.tools) or "none"
             raise DeclarationError(f"Agent {agent.id!r} has no tool {name!r} (it has: {known}).")
 

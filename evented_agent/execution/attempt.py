@@ -13,6 +13,7 @@ from evented_agent.agents.agent import Agent
 from evented_agent.agents.callbacks import is_async
 from evented_agent.agents.output_types import OutputType
 from evented_agent.agents.run_options import RunOptions
+from evented_agent.agents.tools.tool import Tool
 from evented_agent.chunks import Error, ErrorInfo, ErrorPayload, Usage
 from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.json_values import error_text, without_surrogates
@@ -153,6 +154,7 @@ class Attempt:
             on_stop=current.cancel,
         )
         self.writer = self._new_writer()
+        self._added: Mapping[str, Tool] = {}
         #: Whether the engine was told of the run's end, which this attempt may fail to commit.
         self.has_told = False
 
@@ -235,6 +237,16 @@ class Attempt:
             await self.in_thread(lambda: tell(ending))
 
     @property
+    def tools(self) -> Mapping[str, Tool]:
+        """All tools that the run may use, by name: the agent's, and those that were added."""
+        own = self.agent.tools_by_name
+        return {**self._added, **own} if self._added else own
+
+    def add_tools(self, tools: Sequence[Tool]) -> None:
+        """Add tools that the agent's declaration does not name; its own win."""
+        self._added = {**self._added, **{tool.name: tool for tool in tools}}
+
+    @property
     def is_stopping(self) -> bool:
         return self.lease.stopped is not None
 
@@ -258,9 +270,14 @@ class Attempt:
 
     async def stored_text(self, name: str) -> str | None:
         """What `store_text` kept under *name*, perhaps of another attempt; None for nothing."""
+        [found] = await self.stored_texts([name])
+        return found
+
+    async def stored_texts(self, names: Sequence[str]) -> list[str | None]:
+        """`stored_text` for several names."""
         key = self.process.keys.of(self.task.run_id).blobs
-        [found] = await self.process.ledger.afetch_blobs(key, [name])
-        return str(pydantic_core.from_json(found)) if found else None
+        found = await self.process.ledger.afetch_blobs(key, names)
+        return [str(pydantic_core.from_json(each)) if each else None for each in found]
 
     async def store_text(self, name: str, text: str) -> None:
         """Keep *text* with the run, so that whoever tries this task again has the same."""

@@ -121,6 +121,7 @@ class Task:
     waits_for: str | None = None
     waited: int = 0
     hook_tries: int = 0
+    list_tries: int = 0
     background: str | None = None
     timeout_ms: int | None = None
     most_retries: int = 0
@@ -156,6 +157,7 @@ class Task:
             waits_for=record.get("waits_for"),
             waited=int(record.get("waited", 0)),
             hook_tries=int(record.get("hook_tries", 0)),
+            list_tries=int(record.get("list_tries", 0)),
             background=record.get("bg"),
             timeout_ms=record.get("timeout"),
             most_retries=int(record.get("most_retries", 0)),

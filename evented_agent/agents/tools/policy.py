@@ -14,6 +14,7 @@ from evented_agent.agents.tools.approvals import ApprovalPolicy
 from evented_agent.agents.tools.background import Background, checked_background
 from evented_agent.agents.tools.schema import place_of, refusal
 from evented_agent.durations import Duration, as_seconds, in_seconds, is_positive
+from evented_agent.errors import DeclarationError
 from evented_agent.given import check_names
 
 OnCrash = Literal["rerun", "ask", "fail"]
@@ -75,14 +76,20 @@ class ToolPolicy:
         Raises `DeclarationError` for what could not work, saying what to change.
         """
         check_names("tool()", options, {"name", "description", *cls.__dataclass_fields__})
+        where = f"@tool on {place_of(function)}"
+        return cls.checked(options, where, lambda problem: refusal(function, problem))
+
+    @classmethod
+    def checked(
+        cls, options: ToolOptions, where: str, refuse: Callable[[str], DeclarationError]
+    ) -> "ToolPolicy":
+        """The policy that was declared at *where*; raises what *refuse* makes of a problem."""
         given = typing.cast(dict[str, Any], options)
-        background = checked_background(
-            given.get("background", False), f"@tool on {place_of(function)}"
-        )
+        background = checked_background(given.get("background", False), where)
         policy = cls(**{**given, "background": background})
         problem = policy._problem()
         if problem is not None:
-            raise refusal(function, problem)
+            raise refuse(problem)
         return policy._in_seconds()
 
     def stored(self, apart: Background | None) -> dict[str, Any]:

@@ -141,8 +141,12 @@ class CeleryNotifier:
         if due.kind != "tool":
             return due.agent
         agent = self._agents.get(due.agent)
-        tool = None if agent is None or due.tool is None else agent.tool_named(due.tool)
-        return "?" if tool is None else tool.name
+        if agent is None or due.tool is None:
+            return "?"
+        if (tool := agent.tool_named(due.tool)) is not None:
+            return tool.name
+        server = agent.mcp_server_of(due.tool)
+        return "?" if server is None else f"{server.name}_*"
 
     def _chain(self, due: Due) -> tuple[str | None, str | None]:
         """Root and parent in Flower, when no task of the chain sends the message itself."""

@@ -31,6 +31,7 @@ from evented_agent.execution.attempt import Attempt, Done, Ending, Requeue, fail
 from evented_agent.execution.tasks.background import emit_background_chunk, notice_of, task_id
 from evented_agent.execution.tasks.handoffs import hand_over, handoff_in
 from evented_agent.execution.tasks.hooks import call_hook
+from evented_agent.execution.tasks.mcp_tools import load_mcp_tools
 from evented_agent.execution.tasks.next_tasks import next_tasks
 from evented_agent.execution.tasks.thread import save_thread
 from evented_agent.ledger import runs
@@ -203,6 +204,7 @@ async def _call_tools(attempt: Attempt, state: State, action: CallTools) -> Work
 
 async def _idle(attempt: Attempt, state: State, action: Idle) -> Work:
     """Nothing to do until a deferred call has a result, or the time for that is over."""
+    await load_mcp_tools(attempt)
     attempt.close()
     ids = [task_id(attempt.task.run_id, result.call) for result in state.outstanding]
     if not was_idle(state):
@@ -238,7 +240,7 @@ def _most_idle(attempt: Attempt, state: State) -> float:
         return attempt.options.until_idle
     waits = [in_seconds(Background().wait_timeout)]
     for result in state.outstanding:
-        tool = attempt.agent.tool_named(result.name)
+        tool = attempt.tools.get(result.name)
         made = None if tool is None else attempt.agent.background_of(tool)
         if made is not None:
             waits.append(in_seconds(made.wait_timeout))

@@ -33,6 +33,7 @@ from evented_agent.execution.interruption import Interruptible
 from evented_agent.execution.tasks.answer import AnswerBuilder, Delta
 from evented_agent.execution.tasks.background import spec_of
 from evented_agent.execution.tasks.hooks import call_hook
+from evented_agent.execution.tasks.mcp_tools import fix_mcp_tools
 from evented_agent.execution.tasks.next_tasks import Following, next_tasks
 from evented_agent.execution.tasks.thread import load_history, wait_for_turn
 from evented_agent.ledger.records import Work
@@ -58,13 +59,7 @@ _NO_CHOICE = StepChoice()
 
 async def run_model(attempt: Attempt) -> Done:
     """Call the model once; a failure is retried, falls back to the next model, or fails the run."""
-    state = fold(await attempt.entries())
-    # A failed run that goes on has left its thread.
-    if not state.steps or attempt.claim.is_revived or attempt.claim.yielded:
-        await wait_for_turn(attempt)
-    if not state.steps:
-        await call_hook(attempt, "start", state)
-        state = replace(state, history=await load_history(attempt))
+    state = await _begin(attempt)
     given = load_messages(pydantic_core.from_json(attempt.claim.messages))
     messages = [*state.history, *given, *state.messages()]
     choice = await _choice(attempt, state, messages)
@@ -105,6 +100,19 @@ async def _complete(attempt: Attempt, state: State, answer: AnswerBuilder, turn:
         attempt.writer.put(ToolCallRequested, payload)
     _say_if_empty(attempt, turn)
     return Done(await _turn_work(attempt, state, turn, await next_tasks(attempt, turn)))
+
+
+async def _begin(attempt: Attempt) -> State:
+    """What was said so far; before a run's first call, whatever is due before it."""
+    state = fold(await attempt.entries())
+    # A failed run that goes on has left its thread.
+    if not state.steps or attempt.claim.is_revived or attempt.claim.yielded:
+        await wait_for_turn(attempt)
+    if not state.steps:
+        await call_hook(attempt, "start", state)
+        state = replace(state, history=await load_history(attempt))
+    await fix_mcp_tools(attempt)
+    return state
 
 
 def _tell_applied(attempt: Attempt, state: State) -> None:
@@ -195,7 +203,9 @@ def build_request(
     chosen = (choice.active_tools, options.active_tools, agent.active_tools)
     active = next((names for names in chosen if names is not None), None)
     tools = [
-        spec_of(attempt, tool) for tool in agent.tools if active is None or tool.name in active
+        spec_of(attempt, tool)
+        for tool in attempt.tools.values()
+        if active is None or tool.name in active
     ]
     tools += [made.spec for made in agent.handoffs.values()]
     return ModelRequest(

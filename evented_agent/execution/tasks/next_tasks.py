@@ -57,7 +57,7 @@ async def next_tasks(attempt: Attempt, turn: Turn) -> Following:
             following.results.append(answered(attempt, turn.step, call, is_first=is_first))
             is_handed = True
             continue
-        tool = attempt.agent.tool_named(call.name)
+        tool = attempt.tools.get(call.name)
         made = None if tool is None else await plan(attempt, tool, call)
         if isinstance(made, str):
             following.results.append(_refused(attempt, turn.step, call, made))
@@ -81,7 +81,7 @@ async def _tool_task(
     attempt: Attempt, step: int, call: ToolCall, made: Background | None
 ) -> NewTask:
     key = f"{step}:tool:{call.id}"
-    tool = attempt.agent.tool_named(call.name)
+    tool = attempt.tools.get(call.name)
     if tool is None:
         return NewTask(key=key, kind="tool", step=step, call=call.id, tool=call.name)
     return NewTask(

@@ -47,8 +47,10 @@ from evented_agent.execution.attempt import (
     reportable,
 )
 from evented_agent.execution.isolated_tool import run_isolated
+from evented_agent.execution.mcp.failures import MCPToolRefused
 from evented_agent.execution.own_context import OwnContext
 from evented_agent.execution.tasks.background import emit_background_chunk, slot
+from evented_agent.execution.tasks.mcp_tools import load_mcp_tools
 from evented_agent.ledger.records import Fenced, Work
 from evented_agent.logs import logger_of
 from evented_agent.models.messages import ToolCall
@@ -87,6 +89,8 @@ _EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, asyncio.C
 async def run_tool(attempt: Attempt) -> Done | Suspended:
     """Run the call; a failure becomes a result that the model sees, not the end of the run."""
     call = await _call_of(attempt)
+    if call.name not in attempt.tools:
+        await load_mcp_tools(attempt)
     try:
         tool, arguments = _prepare(attempt, call)
     except (ToolNotFound, InvalidArguments) as error:
@@ -111,7 +115,7 @@ async def _run(
         returned = await _invoke(attempt, tool, arguments, context)
     except Fenced:
         raise
-    except ToolResultUnusable as error:
+    except (ToolResultUnusable, MCPToolRefused) as error:
         return await _result(attempt, call, error=error)
     except Suspend as suspend:
         return await _suspended(attempt, call, suspend)
@@ -195,8 +199,8 @@ def _approval(attempt: Attempt) -> Any:
 def _prepare(attempt: Attempt, call: ToolCall) -> tuple[Tool, dict[str, Any]]:
     agent, chosen = attempt.agent, attempt.options.active_tools
     active = agent.active_tools if chosen is None else chosen
-    offered = [tool.name for tool in agent.tools if active is None or tool.name in active]
-    tool = agent.tool_named(call.name)
+    offered = [name for name in attempt.tools if active is None or name in active]
+    tool = attempt.tools.get(call.name)
     if tool is None or tool.name not in offered:
         raise ToolNotFound(
             f"There is no tool {call.name!r}. Available tools: {', '.join(offered) or 'none'}."

@@ -63,7 +63,7 @@ if run.revived_by ~= token then
   for _, each in ipairs(kept) do
     local key, task = each.key, each.task
     add_live(key)
-    task.crashes, task.tries, task.model, task.waited = 0, nil, nil, nil
+    task.crashes, task.tries, task.model, task.waited, task.list_tries = 0, nil, nil, nil, nil
     task.first, task.open, task.sent = nil, nil, 0
     if task.state == 'suspended' and now >= task.suspended.expires then
       ask_again(key, task)
