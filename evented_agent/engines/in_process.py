@@ -26,6 +26,7 @@ from evented_agent.errors import EventedAgentError
 from evented_agent.execution.attempt import Process
 from evented_agent.execution.event_loop import run_loop
 from evented_agent.execution.executor import Executor, Outcome
+from evented_agent.execution.tasks.mcp_tools import close_mcp_servers
 from evented_agent.execution.watchdog import Watchdog
 from evented_agent.ledger.attempts import Worker, release
 from evented_agent.ledger.keys import Keys
@@ -177,6 +178,9 @@ class LocalEngine:
         if stopped:
             logger.warning("Left for the next process: %s", ", ".join(sorted(stopped)))
         self._executor.heartbeats.stop()
+        close_mcp_servers(
+            server for agent in self._runs.agents.values() for server in agent.mcp_servers
+        )
         self._threads.shutdown(wait=False, cancel_futures=True)
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)

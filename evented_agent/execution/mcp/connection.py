@@ -14,6 +14,7 @@ from mcp.client import ClientRequestContext
 
 from evented_agent.agents.tools.mcp_server import MCPServer
 from evented_agent.chunks.json_values import error_text
+from evented_agent.errors import DeclarationError
 from evented_agent.execution.mcp.cleaning import Cleaner, secrets_of
 from evented_agent.execution.mcp.definitions import Definition, definitions_of, digest_of
 from evented_agent.execution.mcp.failures import (
@@ -33,9 +34,8 @@ _FRESH = 30.0
 _MOST_PAGES, _MOST_LISTED = 50, 2_000
 #: Most rounds in which a server wants to be asked again at once, and seconds before each.
 _MOST_ROUNDS, _ROUND = 10, 0.2
-#: The protocol's errors that mean that the server, or its session, is gone.
-_GONE = (mcp_types.CONNECTION_CLOSED, mcp_types.REQUEST_TIMEOUT)
-_SESSION_ENDED = "Session terminated"
+#: How the SDK says that the server, or its session, is gone; servers use its codes for others.
+_GONE = ("Connection closed", "Session terminated")
 #: Those by which it refuses a call, which would be refused again.
 _REFUSALS = (
     mcp_types.METHOD_NOT_FOUND,
@@ -187,7 +187,7 @@ class Connection:
             yield
         except MCPError as error:
             text = Cleaner(session.secrets).text(error_text(error), _MOST_ERROR)
-            if error.code in _GONE or text == _SESSION_ENDED:
+            if text in _GONE:
                 session.end()
                 raise MCPServerUnavailable(server, "the connection ended") from None
             if error.code in _REFUSALS:
@@ -220,6 +220,8 @@ class Connection:
             raise MCPServerUnavailable(self._server.name, why) from None
         except asyncio.CancelledError:
             task.cancel()
+            raise
+        except DeclarationError:
             raise
         except Exception as error:  # noqa: BLE001 - its text may hold what was sent
             raise MCPServerUnavailable(self._server.name, self._why_closed(error)) from None
@@ -258,16 +260,21 @@ class Connection:
             yield client
 
     def _why_closed(self, error: Exception) -> str:
-        if self._server.command is not None and isinstance(error, MCPError):
+        if self._server.command is not None and isinstance(_innermost(error), MCPError):
             return "its program ended before it answered. Does its command work in a shell"
         return _why(error)
 
 
 def _why(error: BaseException) -> str:
     """What kind of error it is: its text may hold a URL, a header or an argument."""
+    kind = type(_innermost(error)).__name__
+    return "its answer is not the protocol's" if kind == "ValidationError" else kind
+
+
+def _innermost(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return type(error).__name__
+    return error
 
 
 def _responses(answers: Mapping[str, Any] | None) -> mcp_types.InputResponses | None:

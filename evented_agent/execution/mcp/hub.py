@@ -8,7 +8,7 @@ import atexit
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from evented_agent.agents.tools.mcp_server import MCPServer
@@ -43,18 +43,22 @@ class MCPHub:
         """Call a tool of *server*; for any event loop."""
         return await self._on_loop(lambda: self._connection(server).call(request))
 
-    def close(self) -> None:
-        """End all connections, and the programs of servers; not in a forked child."""
-        if self.pid != os.getpid() or self._loop.is_closed():
-            return
-        closing = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
+    def disconnect(self, servers: Iterable[MCPServer]) -> None:
+        """End the connections to *servers*, and their programs; a later call connects anew."""
+        closing = asyncio.run_coroutine_threadsafe(self._disconnect(servers), self._loop)
         with contextlib.suppress(TimeoutError):
             closing.result(_CLOSING)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_CLOSING)
 
-    async def _close(self) -> None:
-        await asyncio.gather(*(each.close() for each in self._connections.values()))
+    def close(self) -> None:
+        """End all connections; not in a forked child."""
+        if self.pid == os.getpid():
+            self.disconnect(list(self._connections))
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_CLOSING)
+
+    async def _disconnect(self, servers: Iterable[MCPServer]) -> None:
+        found = [self._connections.pop(each, None) for each in servers]
+        await asyncio.gather(*(each.close() for each in found if each is not None))
 
     async def _on_loop(self, make: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         async def made() -> _T:

@@ -92,6 +92,9 @@ async def _read(process: asyncio.subprocess.Process, incoming: _Incoming) -> Non
                 try:
                     message = jsonrpc_message_adapter.validate_json(line, by_name=False)
                 except ValueError:
+                    if line.lstrip().startswith(b"{"):
+                        # An answer, perhaps, that somebody would wait for without an end.
+                        return
                     # Programs print what they should not; it is not shown, as it may be secret.
                     noise += 1
                     continue

@@ -2,7 +2,8 @@
 
 import asyncio
 import importlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -73,6 +74,13 @@ async def fix_mcp_tools(attempt: Attempt) -> None:
             _raise_again(attempt, found)
         await attempt.store_text(_list_name(server), dump_definitions(found))
         _use(attempt, server, found)
+
+
+def close_mcp_servers(servers: Iterable[MCPServer]) -> None:
+    """End this process's connections to *servers*, where there are any, and their programs."""
+    module = sys.modules.get(_HUB)
+    if module is not None:
+        module.mcp_hub().disconnect(list(servers))
 
 
 async def _load(attempt: Attempt) -> Sequence[MCPServer]:

@@ -1,0 +1,231 @@
+"""MCP servers that mean no good, or are broken: the run goes on, and nothing of it is believed."""
+
+import http.server
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evented_agent import Agent, MCPServer, RunFailed, create_durable_agent
+from evented_agent.models.messages import ToolMessage
+from evented_agent.models.protocol import ModelRequest
+from evented_agent.testing import ScriptedModel, tool_call
+from tests.mcp.servers import hostile, shop, shop_over_http
+from tests.support.servers import RedisServer
+
+TOKEN = "wonderful-token-1234"
+
+
+def act(redis_server: RedisServer, *servers: MCPServer, calls: Any = None) -> list[ToolMessage]:
+    """What the model is told of its calls, of ``evil_act`` unless others are given."""
+    made = [[tool_call("evil_act")]] if calls is None else calls
+    agent = Agent(
+        id="victim", model=ScriptedModel([*made, "Done."]), tools=servers, model_retries=0
+    )
+    durable = create_durable_agent(agent, redis_url=redis_server.url)
+    try:
+        result = durable.generate("Go.", timeout=60)
+    finally:
+        durable.close()
+    assert result.answer == "Done."
+    return [message for message in result.messages if isinstance(message, ToolMessage)]
+
+
+def test_what_is_listed_is_bounded_and_has_no_hidden_signs(redis_server: RedisServer) -> None:
+    seen: list[ModelRequest] = []
+
+    def look(request: ModelRequest) -> str:
+        seen.append(request)
+        return "Done."
+
+    act(redis_server, hostile("list"), calls=[look])
+
+    specs = {spec.name: spec for spec in seen[0].tools}
+    assert len(specs) == 128
+    assert set("\u202e\x1b\U000e0041").isdisjoint(specs["evil_signs"].description)
+    assert len(specs["evil_signs"].description) < 4_100
+    assert {"evil_large", "evil_deep", "evil_wrong"}.isdisjoint(specs)
+    # Names that a provider would refuse, or that two tools would have.
+    assert sum(name.startswith("evil_a_b_c_") for name in specs) == 2
+    assert all(len(name) <= 64 for name in specs)
+    assert sum(name.startswith("evil_xxx") for name in specs) == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("deep", "the connection ended"),
+        ("large", "TooLarge"),
+        ("no-result", "not available: "),
+        ("long-line", "the connection ended"),
+    ],
+)
+def test_a_result_that_cannot_be_kept_is_an_error(
+    how: str, told: str, redis_server: RedisServer
+) -> None:
+    [message] = act(redis_server, hostile(how))
+
+    assert message.is_error
+    assert told in str(message.result)
+
+
+def test_results_have_no_hidden_signs(redis_server: RedisServer) -> None:
+    [message] = act(redis_server, hostile("signs"))
+
+    assert message.result == "ab[31mcde"
+
+
+def test_what_a_model_cannot_be_shown_is_described(redis_server: RedisServer) -> None:
+    [message] = act(redis_server, hostile("parts"))
+
+    assert message.result == [
+        "[audio, audio/wav, about 3 bytes: cannot be shown here]",
+        "[image, image/png, about 2 bytes: cannot be shown here]",
+        "[image, image/svg+xml, about 3 bytes: cannot be shown here]",
+        "[resource: all users, file:///etc/passwd]",
+        "[resource: a:b]\ninside",
+        "[resource a:c, of no known type, about 3 bytes: cannot be shown here]",
+    ]
+
+
+@pytest.mark.parametrize("method", ["sampling/createMessage", "roots/list", "elicitation/create"])
+def test_a_server_gets_no_model_no_files_and_no_person(
+    method: str, redis_server: RedisServer
+) -> None:
+    [message] = act(redis_server, hostile(method))
+
+    assert "code" in str(message.result)
+    assert "content" not in str(message.result)
+
+
+def test_a_server_that_says_nothing_times_out(redis_server: RedisServer) -> None:
+    [message] = act(redis_server, hostile("silent", timeout=0.5))
+
+    assert "ToolTimeout: No result within 0.5 s." in str(message.result)
+
+
+def test_a_list_that_is_none_fails_the_run(redis_server: RedisServer) -> None:
+    with pytest.raises(RunFailed, match="its answer is not the protocol's"):
+        act(redis_server, hostile("bad-list"))
+
+
+def test_pages_without_an_end_have_one(redis_server: RedisServer) -> None:
+    [message] = act(redis_server, hostile("pages"), calls=[[tool_call("evil_nothing")]])
+
+    assert message.result == (
+        "ToolNotFound: There is no tool 'evil_nothing'. Available tools: evil_act."
+    )
+
+
+def test_a_program_that_speaks_no_protocol_is_given_up(redis_server: RedisServer) -> None:
+    with pytest.raises(RunFailed, match="MCP server 'evil' is not available"):
+        act(redis_server, hostile("noise", connect_timeout=10))
+
+
+def test_secrets_are_kept_from_readers_redis_and_logs(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("SHOP_TOKEN", TOKEN)
+    [said] = act(redis_server, hostile("secret", env=["SHOP_TOKEN"]))
+    [failed] = act(redis_server, hostile("error", env=["SHOP_TOKEN"]))
+
+    assert said.result == "It is [secret]."
+    assert str(failed.result).startswith("MCPToolFailed: The MCP server 'evil' failed: no [secret]")
+    assert len(str(failed.result)) < 3_000
+    assert TOKEN not in stored(redis_server)
+    assert TOKEN not in caplog.text
+
+
+def test_a_program_gets_nothing_of_the_workers_environment(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none-of-its-business")
+    monkeypatch.setenv("SHOP_NAME", "corner")
+    calls = [[tool_call("shop_environment")]]
+    [message] = act(redis_server, shop(tmp_path, env=["SHOP_NAME"]), calls=calls)
+
+    assert message.result["SHOP_NAME"] == "corner"
+    assert "PATH" in message.result
+    assert not {"OPENAI_API_KEY", "PYTEST_CURRENT_TEST"} & set(message.result)
+
+
+def test_a_variable_that_a_worker_lacks_is_named(redis_server: RedisServer, tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match="environment lacks NO_SUCH_TOKEN"):
+        act(redis_server, shop(tmp_path, env=["NO_SUCH_TOKEN"]), calls=[])
+
+
+class Redirecting(http.server.BaseHTTPRequestHandler):
+    """Sends everybody elsewhere, and keeps what it was sent."""
+
+    target = ""
+    seen: list[dict[str, str]]
+
+    def do_POST(self) -> None:
+        self.seen.append({name.lower(): value for name, value in self.headers.items()})
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.send_response(307)
+        self.send_header("location", self.target)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def redirecting() -> Iterator[tuple[str, type[Redirecting]]]:
+    kept = type("Kept", (Redirecting,), {"seen": []})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kept)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/mcp", kept
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_redirect_to_another_host_is_not_followed(
+    redis_server: RedisServer, redirecting: tuple[str, type[Redirecting]], tmp_path: Path
+) -> None:
+    url, handler = redirecting
+    with shop_over_http(tmp_path) as elsewhere:
+        handler.target = elsewhere
+        server = MCPServer("shop", url=url, headers={"Authorization": f"Bearer {TOKEN}"})
+        with pytest.raises(RunFailed, match=r"not available|refused"):
+            act(redis_server, server, calls=[])
+
+    assert handler.seen[0]["authorization"] == f"Bearer {TOKEN}"
+    assert "POST /mcp" not in next(tmp_path.glob("log-*")).read_text()
+    assert TOKEN not in stored(redis_server)
+
+
+def test_headers_are_asked_for_at_each_request(
+    redis_server: RedisServer, redirecting: tuple[str, type[Redirecting]]
+) -> None:
+    url, handler = redirecting
+    handler.target = url.replace("/mcp", "/other")
+    numbers = iter(range(1, 100))
+    server = MCPServer("shop", url=url, headers=lambda: {"X-Number": str(next(numbers))})
+    with pytest.raises(RunFailed):
+        act(redis_server, server, calls=[])
+
+    numbers_seen = [headers["x-number"] for headers in handler.seen]
+    assert numbers_seen[:2] != [numbers_seen[0]] * 2
+
+
+def stored(redis_server: RedisServer) -> str:
+    """All that is in Redis, as text."""
+    client: Any = redis_server.client()
+    read: dict[bytes, Any] = {
+        b"string": client.get,
+        b"hash": client.hgetall,
+        b"list": lambda key: client.lrange(key, 0, -1),
+        b"stream": client.xrange,
+        b"set": client.smembers,
+        b"zset": lambda key: client.zrange(key, 0, -1),
+    }
+    found = [str(read[client.type(key)](key)) for key in client.keys("*")]
+    return json.dumps(found)
