@@ -92,12 +92,17 @@ def is_seen(who: Principal | None, info: RunInfo, exchange: Exchange) -> bool:
 def with_scope(who: Principal | None, name: ActionName) -> Principal:
     """*who*, if they may do that.  Raises `HttpFailure` with 401 or 403."""
     if who is None:
-        raise HttpFailure(
-            401,
-            "unauthorized",
-            "Sign in, or send a token that is valid.",
-            {"www-authenticate": "Bearer"},
-        )
+        raise nobody()
     if name not in who.scopes:
         raise HttpFailure(403, "forbidden", f"You may not {name} here.")
     return who
+
+
+def nobody() -> HttpFailure:
+    """What is answered to somebody who has not signed in."""
+    return HttpFailure(
+        401,
+        "unauthorized",
+        "Sign in, or send a token that is valid.",
+        {"www-authenticate": "Bearer"},
+    )

@@ -7,12 +7,19 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from evented_agent.client.run_stream import AsyncRunStream
 from evented_agent.logs import logger_of
 from evented_agent.web.event_writer import Connection, EventWriter
-from evented_agent.web.exchange import EventReply, LateReply, PlainReply, StreamBroken, WebReply
+from evented_agent.web.exchange import (
+    AsgiReply,
+    EventReply,
+    LateReply,
+    PlainReply,
+    StreamBroken,
+    WebReply,
+)
 from evented_agent.web.failures import HttpFailure, failure_of
 from evented_agent.web.serve import (
     STREAM_HEADERS,
@@ -60,10 +67,14 @@ class WebApp:
             reply = failure_reply(_path_of(request.scope), failure_of(error))
         if isinstance(reply, EventReply):
             await self._stream(request, reply, receive, send)
+        elif isinstance(reply, AsgiReply):
+            await self._pass_on(request, reply, receive, send)
         elif reply is not None:
             await self._send(request, reply, send)
 
-    async def _reply(self, request: Request, receive: Receive) -> PlainReply | EventReply | None:
+    async def _reply(
+        self, request: Request, receive: Receive
+    ) -> PlainReply | EventReply | AsgiReply | None:
         """The answer; None where nobody is there any more to read it."""
         match = matched(self._site, request, _path_of(request.scope))
         if isinstance(match, PlainReply):
@@ -117,6 +128,34 @@ class WebApp:
         await send(_start(reply.status, headers_for(self._site, request, own)))
         body = b"" if request.method == "HEAD" else reply.body
         await send({"type": "http.response.body", "body": body})
+
+    async def _pass_on(
+        self, request: Request, reply: AsgiReply, receive: Receive, send: Send
+    ) -> None:
+        """Let an application answer, until it has or this server stops."""
+        bodies = [{"type": "http.request", "body": reply.body, "more_body": False}]
+
+        async def replay() -> Message:
+            return bodies.pop() if bodies else await receive()
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = {
+                    name.decode("latin-1"): value.decode("latin-1")
+                    for name, value in message["headers"]
+                }
+                message = _start(message["status"], headers_for(self._site, request, own))
+            await send(message)
+
+        answering = asyncio.ensure_future(reply.app(request.scope, replay, send_with_headers))
+        stopping = self._stopping.future()
+        try:
+            await asyncio.wait({answering, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            await _cancel(answering)
+        if not answering.cancelled():
+            answering.result()
 
     async def _stream(
         self, request: Request, reply: EventReply, receive: Receive, send: Send

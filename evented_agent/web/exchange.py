@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import pydantic_core
 from pydantic import TypeAdapter
 from starlette.requests import Request
+from starlette.types import ASGIApp
 
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
 from evented_agent.client.thread_stream import AsyncThreadStream, ThreadStream
@@ -131,8 +132,21 @@ class LateReply:
     counted_by: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class AsgiReply:
+    """An answer that an ASGI application gives; there is none under WSGI.
+
+    Attributes:
+        app: The application.
+        body: The request's body, which has been read.
+    """
+
+    app: ASGIApp
+    body: bytes
+
+
 #: What a handler may answer with.
-WebReply = PlainReply | EventReply | LateReply
+WebReply = PlainReply | EventReply | LateReply | AsgiReply
 
 
 #: Characters that are sent at once; more would wait in this process for a slow reader.

@@ -8,6 +8,7 @@ from evented_agent.web.console.face import CONSOLE
 from evented_agent.web.exchange import PlainReply, object_reply
 from evented_agent.web.faces.ai_sdk.face import AI_SDK
 from evented_agent.web.faces.face import Face
+from evented_agent.web.faces.mcp.face import MCP
 from evented_agent.web.faces.openai.face import OPENAI
 from evented_agent.web.failures import HttpFailure
 from evented_agent.web.route import Route
@@ -154,7 +155,7 @@ ROUTES: Sequence[Route] = (
 )
 
 #: The protocols of clients that exist; the console's is that of browsers.
-FACES: Sequence[Face] = (AI_SDK, OPENAI, CONSOLE)
+FACES: Sequence[Face] = (AI_SDK, OPENAI, MCP, CONSOLE)
 
 
 def _pattern(path: str) -> re.Pattern[str]:

@@ -10,7 +10,14 @@ from starlette.requests import Request
 
 from evented_agent.client.run_stream import RunStream
 from evented_agent.logs import logger_of
-from evented_agent.web.exchange import EventReply, LateReply, PlainReply, StreamBroken, WebReply
+from evented_agent.web.exchange import (
+    AsgiReply,
+    EventReply,
+    LateReply,
+    PlainReply,
+    StreamBroken,
+    WebReply,
+)
 from evented_agent.web.failures import HttpFailure, failure_of
 from evented_agent.web.serve import (
     OPENING,
@@ -23,6 +30,8 @@ from evented_agent.web.site import Site, drive
 from evented_agent.web.table import failure_reply
 
 logger = logger_of(__name__)
+
+_NEEDS_ASGI = HttpFailure(501, "needs_asgi", "This is served under ASGI alone: use create_app.")
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
@@ -43,6 +52,8 @@ class WsgiApp:
                     reply = reply.waiting.wait()
         except Exception as error:  # noqa: BLE001 - each has its status
             reply = failure_reply(_path_of(request), failure_of(error))
+        if isinstance(reply, AsgiReply):
+            reply = failure_reply(_path_of(request), _NEEDS_ASGI)
         if isinstance(reply, EventReply):
             return self._stream(request, reply, start_response)
         return self._whole(request, reply, start_response)

@@ -1,0 +1,1 @@
+"""Agents as tools of the Model Context Protocol, by the official server; needs the extra `mcp`."""
