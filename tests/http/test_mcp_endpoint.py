@@ -77,7 +77,7 @@ def test_an_agent_is_a_tool(served: Served, mode: str) -> None:
 def test_text_is_told_as_progress(served: Served, mode: str) -> None:
     told: list[tuple[float, str | None]] = []
 
-    async def on_progress(progress: float, _: float | None, message: str | None) -> None:
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         told.append((progress, message))
 
     async def script(client: Client) -> Any:

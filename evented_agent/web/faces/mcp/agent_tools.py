@@ -20,6 +20,7 @@ from evented_agent.web.faces.mcp.forms import FormDecision, decision_for, form_o
 from evented_agent.web.failures import HttpFailure, failure_of, not_found
 from evented_agent.web.names import run_id_for
 from evented_agent.web.principal import Action, Principal
+from evented_agent.web.routes.look import resource_of
 from evented_agent.web.routes.start import NewRunRequest, begin_run
 from evented_agent.web.site import Consult, Site, Verb, adrive
 
@@ -147,7 +148,8 @@ class AgentTools:
             raise bad_request("message is missing: what the agent is told.")
         name = _text(given, "run_id")
         stored = run_id_for(who, name, None)
-        request = NewRunRequest(agent, message, stored, thread_id, who.resource_id)
+        whose = resource_of(exchange, who)
+        request = NewRunRequest(agent, message, stored, thread_id, whose)
         run = cast(
             AsyncRunStream[Any], await adrive(self._site, begin_run(self._site, who, request))
         )

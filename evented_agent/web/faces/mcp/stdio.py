@@ -32,7 +32,8 @@ async def serve_stdio(runs: Runs, resource_id: str | None) -> None:
         streams=OpenStreams(limits.streams),
         options=CLIENT_OPTIONS,
     )
-    request = Request({"type": "http", "method": "POST", "path": "/mcp", "headers": []})
+    scope = {"type": "http", "method": "POST", "path": "/mcp", "query_string": b"", "headers": []}
+    request = Request(scope)
     version = importlib.metadata.version("evented-agent")
     server = AgentTools(site, lambda _: request).server(version)
     async with stdio_server() as (read, write):
