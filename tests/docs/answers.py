@@ -23,6 +23,7 @@ ANSWERS: Mapping[str, Answers] = {
         [call("delete_records", table="logs", older_than_days=30)],
         ["Old logs are deleted."],
     ],
+    "What time is it on the server?": [[call("clock_now")], ["It is late."]],
     "Book LH 400.": [[call("book", flight="LH 400")], ["You have seat 7."]],
     "Pay Ann.": [[call("pay", to="Ann")], ["Ann is paid."]],
     "Write me the report.": [[call("compile_report", topic="tea")], ["It is being written."]],

@@ -18,7 +18,7 @@ customer = Agent(id="customer", model=ScriptedModel([each_tool, tell]), tools=[s
 retrying = Agent(
     id="retrying",
     model=ScriptedModel([each_tool, tell]),
-    tools=[shop(MARKS, policies=patient)],  # type: ignore[arg-type]
+    tools=[shop(MARKS, policies=patient)],
 )
 lister = Agent(id="lister", model=ScriptedModel([names]), tools=[shop(MARKS)])
 app = make_app("tests.durability.mcp_app")

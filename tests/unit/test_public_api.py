@@ -44,6 +44,7 @@ ROOT_NAMES = [
     "LedgerUnavailable",
     "LimitReached",
     "LiveWorker",
+    "MCPServer",
     "Memory",
     "Model",
     "ModelError",

@@ -15,7 +15,7 @@ from evented_agent.given import check_names
 #: No underscore: the first one in a tool's name ends the server's.
 _SERVER_NAME = re.compile(r"[a-zA-Z0-9-]{1,32}")
 #: Seconds that a call may take, unless its policy says otherwise.
-TIMEOUT = 300.0
+CALL_TIMEOUT = 300.0
 #: What a stdio server gets of its worker's environment, beside what `env` names.
 PLAIN_ENVIRONMENT = (
     *("HOME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TERM"),
@@ -113,7 +113,7 @@ class MCPServer:
 
     def policy_of(self, tool: str, *, is_repeatable: bool) -> ToolPolicy:
         """How calls of the server's *tool* are run; *is_repeatable* is what the server says."""
-        defaults = ToolOptions(timeout=TIMEOUT, on_crash="rerun" if is_repeatable else "ask")
+        defaults = ToolOptions(timeout=CALL_TIMEOUT, on_crash="rerun" if is_repeatable else "ask")
         given: dict[str, Any] = {**defaults, **self._options, **self._policies.get(tool, {})}
         return ToolPolicy.checked(cast(ToolOptions, given), repr(self), self.refusal)
 

@@ -16,7 +16,7 @@ from evented_agent.agents.tools.mcp_server import MCPServer
 from evented_agent.chunks.json_values import error_text
 from evented_agent.errors import DeclarationError
 from evented_agent.execution.mcp.cleaning import Cleaner, secrets_of
-from evented_agent.execution.mcp.definitions import Definition, definitions_of, digest_of
+from evented_agent.execution.mcp.definitions import Definition, definitions_of, tool_digest
 from evented_agent.execution.mcp.failures import (
     MCPServerUnavailable,
     MCPToolFailed,
@@ -76,7 +76,7 @@ class _Session:
         self.stop.set()
 
 
-class Connection:
+class MCPConnection:
     """Connects to one server when it is needed, on one event loop."""
 
     def __init__(self, server: MCPServer) -> None:
@@ -127,7 +127,7 @@ class Connection:
             session = await self._opened()
             listed = await self._listed(session)
         found = listed.get(request.tool)
-        if found is None or digest_of(found) != request.digest:
+        if found is None or tool_digest(found) != request.digest:
             became = "is no more" if found is None else "has changed"
             raise MCPToolRefused(
                 f"The tool {became} on the MCP server {self._server.name!r} since this run began. "

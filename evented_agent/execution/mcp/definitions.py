@@ -74,13 +74,13 @@ def definitions_of(
             ),
             parameters=schema,
             is_repeatable=_is_repeatable(listed),
-            digest=digest_of(listed),
+            digest=tool_digest(listed),
         )
         total += len(made[name].model_dump_json())
     return list(made.values())
 
 
-def digest_of(listed: Mapping[str, Any]) -> str:
+def tool_digest(listed: Mapping[str, Any]) -> str:
     """Changes with a tool's arguments and effects; its description may tell the time of day."""
     kept = [listed.get("inputSchema"), listed.get("annotations")]
     # Compared as text: a number and a key's order are what the server wrote.

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from evented_agent.agents.tools.mcp_server import MCPServer
 from evented_agent.execution.event_loop import run_loop
-from evented_agent.execution.mcp.connection import Connection
+from evented_agent.execution.mcp.connection import MCPConnection
 from evented_agent.execution.mcp.definitions import Definition
 from evented_agent.execution.mcp.request import ToolRequest
 
@@ -28,7 +28,7 @@ class MCPHub:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self._connections: dict[MCPServer, Connection] = {}
+        self._connections: dict[MCPServer, MCPConnection] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=run_loop, args=(self._loop,), name="evented-agent-mcp", daemon=True
@@ -66,8 +66,8 @@ class MCPHub:
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(made(), self._loop))
 
-    def _connection(self, server: MCPServer) -> Connection:
-        return self._connections.setdefault(server, Connection(server))
+    def _connection(self, server: MCPServer) -> MCPConnection:
+        return self._connections.setdefault(server, MCPConnection(server))
 
 
 class _OfProcess:

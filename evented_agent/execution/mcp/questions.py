@@ -23,7 +23,7 @@ _KEPT: Mapping[str, tuple[str, ...]] = {
 }
 
 
-class Waiting(pydantic.BaseModel):
+class WaitingCall(pydantic.BaseModel):
     """A call that a server answers once people have answered it, as a run keeps it.
 
     Attributes:
@@ -38,7 +38,9 @@ class Waiting(pydantic.BaseModel):
 class Question(Exception):
     """Raised to ask a person; *payload* and *schema* are what the run is suspended with."""
 
-    def __init__(self, payload: Any, schema: Mapping[str, Any] | None, waiting: Waiting) -> None:
+    def __init__(
+        self, payload: Any, schema: Mapping[str, Any] | None, waiting: WaitingCall
+    ) -> None:
         self.payload, self.schema, self.waiting = payload, schema, waiting
         super().__init__("The MCP server asks a person.")
 
@@ -66,7 +68,7 @@ def question_of(
         if kinds[key] == "url":
             shown[key]["url"] = cleaner.text(str(asked.get("url", "")), 2_000)
         schemas[key] = _form(asked.get("requestedSchema"), cleaner)
-    waiting = Waiting(kinds=kinds, state=state)
+    waiting = WaitingCall(kinds=kinds, state=state)
     if len(shown) == 1:
         [key] = shown
         return Question({"server": server, **shown[key]}, schemas[key], waiting)
@@ -74,7 +76,7 @@ def question_of(
     return Question({"server": server, "questions": shown}, together, waiting)
 
 
-def answers_of(waiting: Waiting, data: Any) -> dict[str, dict[str, Any]]:
+def answers_of(waiting: WaitingCall, data: Any) -> dict[str, dict[str, Any]]:
     """What a person answered, in the protocol's JSON form, by the server's names."""
     is_single = len(waiting.kinds) == 1
     answers = dict.fromkeys(waiting.kinds, data) if is_single else data

@@ -24,7 +24,7 @@ from evented_agent.execution.mcp.failures import (
     MCPToolFailed,
     MCPToolRefused,
 )
-from evented_agent.execution.mcp.questions import Question, Waiting, answers_of
+from evented_agent.execution.mcp.questions import Question, WaitingCall, answers_of
 from evented_agent.execution.mcp.request import ToolRequest
 from evented_agent.logs import logger_of
 
@@ -165,14 +165,14 @@ async def _call(
         raise Suspend(question.payload, question.schema) from None
 
 
-async def _waiting(attempt: Attempt, ctx: ToolContext) -> Waiting | None:
+async def _waiting(attempt: Attempt, ctx: ToolContext) -> WaitingCall | None:
     """What the server waits for, of which the last answer is the person's."""
     if not ctx.resumed:
         return None
     stored = await attempt.stored_text(_question_name(ctx, len(ctx.resumed) - 1))
     if stored is None:
         raise MCPToolRefused("What the MCP server asked is not known any more; call again.")
-    return Waiting.model_validate_json(stored)
+    return WaitingCall.model_validate_json(stored)
 
 
 async def _hub() -> "MCPHub":
