@@ -1,5 +1,6 @@
 """MCP servers that mean no good, or are broken: the run goes on, and nothing of it is believed."""
 
+import contextlib
 import http.server
 import json
 import logging
@@ -157,6 +158,39 @@ def test_a_program_gets_nothing_of_the_workers_environment(
 def test_a_variable_that_a_worker_lacks_is_named(redis_server: RedisServer, tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="environment lacks NO_SUCH_TOKEN"):
         act(redis_server, shop(tmp_path, env=["NO_SUCH_TOKEN"]), calls=[])
+
+
+class Broken(http.server.BaseHTTPRequestHandler):
+    """Answers with what is no protocol, in the way that the path says."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        kind = "application/json" if self.path != "/page" else "text/html"
+        self.send_response(500 if self.path == "/error" else 200)
+        self.send_header("content-type", kind)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(b"<html>")
+            while self.path == "/endless":
+                self.wfile.write(b"x" * 65536)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("path", ["/page", "/error", "/endless", "/json"])
+def test_a_server_over_http_that_speaks_no_protocol_fails_the_run(
+    path: str, redis_server: RedisServer
+) -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Broken)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}{path}"
+    try:
+        with pytest.raises(RunFailed, match="MCP server 'web' is not available"):
+            act(redis_server, MCPServer("web", url=url, connect_timeout=20), calls=[])
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 class Redirecting(http.server.BaseHTTPRequestHandler):

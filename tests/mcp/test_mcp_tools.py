@@ -177,15 +177,27 @@ def test_a_server_may_ask_a_person(serve: Serve, tmp_path: Path) -> None:
     durable = serve(tool_call("shop_deliver", item="tea"), tools=[shop(tmp_path)])
     run = durable.stream("Deliver.")
     asked = next(chunk for chunk in run if isinstance(chunk, ToolCallSuspended))
-    assert asked.payload.resume_schema is not None
+    form = (asked.payload.resume_schema or {})["anyOf"][0]
     assert asked.payload.suspend_payload["message"] == "Where to deliver the tea?"
-    assert set(asked.payload.resume_schema["properties"]) == {"street", "floor"}
+    assert set(form["properties"]) == {"street", "floor"}
     with pytest.raises(Exception, match="asks for something else"):
         durable.resume(run.run_id, {"street": "Main St", "floor": "second"})
     durable.resume(run.run_id, {"street": "Main St", "floor": 2})
 
     assert results(run.result(timeout=30)) == ["tea goes to Main St, floor 2"]
     assert count(tmp_path, "deliver") == 1
+
+
+def test_a_person_may_decline_what_a_server_asks(serve: Serve, tmp_path: Path) -> None:
+    durable = serve(tool_call("shop_deliver", item="tea"), tools=[shop(tmp_path)])
+    run = durable.stream("Deliver.")
+    next(chunk for chunk in run if isinstance(chunk, ToolCallSuspended))
+    durable.decline(run.run_id)
+
+    [message] = messages(run.result(timeout=30))
+    assert message.is_error
+    assert "decline" in str(message.result).lower()
+    assert count(tmp_path, "deliver") == 0
 
 
 def test_calls_can_run_in_the_background(serve: Serve, tmp_path: Path) -> None:

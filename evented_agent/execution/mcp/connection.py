@@ -189,7 +189,7 @@ class MCPConnection:
             text = Cleaner(session.secrets).text(error_text(error), _MOST_ERROR)
             if text in _GONE:
                 session.end()
-                raise MCPServerUnavailable(server, "the connection ended") from None
+                raise MCPServerUnavailable.because(server, "the connection ended") from None
             if error.code in _REFUSALS:
                 raise MCPToolRefused(
                     f"The MCP server {server!r} refused the call: {text}"
@@ -197,7 +197,7 @@ class MCPConnection:
             raise MCPToolFailed(f"The MCP server {server!r} failed: {text}") from None
         except Exception as error:  # noqa: BLE001 - its text may hold what was sent
             session.end()
-            raise MCPServerUnavailable(server, _why(error)) from None
+            raise MCPServerUnavailable.because(server, _why(error)) from None
 
     async def _opened(self) -> _Session:
         async with self._opening:
@@ -217,14 +217,14 @@ class MCPConnection:
         except TimeoutError:
             task.cancel()
             why = f"it did not answer in {self._server.connect_timeout:g} s"
-            raise MCPServerUnavailable(self._server.name, why) from None
+            raise MCPServerUnavailable.because(self._server.name, why) from None
         except asyncio.CancelledError:
             task.cancel()
             raise
         except DeclarationError:
             raise
         except Exception as error:  # noqa: BLE001 - its text may hold what was sent
-            raise MCPServerUnavailable(self._server.name, self._why_closed(error)) from None
+            raise MCPServerUnavailable.because(self._server.name, self._why_closed(error)) from None
         return session
 
     async def _hold(self, session: _Session, is_open: "asyncio.Future[None]") -> None:

@@ -4,8 +4,10 @@
 class MCPServerUnavailable(Exception):
     """The server could not be reached, or went away: the call may be tried again."""
 
-    def __init__(self, server: str, why: str) -> None:
-        super().__init__(f"The MCP server {server!r} is not available: {why}.")
+    @classmethod
+    def because(cls, server: str, why: str) -> "MCPServerUnavailable":
+        # Its one argument is the text, so that it can be pickled.
+        return cls(f"The MCP server {server!r} is not available: {why}.")
 
 
 class MCPToolFailed(Exception):

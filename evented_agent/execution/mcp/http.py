@@ -11,8 +11,8 @@ from evented_agent.agents.tools.mcp_server import MCPServer
 from evented_agent.execution.mcp.cleaning import secrets_of
 from evented_agent.execution.mcp.stdio import MOST_MESSAGE
 
-#: Seconds without a byte after which a stream of the server's counts as dead.
-_SILENCE = 300.0
+#: Values of headers that are kept, to be taken out of what the server says.
+_MOST_SECRETS = 64
 
 
 class _Headers(httpx2.Auth):
@@ -26,6 +26,9 @@ class _Headers(httpx2.Auth):
         self, request: httpx2.Request
     ) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         headers = await asyncio.to_thread(self._server.headers)
+        if len(self._secrets) > _MOST_SECRETS:
+            # Those of tokens that were renewed long ago.
+            self._secrets.clear()
         self._secrets.update(secrets_of(headers))
         request.headers.update(headers)
         yield request
@@ -73,7 +76,8 @@ async def http_streams(server: MCPServer, secrets: set[str]) -> AsyncIterator[ob
     Redirects within the server's origin are followed, by the SDK; none to another host is.
     """
     assert server.url is not None
-    timeout = httpx2.Timeout(server.connect_timeout, read=_SILENCE)
+    # How long an answer may take is for the policy of each tool.
+    timeout = httpx2.Timeout(server.connect_timeout, read=None)
     transport = _Bounded(httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_connections=100)))
     async with (
         httpx2.AsyncClient(

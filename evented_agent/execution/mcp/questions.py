@@ -23,16 +23,27 @@ _KEPT: Mapping[str, tuple[str, ...]] = {
 }
 
 
+#: The answer of a person who declines, as `decline` gives it.
+DECLINED: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"approved": {"const": False}, "reason": {"type": "string"}},
+    "required": ["approved"],
+    "additionalProperties": False,
+}
+
+
 class WaitingCall(pydantic.BaseModel):
     """A call that a server answers once people have answered it, as a run keeps it.
 
     Attributes:
         kinds: What each question is, by the server's name for it: "form" or "url".
         state: What the server wants back with the answers.
+        may_decline: Whether people may decline, as they decline a call.
     """
 
     kinds: dict[str, str]
     state: str | None = None
+    may_decline: bool = False
 
 
 class Question(Exception):
@@ -68,16 +79,23 @@ def question_of(
         if kinds[key] == "url":
             shown[key]["url"] = cleaner.text(str(asked.get("url", "")), 2_000)
         schemas[key] = _form(asked.get("requestedSchema"), cleaner)
-    waiting = WaitingCall(kinds=kinds, state=state)
     if len(shown) == 1:
         [key] = shown
-        return Question({"server": server, **shown[key]}, schemas[key], waiting)
-    together = {"type": "object", "properties": schemas, "required": list(schemas)}
-    return Question({"server": server, "questions": shown}, together, waiting)
+        payload, form = {"server": server, **shown[key]}, schemas[key]
+    else:
+        payload = {"server": server, "questions": shown}
+        form = {"type": "object", "properties": schemas, "required": list(schemas)}
+    # A field of that name means what the server means by it.
+    may_decline = "approved" not in form.get("properties", {})
+    schema = {"anyOf": [form, DECLINED]} if may_decline else form
+    waiting = WaitingCall(kinds=kinds, state=state, may_decline=may_decline)
+    return Question(payload, schema, waiting)
 
 
 def answers_of(waiting: WaitingCall, data: Any) -> dict[str, dict[str, Any]]:
     """What a person answered, in the protocol's JSON form, by the server's names."""
+    if waiting.may_decline and isinstance(data, dict) and data.get("approved") is False:
+        return {key: {"action": "decline"} for key in waiting.kinds}
     is_single = len(waiting.kinds) == 1
     answers = dict.fromkeys(waiting.kinds, data) if is_single else data
     return {

@@ -177,6 +177,9 @@ async def _waiting(attempt: Attempt, ctx: ToolContext) -> WaitingCall | None:
 
 async def _hub() -> "MCPHub":
     """The connections of this process; the SDK takes a second to import, so in a thread."""
+    module = sys.modules.get(_HUB)
+    if module is not None:
+        return cast("MCPHub", module.mcp_hub())
     try:
         module = await asyncio.to_thread(importlib.import_module, _HUB)
     except ModuleNotFoundError as error:

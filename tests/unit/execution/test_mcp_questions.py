@@ -30,7 +30,8 @@ def test_a_form_keeps_what_is_known_and_nothing_that_computes() -> None:
     }
     made = question(a=elicit({"type": "object", "properties": fields, "required": ["floor", 5]}))
 
-    assert made.schema == {
+    assert made.schema is not None
+    assert made.schema["anyOf"][0] == {
         "type": "object",
         "properties": {
             "street": {"type": "string", "minLength": 1, "title": "Street"},
@@ -58,7 +59,7 @@ def test_several_questions_are_answered_together() -> None:
         "questions": {"a": {"message": "How many?"}, "b": {"message": "How often, [secret]?"}},
     }
     assert made.schema is not None
-    assert made.schema["required"] == ["a", "b"]
+    assert made.schema["anyOf"][0]["required"] == ["a", "b"]
     assert answers_of(made.waiting, {"a": {"n": 1}, "b": {"n": 2}}) == {
         "a": {"action": "accept", "content": {"n": 1}},
         "b": {"action": "accept", "content": {"n": 2}},
@@ -84,3 +85,23 @@ def test_too_many_questions_and_too_much_state_are_refused() -> None:
         question(**{f"q{n}": elicit({}) for n in range(17)})
     with pytest.raises(MCPToolRefused, match="too much at once"):
         question_of("shop", {}, "x" * 65_537, Cleaner())
+
+
+def test_a_person_may_decline() -> None:
+    made = question(a=elicit({"type": "object", "properties": {"n": {"type": "integer"}}}))
+    assert made.schema is not None
+
+    assert not schema_problems(made.schema, {"approved": False})
+    assert answers_of(made.waiting, {"approved": False, "reason": "no"}) == {
+        "a": {"action": "decline"}
+    }
+
+
+def test_a_field_named_approved_is_the_servers() -> None:
+    fields = {"approved": {"type": "boolean"}}
+    made = question(a=elicit({"type": "object", "properties": fields}))
+
+    assert made.schema == {"type": "object", "properties": fields, "required": []}
+    assert answers_of(made.waiting, {"approved": False}) == {
+        "a": {"action": "accept", "content": {"approved": False}}
+    }

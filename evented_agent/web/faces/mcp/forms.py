@@ -7,6 +7,8 @@ from typing import Any
 import pydantic_core
 
 from evented_agent.agents.tools.approvals import Pending
+from evented_agent.client.answer_schema import UncheckableSchema, schema_problems
+from evented_agent.client.decisions import denial_data
 
 _PRIMITIVES = ("string", "number", "integer", "boolean")
 #: Most characters of what is asked.
@@ -62,8 +64,10 @@ def form_of(pending: Pending) -> PersonForm:
         return PersonForm(message[:_MOST_MESSAGE], _CRASH)
     message = _message(pending.payload)[:_MOST_MESSAGE]
     schema = pending.resume_schema
-    if schema is not None and _is_flat(schema):
-        return PersonForm(message, schema)
+    # Of several, the first is what is wanted; the others are other ways out.
+    first = _first(schema)
+    if first is not None and _is_flat(first):
+        return PersonForm(message, first)
     field: dict[str, Any] = {"type": "string", "title": "Answer"}
     if schema is not None:
         field["description"] = f"JSON that fits {_json(schema)}"[:_MOST_MESSAGE]
@@ -83,9 +87,24 @@ def decision_for(pending: Pending, action: str, content: Mapping[str, Any]) -> F
         chosen = content.get("action") if is_accepted else "fail"
         return FormDecision("resume", ({"action": chosen},))
     if not is_accepted:
-        return None
+        return FormDecision("decline") if _may_decline(pending.resume_schema) else None
     form = form_of(pending)
     return FormDecision("resume", (_data(form, content),))
+
+
+def _first(schema: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    choices = None if schema is None else schema.get("anyOf")
+    if isinstance(choices, list) and choices and isinstance(choices[0], Mapping):
+        return choices[0]
+    return schema
+
+
+def _may_decline(schema: Mapping[str, Any] | None) -> bool:
+    """Whether what `decline` answers fits the schema, as it does where an MCP server asks."""
+    try:
+        return schema is not None and not schema_problems(schema, denial_data(None))
+    except UncheckableSchema:
+        return False
 
 
 def _data(form: PersonForm, content: Mapping[str, Any]) -> Any:
