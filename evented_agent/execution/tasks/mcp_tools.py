@@ -72,7 +72,7 @@ async def fix_mcp_tools(attempt: Attempt) -> None:
     for server, found in zip(missing, answers, strict=True):
         if isinstance(found, BaseException):
             _raise_again(attempt, found)
-        await attempt.store_text(_list_name(server), dump_definitions(found))
+        await attempt.store_text(_list_name(attempt, server), dump_definitions(found))
         _use(attempt, server, found)
 
 
@@ -88,7 +88,7 @@ async def _load(attempt: Attempt) -> Sequence[MCPServer]:
     servers = attempt.agent.mcp_servers
     if not servers:
         return ()
-    stored = await attempt.stored_texts([_list_name(server) for server in servers])
+    stored = await attempt.stored_texts([_list_name(attempt, server) for server in servers])
     for server, kept in zip(servers, stored, strict=True):
         if kept is not None:
             _use(attempt, server, load_definitions(kept))
@@ -106,8 +106,9 @@ def _raise_again(attempt: Attempt, error: BaseException) -> NoReturn:
     raise Requeue(delay, str(error), {"list_tries": tries + 1}) from None
 
 
-def _list_name(server: MCPServer) -> str:
-    return f"mcp:{server.name}"
+def _list_name(attempt: Attempt, server: MCPServer) -> str:
+    # Another agent that goes on with the run may give another server that name.
+    return f"mcp:{attempt.agent.id}:{server.name}"
 
 
 def _question_name(ctx: ToolContext, number: int) -> str:
