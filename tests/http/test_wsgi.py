@@ -134,6 +134,13 @@ def test_openai_clients_under_wsgi(threaded: Served) -> None:
             )
 
 
+def test_mcp_says_under_wsgi_that_it_needs_asgi(client: httpx.Client) -> None:
+    reply = client.post("/mcp", json={"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
+
+    assert reply.status_code == 501
+    assert reply.json()["error"]["code"] == "needs_asgi"
+
+
 def test_the_ai_sdk_is_served_under_wsgi(client: httpx.Client) -> None:
     said = {"id": "m", "role": "user", "parts": [{"type": "text", "text": "say Good day."}]}
     with client.stream("POST", "/ai/talker", json={"id": "chat", "messages": [said]}) as reply:

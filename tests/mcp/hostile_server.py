@@ -7,6 +7,8 @@ import time
 from typing import Any
 
 HOW = sys.argv[1]
+#: What this process has done.
+STATE: set[str] = set()
 SCHEMA = {"type": "object", "properties": {}}
 RESULTS: dict[str, Any] = {
     "deep": lambda: {"content": [], "structuredContent": nested(300)},
@@ -51,6 +53,8 @@ def tools() -> list[dict[str, Any]]:
             tool("signs", description="again"),
             *(tool(f"t{n}") for n in range(300)),
         ]
+    if "gone" in STATE:
+        return []
     if HOW == "bad-list":
         return [tool("act"), tool("number", inputSchema={"type": "number"})]
     return [tool("act")]
@@ -67,6 +71,10 @@ def called(id_: Any) -> None:
         answer = json.loads(sys.stdin.readline())
         text = json.dumps(answer.get("error") or answer.get("result"))
         send({"id": id_, "result": {"content": [{"type": "text", "text": text}]}})
+    elif HOW == "relist":
+        STATE.add("gone")
+        send({"method": "notifications/tools/list_changed"})
+        send({"id": id_, "result": {"content": [{"type": "text", "text": "once"}]}})
     elif HOW == "error":
         message = f"no\u202e {os.environ['SHOP_TOKEN']} {'z' * 100_000}"
         send({"id": id_, "error": {"code": -32000, "message": message}})

@@ -61,7 +61,7 @@ def test_what_is_listed_is_bounded_and_has_no_hidden_signs(redis_server: RedisSe
     [
         ("deep", "the connection ended"),
         ("large", "TooLarge"),
-        ("no-result", "not available: "),
+        ("no-result", "an answer that is not the protocol's"),
         ("long-line", "the connection ended"),
     ],
 )
@@ -72,6 +72,25 @@ def test_a_result_that_cannot_be_kept_is_an_error(
 
     assert message.is_error
     assert told in str(message.result)
+
+
+def test_a_call_is_not_repeated_for_what_came_back(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    [message] = act(redis_server, hostile("no-result", retries=2))
+
+    assert message.is_error
+    assert "retry in" not in caplog.text
+
+
+def test_a_server_that_says_that_its_list_has_changed_is_asked_anew(
+    redis_server: RedisServer,
+) -> None:
+    calls = [[tool_call("evil_act")], [tool_call("evil_act")]]
+    once, then = act(redis_server, hostile("relist"), calls=calls)
+
+    assert once.result == "once"
+    assert str(then.result).startswith("MCPToolRefused: The tool is no more on the MCP server")
 
 
 def test_results_have_no_hidden_signs(redis_server: RedisServer) -> None:
@@ -110,7 +129,7 @@ def test_a_server_that_says_nothing_times_out(redis_server: RedisServer) -> None
 
 
 def test_a_list_that_is_none_fails_the_run(redis_server: RedisServer) -> None:
-    with pytest.raises(RunFailed, match="its answer is not the protocol's"):
+    with pytest.raises(RunFailed, match="an answer that is not the protocol's"):
         act(redis_server, hostile("bad-list"))
 
 

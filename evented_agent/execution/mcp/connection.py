@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import mcp_types
+import pydantic
 from mcp import Client, MCPError
 from mcp.client import ClientRequestContext
+from mcp.client.session import IncomingMessage
 
 from evented_agent.agents.tools.mcp_server import MCPServer
 from evented_agent.chunks.json_values import error_text
@@ -70,6 +72,10 @@ class _Session:
         # Schemas for results may compute for long while nothing else of the process can run.
         vars(client.session)["validate_tool_result"] = _accept
         self._client = client
+
+    async def hear(self, message: IncomingMessage) -> None:
+        if isinstance(message, mcp_types.ToolListChangedNotification):
+            self.listed = None
 
     def end(self) -> None:
         self.has_ended = True
@@ -195,6 +201,10 @@ class MCPConnection:
                     f"The MCP server {server!r} refused the call: {text}"
                 ) from None
             raise MCPToolFailed(f"The MCP server {server!r} failed: {text}") from None
+        except pydantic.ValidationError:
+            # A call was made: it must not be made again for what came back.
+            strange = f"The MCP server {server!r} gave an answer that is not the protocol's."
+            raise MCPToolRefused(strange) from None
         except Exception as error:  # noqa: BLE001 - its text may hold what was sent
             session.end()
             raise MCPServerUnavailable.because(server, _why(error)) from None
@@ -255,6 +265,7 @@ class MCPConnection:
             streams,
             client_info=mcp_types.Implementation(name="evented-agent", version=version),
             elicitation_callback=_not_now,
+            message_handler=session.hear,
             cache=None,
         ) as client:
             yield client
@@ -267,8 +278,7 @@ class MCPConnection:
 
 def _why(error: BaseException) -> str:
     """What kind of error it is: its text may hold a URL, a header or an argument."""
-    kind = type(_innermost(error)).__name__
-    return "its answer is not the protocol's" if kind == "ValidationError" else kind
+    return type(_innermost(error)).__name__
 
 
 def _innermost(error: BaseException) -> BaseException:
