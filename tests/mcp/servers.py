@@ -30,7 +30,7 @@ def hostile(how: str, **options: object) -> MCPServer:
 def shop_over_http(folder: Path, port: int | None = None) -> Iterator[str]:
     """The shop over HTTP; gives its URL."""
     port = port or free_port()
-    log = (folder / f"log-{port}").open("ab")
+    log = (folder / f"log-{port}").open("wb")
     process = subprocess.Popen(
         [*SHOP, str(folder), str(port)], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
     )

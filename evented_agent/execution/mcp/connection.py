@@ -96,8 +96,7 @@ class MCPConnection:
 
         Raises `MCPServerUnavailable`.
         """
-        session = await self._opened()
-        listed = await self._listed(session, fresh=0)
+        session, listed = await self._now(fresh=0)
         allowed = [tool for name, tool in listed.items() if self._server.offers(name)]
         return definitions_of(self._server.name, allowed, Cleaner(session.secrets))
 
@@ -125,13 +124,7 @@ class MCPConnection:
 
     async def _with(self, request: ToolRequest) -> _Session:
         """An open session in which the tool still is what the run knows."""
-        session = await self._opened()
-        try:
-            listed = await self._listed(session)
-        except MCPServerUnavailable:
-            # It may have been started anew since; nothing was called yet.
-            session = await self._opened()
-            listed = await self._listed(session)
+        session, listed = await self._now(fresh=_FRESH)
         found = listed.get(request.tool)
         if found is None or tool_digest(found) != request.digest:
             became = "is no more" if found is None else "has changed"
@@ -140,6 +133,16 @@ class MCPConnection:
                 "It cannot be called in this run."
             )
         return session
+
+    async def _now(self, *, fresh: float) -> tuple[_Session, Mapping[str, dict[str, Any]]]:
+        """An open session, and what the server has, no older than *fresh* seconds."""
+        session = await self._opened()
+        try:
+            return session, await self._listed(session, fresh=fresh)
+        except MCPServerUnavailable:
+            # It may have been started anew since; nothing was called yet.
+            session = await self._opened()
+            return session, await self._listed(session, fresh=fresh)
 
     async def _answer(
         self, session: _Session, request: ToolRequest
@@ -163,9 +166,7 @@ class MCPConnection:
             await asyncio.sleep(_ROUND)
         raise MCPToolRefused(f"The MCP server {self._server.name!r} gave no result in 10 rounds.")
 
-    async def _listed(
-        self, session: _Session, *, fresh: float = _FRESH
-    ) -> Mapping[str, dict[str, Any]]:
+    async def _listed(self, session: _Session, *, fresh: float) -> Mapping[str, dict[str, Any]]:
         if session.listed is not None and time.monotonic() - session.listed_at < fresh:
             return session.listed
         found: dict[str, dict[str, Any]] = {}
