@@ -16,7 +16,7 @@ from evented_agent.state.run_result import RunResult
 from evented_agent.web.access import Allowed, allowed_run, somebody, with_scope
 from evented_agent.web.exchange import Exchange, bad_request
 from evented_agent.web.faces.legs import is_ending
-from evented_agent.web.faces.mcp.forms import FormDecision, decision_for, form_of, waits_for
+from evented_agent.web.faces.mcp.forms import FormDecision, decision_for, person_form, waits_for
 from evented_agent.web.failures import HttpFailure, failure_of, not_found
 from evented_agent.web.names import run_id_for
 from evented_agent.web.principal import Action, Principal
@@ -295,7 +295,7 @@ def _can_ask(ctx: _Context) -> bool:
 def _questions(info: RunInfo, name: str) -> mcp_types.InputRequiredResult:
     requests: dict[str, mcp_types.InputRequest] = {}
     for pending in info.pending:
-        form = form_of(pending)
+        form = person_form(pending)
         params = mcp_types.ElicitRequestFormParams(
             message=form.message, requested_schema=dict(form.schema)
         )
@@ -308,7 +308,7 @@ async def _ask_now(ctx: _Context, info: RunInfo) -> _Answers:
     """Ask while the call is open, as clients of older revisions have it."""
     answers = {}
     for pending in info.pending:
-        form = form_of(pending)
+        form = person_form(pending)
         found = await ctx.session.elicit_form(form.message, dict(form.schema), ctx.request_id)
         answers[str(pending.number)] = _answer(found)
     return answers

@@ -54,7 +54,7 @@ class FormDecision:
     options: Mapping[str, Any] | None = None
 
 
-def form_of(pending: Pending) -> PersonForm:
+def person_form(pending: Pending) -> PersonForm:
     """What a client shows for a call that waits."""
     call = f"{pending.tool_name} {_json(pending.arguments)}"
     if pending.kind == "approval":
@@ -88,7 +88,7 @@ def decision_for(pending: Pending, action: str, content: Mapping[str, Any]) -> F
         return FormDecision("resume", ({"action": chosen},))
     if not is_accepted:
         return FormDecision("decline") if _may_decline(pending.resume_schema) else None
-    form = form_of(pending)
+    form = person_form(pending)
     return FormDecision("resume", (_data(form, content),))
 
 
@@ -144,5 +144,5 @@ def _json(value: Any) -> str:
 
 def waits_for(pending: Sequence[Pending]) -> str:
     """What a run waits for, as a sentence for those who cannot be asked."""
-    asked = " ".join(form_of(each).message for each in pending)
+    asked = " ".join(person_form(each).message for each in pending)
     return f"The run waits for a person: {asked}"[:_MOST_MESSAGE]
