@@ -103,8 +103,8 @@ class MCPConnection:
     async def call(self, request: ToolRequest) -> Any:
         """Call a tool; returns its result as JSON data.
 
-        Raises `MCPServerUnavailable`, `MCPToolFailed`, `MCPToolRefused`, and `Question` where the
-        server asks a person.
+        Raises `MCPServerUnavailable`, `MCPToolFailed`, `MCPToolRefused`, and `PersonAsked` where
+        the server asks a person.
         """
         session = await self._with(request)
         result = await self._answer(session, request)

@@ -46,7 +46,7 @@ class WaitingCall(pydantic.BaseModel):
     may_decline: bool = False
 
 
-class Question(Exception):
+class PersonAsked(Exception):
     """Raised to ask a person; *payload* and *schema* are what the run is suspended with."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Question(Exception):
 
 def question_of(
     server: str, requests: Mapping[str, Any], state: str | None, cleaner: Cleaner
-) -> Question:
+) -> PersonAsked:
     """What *requests*, in the protocol's JSON form, ask.
 
     One question is answered by its form's data, several by an object with those of each.  Raises
@@ -89,7 +89,7 @@ def question_of(
     may_decline = "approved" not in form.get("properties", {})
     schema = {"anyOf": [form, DECLINED]} if may_decline else form
     waiting = WaitingCall(kinds=kinds, state=state, may_decline=may_decline)
-    return Question(payload, schema, waiting)
+    return PersonAsked(payload, schema, waiting)
 
 
 def answers_of(waiting: WaitingCall, data: Any) -> dict[str, dict[str, Any]]:

@@ -24,7 +24,7 @@ from evented_agent.execution.mcp.failures import (
     MCPToolFailed,
     MCPToolRefused,
 )
-from evented_agent.execution.mcp.questions import Question, WaitingCall, answers_of
+from evented_agent.execution.mcp.questions import PersonAsked, WaitingCall, answers_of
 from evented_agent.execution.mcp.request import ToolRequest
 from evented_agent.logs import logger_of
 
@@ -157,7 +157,7 @@ async def _call(
     )
     try:
         return await hub.call(server, request)
-    except Question as question:
+    except PersonAsked as question:
         asked = len(ctx.resumed)
         if asked >= _MOST_QUESTIONS:
             raise MCPToolRefused(f"The server asked {asked} times and gave no result.") from None

@@ -7,7 +7,7 @@ import pytest
 from evented_agent.client.answer_schema import schema_problems
 from evented_agent.execution.mcp.cleaning import Cleaner
 from evented_agent.execution.mcp.failures import MCPToolRefused
-from evented_agent.execution.mcp.questions import Question, answers_of, question_of
+from evented_agent.execution.mcp.questions import PersonAsked, answers_of, question_of
 
 
 def elicit(schema: Any, message: str = "Where?", **more: Any) -> dict[str, Any]:
@@ -15,7 +15,7 @@ def elicit(schema: Any, message: str = "Where?", **more: Any) -> dict[str, Any]:
     return {"method": "elicitation/create", "params": params}
 
 
-def question(**requests: Any) -> Question:
+def question(**requests: Any) -> PersonAsked:
     return question_of("shop", requests, "state", Cleaner(["secret-1234"]))
 
 
