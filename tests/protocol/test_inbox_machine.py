@@ -58,6 +58,16 @@ class InboxMachine(PeopleMachine):
         self.decided |= dict.fromkeys(declined.values(), "message")
         self.take_over_journal()
 
+    @precondition(lambda self: any(each.task.kind == "model" for each in self.owners.values()))
+    @rule()
+    def interrupt_one_that_is_handed_back(self) -> None:
+        """Who speaks next is not cut short by what interrupted another."""
+        model = next(each for each in self.owners.values() if each.task.kind == "model")
+        self.send("answer", interrupts=True)
+        if self.owns(model):
+            self.release(self.attempts.index(model))
+        self.claim_any(0)
+
     @precondition(lambda self: self.answers)
     @rule(at=numbers)
     def send_again(self, at: int) -> None:
@@ -110,10 +120,6 @@ class InboxMachine(PeopleMachine):
 
     def decide_from_an_old_journal(self) -> None:
         """Only decisions to end or to wait are refused: see `close` and `send_commit`."""
-
-    def release(self, at: int) -> None:
-        super().release(at)
-        self.take_over_journal()
 
     @rule(may_send=st.booleans())
     def reconcile(self, may_send: bool) -> None:
