@@ -324,7 +324,7 @@ def test_what_is_no_message_is_refused(ann: httpx.Client, body: dict[str, Any]) 
     ann.post(f"/runs/{run_id}/abort")
 
 
-def test_a_message_that_is_too_large_is_refused(ann: httpx.Client) -> None:
+def test_a_message_over_the_limit_is_refused(ann: httpx.Client) -> None:
     run_id = held(ann, "large")
     for said in ("x" * 300_000, [{"role": "user", "content": "x" * 300_000}]):
         reply = ann.post(f"/runs/{run_id}/messages", json={"input": said})

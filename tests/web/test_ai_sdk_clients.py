@@ -194,7 +194,7 @@ def test_a_message_is_answered_while_a_decision_is_awaited(
 
 @both
 @pytest.mark.parametrize("is_killed", [False, True])
-def test_a_run_that_speaks_is_steered(
+def test_the_clients_steer_a_run_that_speaks(
     shop: UseChatSite,
     model: ModelServer,
     open_chat: Open,

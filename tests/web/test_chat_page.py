@@ -75,7 +75,7 @@ def test_a_report_goes_on_in_the_background(page: Page, model: ModelServer, ques
     expect(page.locator("section .status")).to_have_text("finished")
 
 
-def test_a_message_is_answered_while_a_decision_is_awaited(
+def test_the_page_answers_while_a_decision_is_awaited(
     page: Page, model: ModelServer, question: str
 ) -> None:
     model.answers(question, ["Let me see. ", Call("refund", '{"order": "17"}')])

@@ -109,7 +109,7 @@ def articles(page: Page) -> Locator:
     return page.locator("article")
 
 
-def test_a_message_is_answered_while_a_decision_is_awaited(
+def test_use_chat_answers_while_a_decision_is_awaited(
     tab: Page, model: ModelServer, question: str, shop: UseChatSite
 ) -> None:
     model.answers(question, ["Let me see. ", Call("refund", '{"order": "17"}')])
@@ -171,7 +171,7 @@ def test_a_run_that_speaks_is_steered_and_a_reload_keeps_the_order(
     expect(articles(tab)).to_have_count(4)
 
 
-def test_a_run_that_speaks_is_cut_short(tab: Page, model: ModelServer, question: str) -> None:
+def test_send_now_cuts_the_run_short(tab: Page, model: ModelServer, question: str) -> None:
     gate = threading.Event()
     model.answers(question, ["Tea is ", gate, "a plant."])
     model.answers(question, ["Assam."], told="Which tea?")

@@ -273,7 +273,7 @@ def test_a_held_message_puts_nothing_off(driver: Driver) -> None:
     assert is_put_off(driver)
 
 
-def test_a_message_may_decline_what_waits(driver: Driver) -> None:
+def test_a_message_that_declines_settles_what_waits(driver: Driver) -> None:
     turned(driver, tool(ask=ASK))
     sent = put(driver, message(waits="decline", by='"ann"'))
     assert [due.key for due in sent.sends] == ["1:end"]
