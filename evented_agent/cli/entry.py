@@ -15,6 +15,7 @@ from evented_agent.cli.console import console
 from evented_agent.cli.doctor import doctor
 from evented_agent.cli.follow import _INTERRUPTED
 from evented_agent.cli.mcp import serve_agents
+from evented_agent.cli.metrics import metrics
 from evented_agent.cli.output import printable
 from evented_agent.cli.people import DECISIONS
 from evented_agent.cli.runs import runs
@@ -77,7 +78,7 @@ def _add(commands: Sequence[click.Command]) -> None:
 
 for command in (*DECISIONS, send_text):
     runs.add_command(command)
-_add([run, runs, threads, worker, workers, doctor, demo, server, console, serve_agents])
+_add([run, runs, threads, worker, workers, metrics, doctor, demo, server, console, serve_agents])
 
 
 # Every `celery` command imports this module for `celery agents`: a worker whose app has imported no

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Unpack
 from evented_agent.agents.run_options import StreamOptions
 from evented_agent.client.begin import Starting, abegin_stream, begin_stream
 from evented_agent.client.deployment import Deployment
+from evented_agent.client.metrics import Metrics, read_metrics
 from evented_agent.client.queries import read_workers
 from evented_agent.client.run_methods import RunMethods
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
@@ -96,6 +97,14 @@ class Runs(Deployment, RunMethods):
     async def aworkers(self) -> Sequence[LiveWorker]:
         """`workers` for the running event loop."""
         return await self.adrive(read_workers(self))
+
+    def metrics(self) -> Metrics:
+        """How many runs and workers there are now, and what workers have done so far."""
+        return self.drive("metrics", read_metrics(self))
+
+    async def ametrics(self) -> Metrics:
+        """`metrics` for the running event loop."""
+        return await self.adrive(read_metrics(self))
 
     def close(self) -> None:
         """Close the connections that threads have used; the next call connects anew."""

@@ -24,6 +24,7 @@ from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.runs import Runs
 from evented_agent.errors import EventedAgentError
 from evented_agent.execution.attempt import Process
+from evented_agent.execution.counts import Counts
 from evented_agent.execution.event_loop import run_loop
 from evented_agent.execution.executor import Executor, Outcome
 from evented_agent.execution.tasks.mcp_tools import close_mcp_servers
@@ -126,12 +127,14 @@ class LocalEngine:
         )
         self._threads = ThreadPoolExecutor(SLOTS, thread_name_prefix="evented-agent-tool")
         self._is_stopping = False
+        self._counts = Counts(runs.keys, runs.ledger)
         process = Process(
             keys=runs.keys,
             ledger=runs.ledger,
             worker=self._worker,
             settings=runs.settings,
             agents=runs.agents,
+            counts=self._counts,
             on_ending=None,
             on_deleted=_ignore,
             notify=self.notify,
@@ -181,6 +184,7 @@ class LocalEngine:
         close_mcp_servers(
             server for agent in self._runs.agents.values() for server in agent.mcp_servers
         )
+        self._counts.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)

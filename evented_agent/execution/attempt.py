@@ -19,6 +19,7 @@ from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.json_values import error_text, without_surrogates
 from evented_agent.execution.abandoned import ThreadCall, ThreadCalls
 from evented_agent.execution.chunk_writer import ChunkWriter
+from evented_agent.execution.counts import Counts
 from evented_agent.execution.lease import Lease, boottime
 from evented_agent.execution.own_context import OwnContext, in_own_context
 from evented_agent.execution.task_ledger import RETRY_FOR, TaskLedger
@@ -79,6 +80,7 @@ class Process:
     worker: Worker
     settings: Settings
     agents: Mapping[str, Agent]
+    counts: Counts
     #: Takes a copy of each result; None where nobody wants one.
     on_ending: Callable[[Ending], None] | None
     on_deleted: Callable[[str], None]
@@ -157,6 +159,10 @@ class Attempt:
         self._added: Mapping[str, Tool] = {}
         #: Whether the engine was told of the run's end, which this attempt may fail to commit.
         self.has_told = False
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Count something that this attempt has done."""
+        self.process.counts.add(name, self.agent.id, by)
 
     def _new_writer(self) -> ChunkWriter:
         return ChunkWriter(

@@ -19,6 +19,7 @@ from evented_agent.execution.attempt import (
     failed_run,
     reportable,
 )
+from evented_agent.execution.counts import Counts
 from evented_agent.execution.lease import Heartbeats, boottime
 from evented_agent.execution.tasks.after import run_after, run_hook
 from evented_agent.execution.tasks.end import run_end
@@ -51,6 +52,12 @@ PATIENCE = 2
 #: Most seconds before a task runs again whose end could not be written.
 _MOST_WAIT = 60.0
 
+
+#: What a requeue changes where it is because something failed, rather than to wait.
+_RETRIES = {"tries", "hook_tries"}
+#: The tokens that are counted; of one turn, no more than this is believed.
+_TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_input_tokens")
+_MOST_TOKENS = 10**9
 
 _WORK: dict[str, Callable[[Attempt], Awaitable[Done | Suspended]]] = {
     "model": run_model,
@@ -100,6 +107,7 @@ class Executor:
         if isinstance(claim, Refused):
             outcome.handed_back = claim.reason
             return outcome
+        _count_claim(self._process.counts, claim)
         held: _Held | None = _Held(claim, since)
         while held is not None:
             held = await self._attempt(held, in_thread, outcome)
@@ -158,6 +166,7 @@ class Executor:
 
     async def _fenced(self, attempt: Attempt, fenced: Fenced, outcome: Outcome) -> None:
         outcome.handed_back = fenced.reason
+        attempt.count("fenced_writes")
         if fenced.reason == GAP:
             await self._begin_anew(attempt, outcome)
 
@@ -225,6 +234,7 @@ class Executor:
             outcome.handed_back = "newer"
             return None
         _trace_commit(attempt, result, committed)
+        _count_turn(attempt, result)
         await self._pass_turn_on(attempt, result, committed, outcome)
         if committed.aborted:
             await self._log_abort(attempt)
@@ -252,6 +262,8 @@ class Executor:
         outcome.sends.extend(committed.sends)
         outcome.retried = again.reason
         attempt.trace.failed(again.__cause__ or "retry", again.reason)
+        if _RETRIES & set(again.change):
+            attempt.count("retries")
         if _holds_others(attempt.task, again):
             outcome.sends.extend(await leave_thread(self._process, attempt.claim))
 
@@ -331,6 +343,27 @@ def _trace_commit(attempt: Attempt, result: Done | Suspended, committed: Committ
             trace.asks_person(new.call or "", new.tool or "", "approval")
     if (finish := result.work.finish) is not None and not committed.aborted:
         trace.ended_run(finish.status, finish.reason, result.failure)
+
+
+def _count_claim(counts: Counts, claim: Claim) -> None:
+    """Count how long the task was queued, and how long nobody worked on it after a crash."""
+    task = claim.task
+    if task.generation == 1:
+        counts.add("queue_waits", claim.agent)
+        counts.add("queue_wait_ms", claim.agent, max(0, task.started - task.queued_at))
+    elif task.lost_at is not None:
+        counts.add("recoveries", claim.agent)
+        counts.add("recovery_ms", claim.agent, max(0, task.started - task.lost_at))
+
+
+def _count_turn(attempt: Attempt, result: Done | Suspended) -> None:
+    """Count a step whose turn is committed, and its tokens."""
+    if attempt.task.kind != "model" or not isinstance(result, Done) or not result.work.entries:
+        return
+    attempt.count("steps")
+    for name in _TOKENS:
+        if tokens := result.work.usage.get(name, 0):
+            attempt.count(name, max(0, min(tokens, _MOST_TOKENS)))
 
 
 def _log_begin(claim: Claim) -> None:

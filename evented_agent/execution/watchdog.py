@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from evented_agent.errors import LedgerUnavailable
+from evented_agent.execution.counts import Counts
+from evented_agent.execution.ended_runs import EndedRuns
 from evented_agent.execution.index_trimmer import IndexTrimmer
 from evented_agent.execution.lease import boottime
 from evented_agent.execution.sender import Notify, Sender
@@ -81,6 +83,10 @@ class Watchdog:
         self._trimmers = [
             IndexTrimmer(keys, self._ledger, shard, **kept) for shard in range(keys.shards)
         ]
+        self._counts = Counts(keys, self._ledger)
+        self._ended = [
+            EndedRuns(keys, self._ledger, shard, self._counts) for shard in range(keys.shards)
+        ]
         self._myself = myself
         self._id = secrets.token_hex(6)
         self._last_poll: dict[int, tuple[int, float]] = {}
@@ -137,6 +143,7 @@ class Watchdog:
                 self._is_behind = False
                 continue
             self._is_stopped.wait(TICK * random.uniform(0.8, 1.2))
+        self._count_last()
         self._ledger.close()
 
     def _announce(self) -> None:
@@ -154,8 +161,13 @@ class Watchdog:
             self._next_poll[shard] += look.wait_ms / 1000 + spread
             return
         self._trimmers[shard].work(look.now, self._myself().agents)
-        self._count()
+        self._look_around()
         self._ring(shard)
+        self._recover(shard, look)
+        self._ended[shard].count(self._agents)
+
+    def _recover(self, shard: int, look: Tick) -> None:
+        """Look at the runs that are due, for a while."""
         ends = time.monotonic() + _WORK / self._keys.shards
         while True:
             self._reconcile(look, look.due, may_send=False)
@@ -189,8 +201,12 @@ class Watchdog:
                 )
             )
         answers = self._ledger.send_all(calls)
-        for run_id, found in zip(run_ids, answers, strict=True):
+        for run_id, (_, agent, _), found in zip(run_ids, owners, answers, strict=True):
             self._found(run_id, found)
+            if isinstance(found, Reconciled) and (found.crashes or found.is_late):
+                known = agent if agent in self._agents else ""
+                self._counts.add("crashes", known, len(found.crashes))
+                self._counts.add("late_looks", known, found.is_late)
         if refused := [found for found in answers if isinstance(found, LedgerUnavailable)]:
             logger.warning("%d runs could not be looked at: %s", len(refused), refused[0])
 
@@ -253,7 +269,18 @@ class Watchdog:
         # Redis was paused during the call: the next tick reports that before leases count.
         return dataclasses.replace(look, due=(), unconfirmed=()) if self._saw_pause else look
 
-    def _count(self) -> None:
+    @property
+    def _agents(self) -> frozenset[str]:
+        """What agents are declared, as far as this watchdog has heard."""
+        return frozenset(agent for _, agent, _ in self._served) | {*self._myself().agents}
+
+    def _count_last(self) -> None:
+        """Count what has ended meanwhile, before this worker goes; another would do it later."""
+        for ended in self._ended:
+            ended.count(self._agents, is_last=True)
+        self._counts.stop()
+
+    def _look_around(self) -> None:
         """Who lives, and what is served by whom; once a second."""
         now = time.monotonic()
         if now < self._next_count:

@@ -137,6 +137,19 @@ class Keys:
         digest = f":{digest_of(scope)}" if scope else ""
         return f"{self.prefix}:{{background}}{digest}"
 
+    def counters(self, part: str = "") -> str:
+        """What workers have counted: in all, of one time, or the last batch of one process."""
+        return f"{self.prefix}:{{counters}}{part and ':'}{part}"
+
+    def ended(self, shard: int) -> str:
+        """Up to when ended runs were counted."""
+        return f"{self._tag(shard)}:ended"
+
+    def of_shard(self, shard: int) -> tuple[str, ...]:
+        """The alarms and bells of a shard, and its index of each status."""
+        statuses = (self.index(shard, "status", status) for status in STATUSES)
+        return (self.alarms(shard), self.bells(shard), *statuses)
+
     def alarms(self, shard: int) -> str:
         return f"{self._tag(shard)}:alarms"
 

@@ -95,7 +95,10 @@ class SuspensionRecord:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task as its record holds it; a hook's *suspended* is what it tells people about."""
+    """A task as its record holds it; a hook's *suspended* is what it tells people about.
+
+    *lost_at* is when the lease of the attempt before ran out, if that is why there is this one.
+    """
 
     run_id: str
     key: str
@@ -112,6 +115,8 @@ class Task:
     tries: int = 0
     model: int = 0
     queued_at: int = 0
+    started: int = 0
+    lost_at: int | None = None
     lease: int = 0
     not_before: int | None = None
     args: str = "{}"
@@ -148,6 +153,8 @@ class Task:
             tries=int(record.get("tries", 0)),
             model=int(record.get("model", 0)),
             queued_at=int(record.get("queued_at", 0)),
+            started=int(record.get("started", 0)),
+            lost_at=_lost_at(record),
             lease=int(record.get("lease", 0)),
             not_before=record.get("not_before"),
             args=record.get("args", "{}"),
@@ -165,6 +172,11 @@ class Task:
             is_put_off=bool(record.get("put_off")),
             is_decided=any(record.get(name) for name in ("decided", "approval", "given")),
         )
+
+
+def _lost_at(record: Mapping[str, Any]) -> int | None:
+    lost = record.get("lost")
+    return int(lost["at"]) if lost and lost["gen"] + 1 == record["gen"] else None
 
 
 def _suspended(record: Mapping[str, Any]) -> SuspensionRecord | None:

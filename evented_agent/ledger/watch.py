@@ -78,11 +78,15 @@ def pause_ms(lease_ms: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What reconcile found: messages to send, dead attempts, suspensions that expire soon."""
+    """What reconcile found: messages to send, dead attempts, suspensions that expire soon.
+
+    *is_late* says that the look was too old to be acted on.
+    """
 
     sends: Sequence[Due]
     crashes: Sequence[Mapping[str, Any]]
     expiring: Sequence[Mapping[str, Any]] = ()
+    is_late: bool = False
 
 
 def reconcile(
@@ -95,7 +99,7 @@ def reconcile(
 
     def parse(reply: Any) -> Reconciled:
         if reply[0] != b"ok":
-            return Reconciled((), ())
+            return Reconciled((), (), is_late=reply[0] == b"late")
         notes = pydantic_core.from_json(reply[2]) or ()
         crashes = [note for note in notes if "crashes" in note]
         expiring = [note for note in notes if "expires" in note]

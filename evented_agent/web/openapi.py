@@ -103,6 +103,6 @@ def _response(route: Route, status: int) -> dict[str, Any]:
     if status >= 400:
         schema: Mapping[str, Any] = {"$ref": "#/components/schemas/Error"}
         return {**response, "content": {"application/json": {"schema": schema}}}
-    kind = "text/event-stream" if route.path.endswith("/stream") else "application/json"
+    kind = "text/event-stream" if route.path.endswith("/stream") else route.media_type
     schema = {"type": "string"} if kind.startswith("text") else {"type": "object"}
     return {**response, "content": {kind: {"schema": schema}}}

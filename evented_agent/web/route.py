@@ -23,6 +23,7 @@ class Route:
         body: The fields of its JSON body, each with its JSON schema.
         needs: Those of the fields that must be there.
         is_open: Whether nobody has to sign in.
+        media_type: The form of what it answers with.
     """
 
     method: str
@@ -33,6 +34,7 @@ class Route:
     body: Mapping[str, Any] | None = None
     needs: Sequence[str] = ()
     is_open: bool = False
+    media_type: str = "application/json"
 
     @property
     def summary(self) -> str:

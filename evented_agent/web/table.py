@@ -150,6 +150,7 @@ ROUTES: Sequence[Route] = (
     Route("HEAD", f"{_THREAD}/stream", stream.get_thread_stream, (200, 429), query=_FOLLOW_THREAD),
     Route("POST", f"{_THREAD}/token", stream.post_thread_token, (201,), _RESOURCE, body=_MAY),
     Route("GET", "/workers", look.get_workers),
+    Route("GET", "/metrics", look.get_metrics, media_type="text/plain"),
     Route("GET", "/health", look.get_health, is_open=True),
     Route("GET", "/ready", look.get_ready, is_open=True),
 )

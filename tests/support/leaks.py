@@ -10,7 +10,7 @@ import redis
 #: A key of a run, by the name that the run's keys have in common.
 RUN_KEY = re.compile(r"(?P<run>[^{}]+:\{\d+\}:[A-Za-z0-9_.-]+):(?:run|tasks|journal|topic|blobs)")
 #: Keys of ours that belong to no run: indexes, threads, limits, workers.
-OURS = re.compile(r"[^{}]+:\{(\d+|background)\}(:.*)?|[^{}]+:workers")
+OURS = re.compile(r"[^{}]+:\{(\d+|background|counters)\}(:.*)?|[^{}]+:workers")
 #: What a deployment has once; entries go with their runs, or a watchdog trims them.
 PERMANENT = re.compile(r"[^{}]+:\{\d+\}:(alarms|bells|pulse|runs:(all|agent:.*|status:.*))")
 ENDED = ("finished", "failed", "aborted")

@@ -46,6 +46,7 @@ ROOT_NAMES = [
     "LiveWorker",
     "MCPServer",
     "Memory",
+    "Metrics",
     "Model",
     "ModelError",
     "NextStep",

@@ -13,6 +13,7 @@ from billiard.process import current_process
 from evented_agent.client.runs import Runs
 from evented_agent.execution.abandoned import ThreadCall, ThreadCalls
 from evented_agent.execution.attempt import Ending, Process
+from evented_agent.execution.counts import Counts
 from evented_agent.execution.event_loop import run_loop
 from evented_agent.execution.executor import Executor, Outcome
 from evented_agent.ledger.attempts import Worker
@@ -39,6 +40,7 @@ class Bridge:
         self._pid = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._executor: Executor | None = None
+        self._counts: Counts | None = None
         self.worker_id = ""
         self.node = ""
         self.is_draining = False
@@ -80,6 +82,11 @@ class Bridge:
         if loop is not None and executor is not None and self._pid == os.getpid():
             loop.call_soon_threadsafe(executor.release_all)
 
+    def stop_counting(self) -> None:
+        """Add what this process has done to what was counted; for its end."""
+        if self._counts is not None and self._pid == os.getpid():
+            self._counts.stop()
+
     @property
     def abandoned(self) -> int:
         """How many slots of this worker are held by tools that were given up, children included."""
@@ -114,6 +121,7 @@ class Bridge:
                 "watches no alarms and hands nothing back when it stops. Add its queue to "
                 "app.conf.evented_agent_queues."
             )
+        self._counts = Counts(runs.keys, runs.ledger)
         return Process(
             keys=runs.keys,
             ledger=runs.ledger,
@@ -124,6 +132,7 @@ class Bridge:
             ),
             settings=runs.settings,
             agents=runs.agents,
+            counts=self._counts,
             on_ending=self._taker_of_results(),
             on_deleted=self._on_deleted,
             notify=runs.notifier.notify,

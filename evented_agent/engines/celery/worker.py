@@ -87,6 +87,7 @@ class AgentWorker:
         if _pool_name(worker) == "prefork":
             _leave_no_folder()
             self._bridge.share_with_children(int(worker.concurrency or 1))
+            signals.worker_process_shutdown.connect(self._stop_counting, weak=False)
         # Known before the fork, so that the parent can hand back what its children run.
         self._bridge.node = worker.hostname
         self._bridge.worker_id = f"{worker.hostname}/{secrets.token_hex(4)}"
@@ -135,9 +136,14 @@ class AgentWorker:
         self._stopping.set()
         drain.join(timeout=in_seconds(self._runs.settings.shutdown_grace) + 10)
         watchdog.stop()
+        self._bridge.stop_counting()
         self._drain_thread = self._watchdog = None
         signals.worker_shutting_down.disconnect(self._shutting_down)
         atexit.unregister(self._wait_for_drain)
+
+    def _stop_counting(self, **_: object) -> None:
+        """A child's last act: what it has done is counted."""
+        self._bridge.stop_counting()
 
     def _warn(self) -> None:
         """Name the calls that wait for a person, and that this version could not make."""
@@ -259,6 +265,7 @@ class AgentWorker:
                 return
             time.sleep(0.1)
         logger.warning("%d abandoned calls end with this process", self._bridge.abandoned)
+        self._bridge.stop_counting()
         logging.shutdown()
         os._exit(self._exit_code)
 

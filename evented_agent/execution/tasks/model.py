@@ -79,6 +79,7 @@ async def run_model(attempt: Attempt) -> Done:
     _tell_applied(attempt, state)
     try:
         await attempt.check_lease()
+        attempt.count("model_calls")
         async with Interruptible(attempt.lease) as listening:
             await _listen(attempt, model, request, answer)
     except ModelError as error:

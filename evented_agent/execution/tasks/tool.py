@@ -111,6 +111,7 @@ async def _run(
     context = _context(attempt, call)
     await attempt.check_lease()
     attempt.trace.begin_tool_call(tool, call)
+    attempt.count("tool_calls")
     try:
         returned = await _invoke(attempt, tool, arguments, context)
     except Fenced:
@@ -298,6 +299,7 @@ async def _call(
     except asyncio.CancelledError:
         if call.abandon():
             attempt.left = call
+            attempt.count("abandoned_calls")
         raise
     # A plain function around an `async def` is one, whatever it looks like.
     return await _awaited(returned) if inspect.isawaitable(returned) else returned

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from evented_agent.agents.tools.approvals import Pending
+from evented_agent.client.exposition import CONTENT_TYPE
 from evented_agent.client.listing import RunPage
+from evented_agent.client.metrics import Metrics
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import RunResult
 from evented_agent.state.wire import (
@@ -95,6 +97,14 @@ def get_workers(_: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     yield from somebody(exchange, "operate")
     workers = yield Verb("workers")
     return object_reply({"workers": LIVE_WORKERS.dump_python(list(workers), mode="json")})
+
+
+def get_metrics(_: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """Numbers to watch, in the text format of Prometheus."""
+    yield from somebody(exchange, "operate")
+    found: Metrics = yield Verb("metrics")
+    headers = {"cache-control": "no-store", "content-type": CONTENT_TYPE}
+    return PlainReply(200, found.prometheus().encode(), headers)
 
 
 def get_health(_: Site, __: Exchange) -> WebSteps[PlainReply]:

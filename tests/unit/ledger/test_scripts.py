@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import evented_agent
-from evented_agent.ledger import attempts, indexes, limits, runs, threads, watch, workers
+from evented_agent.ledger import attempts, counters, indexes, limits, runs, threads, watch, workers
 from evented_agent.ledger.attempts import Worker
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Decision, NewMessage, NewTask, Task, Work
@@ -95,6 +95,10 @@ CALLS: dict[Callable[..., Command[Any]], Command[Any]] = {
     indexes.forget_gone: indexes.forget_gone(KEYS, "index", ["r", "s"]),
     indexes.forget_gone_threads: indexes.forget_gone_threads(KEYS, 0, "index", ["d", "e"]),
     indexes.trim: indexes.trim(KEYS, 0, "failed", agents=["a"], ended_before=1),
+    counters.add_counts: counters.add_counts(KEYS, "w", 1, {("steps", "a"): 1}, is_again=False),
+    counters.read_counts: counters.read_counts(KEYS),
+    counters.take_ended: counters.take_ended(KEYS, 0),
+    counters.gauges: counters.gauges(KEYS, 0, ["a"]),
     limits.take_slot: limits.take_slot(KEYS, "r", {"limit": 1}, ttl_ms=1),
     limits.release_slot: limits.release_slot(KEYS, "r", ["limit"], most=1, gone=["s"]),
     limits.count_slots: limits.count_slots(KEYS, ["limit"]),
@@ -129,7 +133,7 @@ def _with_theirs(names: tuple[str, ...]) -> set[str]:
 
 
 def test_every_script_is_called_by_a_function_above_and_every_function_is_there() -> None:
-    modules = (attempts, runs, watch, threads, workers, indexes, limits)
+    modules = (attempts, runs, watch, threads, workers, indexes, limits, counters)
     calling = {
         function
         for module in modules

@@ -32,6 +32,7 @@ local sends, notes = {}, {}
 
 local function crashed(key, task)
   task.crashes = task.crashes + 1
+  task.lost = {gen = task.gen, at = task.lease}
   local times = task.crashes .. (task.crashes == 1 and ' time' or ' times')
   notes[#notes + 1] = {key = key, owner = task.owner, crashes = task.crashes}
   if task.kind == 'tool' then

@@ -1,0 +1,230 @@
+"""What is going on in a deployment, and what its workers have done: numbers to watch."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from evented_agent.client.deployment import Deployment
+from evented_agent.client.exposition import Family, Sample, exposition
+from evented_agent.ledger.counters import CounterValues, ShardGauges, gauges, read_counts
+from evented_agent.ledger.keys import STATUSES, Keys
+from evented_agent.ledger.plan import Plan, send, send_all
+from evented_agent.ledger.script import Command
+from evented_agent.ledger.workers import LiveWorker, live_workers
+
+#: Agents that are told apart, by name the first; the runs of others are counted for no agent.
+MOST_AGENTS = 100
+
+_LIVE = STATUSES[:3]
+#: The metric of each counter, and what it means.
+_COUNTED: Mapping[str, tuple[str, str]] = {
+    "model_calls": ("model_calls_total", "Calls of models that were begun."),
+    "tool_calls": ("tool_calls_total", "Calls of tools that were begun."),
+    "steps": ("steps_total", "Steps whose model call was completed."),
+    "retries": ("retries_total", "Tasks that failed and were queued again."),
+    "crashes": ("crashes_total", "Attempts whose worker died or froze."),
+    "fenced_writes": (
+        "fenced_writes_total",
+        "Attempts that lost their task, whose writes were refused.",
+    ),
+    "late_looks": ("late_looks_total", "Looks of a watchdog that came too late to be acted on."),
+    "abandoned_calls": (
+        "abandoned_calls_total",
+        "Tool calls that were given up and held on to their thread.",
+    ),
+    "input_tokens": ("input_tokens_total", "Tokens that models were given."),
+    "output_tokens": (
+        "output_tokens_total",
+        "Tokens that models answered with, reasoning included.",
+    ),
+    "reasoning_tokens": ("reasoning_tokens_total", "Tokens of answers that were reasoning."),
+    "cached_input_tokens": (
+        "cached_input_tokens_total",
+        "Tokens given to models that the provider had cached.",
+    ),
+}
+#: Times, each a sum and how many: counters, metric, meaning.
+_TIMES = (
+    (
+        "queue_wait_ms",
+        "queue_waits",
+        "queue_wait_seconds",
+        "How long tasks were queued before they first ran.",
+    ),
+    (
+        "recovery_ms",
+        "recoveries",
+        "recovery_seconds",
+        "How long after its lease a task of a dead worker ran again.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """A deployment in numbers, as of now.
+
+    Counters go by agent; "" is for agents that no live worker has declared. They are what workers
+    have added up, about a second behind; they never count anything twice, and of a worker that is
+    killed the last second is missing. They begin anew where nothing was counted for 90 days.
+
+    Attributes:
+        runs: How many runs there are, by status, then by agent. Those that have ended, and all
+            where there are too many to look, are counted for the agent "".
+        oldest: Seconds since the oldest queued, running or suspended run was created, by status;
+            without those that have none.
+        overdue: Runs that a watchdog should have looked at more than 5 s ago.
+        workers: Live workers that execute agents.
+        slots: How many attempts they can run at a time.
+        busy: How many they run.
+        abandoned: How many of their slots are held by `def` tools that were given up.
+        serving: For each agent, how many live workers serve it.
+        counters: What has been done, by counter, then by agent: "model_calls", "tool_calls",
+            "steps", "retries", "crashes", "recoveries", "recovery_ms", "fenced_writes",
+            "late_looks", "abandoned_calls", "queue_waits", "queue_wait_ms", "runs_finished",
+            "runs_failed", "runs_aborted", "input_tokens", "output_tokens", "reasoning_tokens",
+            "cached_input_tokens". One that has not been needed is left out.
+        last_hour: The same for the last hour, in steps of five minutes.
+    """
+
+    runs: Mapping[str, Mapping[str, int]]
+    oldest: Mapping[str, float]
+    overdue: int
+    workers: int
+    slots: int
+    busy: int
+    abandoned: int
+    serving: Mapping[str, int]
+    counters: CounterValues
+    last_hour: CounterValues
+
+    def prometheus(self) -> str:
+        """The text format of Prometheus, version 0.0.4."""
+        return exposition([*self._gauges(), *self._counted()])
+
+    def _gauges(self) -> Iterator[Family]:
+        runs = [
+            Sample(count, {"status": status, "agent": agent})
+            for status, by_agent in self.runs.items()
+            for agent, count in by_agent.items()
+        ]
+        yield Family("runs", "gauge", "Runs that there are.", runs)
+        ages = [Sample(age, {"status": status}) for status, age in self.oldest.items()]
+        about = "Age of the oldest run of a status that has not ended."
+        yield Family("oldest_run_seconds", "gauge", about, ages)
+        about = "Runs that a watchdog should have looked at before."
+        yield Family("overdue_runs", "gauge", about, [Sample(self.overdue)])
+        about = "Live workers that execute agents."
+        yield Family("workers", "gauge", about, [Sample(self.workers)])
+        serving = [Sample(count, {"agent": agent}) for agent, count in self.serving.items()]
+        yield Family("serving_workers", "gauge", "Live workers that serve an agent.", serving)
+        yield Family("slots", "gauge", "Attempts that workers can run.", [Sample(self.slots)])
+        about = "Attempts that workers run."
+        yield Family("busy_slots", "gauge", about, [Sample(self.busy)])
+        about = "Slots that tools hold which were given up."
+        yield Family("abandoned_slots", "gauge", about, [Sample(self.abandoned)])
+
+    def _counted(self) -> Iterator[Family]:
+        ended = [
+            Sample(count, {"status": status, "agent": agent})
+            for status in STATUSES[3:]
+            for agent, count in self._counter(f"runs_{status}").items()
+        ]
+        yield Family("runs_ended_total", "counter", "Runs that have ended.", ended)
+        for name, (metric, about) in _COUNTED.items():
+            samples = [Sample(n, {"agent": agent}) for agent, n in self._counter(name).items()]
+            yield Family(metric, "counter", about, samples)
+        for ms, count, metric, about in _TIMES:
+            sums = [
+                Sample(n / 1000, {"agent": agent}, "_sum") for agent, n in self._counter(ms).items()
+            ]
+            counts = [
+                Sample(n, {"agent": agent}, "_count") for agent, n in self._counter(count).items()
+            ]
+            yield Family(metric, "summary", about, [*sums, *counts])
+
+    def _counter(self, name: str) -> Mapping[str, int]:
+        """A counter of each agent; those that are served have one from the beginning."""
+        return {**dict.fromkeys(self.serving, 0), **self.counters.get(name, {})}
+
+
+def read_metrics(at: Deployment) -> Plan[Metrics]:
+    """Ask for all of it: one script a shard, and two more."""
+    fleet = yield from send(live_workers(at.keys))
+    declared = {agent for worker in fleet for agent in worker.agents} | {*at.agents}
+    agents = sorted(declared)[:MOST_AGENTS]
+    shards = list[ShardGauges]()
+    for found in (yield from send_all(_each_shard(at.keys, agents))):
+        if isinstance(found, Exception):
+            raise found
+        shards.append(found)
+    counters, last_hour = yield from send(read_counts(at.keys))
+    # Those that lack a queue, or agents, execute none.
+    working = [worker for worker in fleet if worker.slots > 0]
+    return Metrics(
+        runs=_runs(shards, agents),
+        oldest=_oldest(shards),
+        overdue=sum(shard.overdue for shard in shards),
+        workers=len(working),
+        slots=sum(worker.slots for worker in working),
+        busy=sum(worker.busy for worker in working),
+        abandoned=sum(worker.abandoned for worker in working),
+        serving={agent: _serving(working, agent) for agent in agents},
+        counters=counters,
+        last_hour=last_hour,
+    )
+
+
+def combined(found: Sequence[Metrics]) -> Metrics:
+    """Several deployments as one."""
+    oldest: dict[str, float] = {}
+    for each in found:
+        oldest |= {status: max(age, oldest.get(status, age)) for status, age in each.oldest.items()}
+    return Metrics(
+        runs=_added([each.runs for each in found]),
+        oldest=oldest,
+        overdue=sum(each.overdue for each in found),
+        workers=sum(each.workers for each in found),
+        slots=sum(each.slots for each in found),
+        busy=sum(each.busy for each in found),
+        abandoned=sum(each.abandoned for each in found),
+        serving=_added([{"": each.serving} for each in found])[""],
+        counters=_added([each.counters for each in found]),
+        last_hour=_added([each.last_hour for each in found]),
+    )
+
+
+def _added(found: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    total: dict[str, dict[str, int]] = {}
+    for values in found:
+        for name, by_agent in values.items():
+            sums = total.setdefault(name, {})
+            for agent, value in by_agent.items():
+                sums[agent] = sums.get(agent, 0) + value
+    return total
+
+
+def _each_shard(keys: Keys, agents: Sequence[str]) -> list[Command[ShardGauges]]:
+    return [gauges(keys, shard, agents) for shard in range(keys.shards)]
+
+
+def _runs(shards: Sequence[ShardGauges], agents: Sequence[str]) -> dict[str, dict[str, int]]:
+    found = {status: dict.fromkeys((*agents, ""), 0) for status in _LIVE}
+    found |= {status: {"": 0} for status in STATUSES[3:]}
+    for shard in shards:
+        for status, count in zip(STATUSES, shard.counts, strict=True):
+            found[status][""] += count
+        for agent, counts in zip(agents, shard.agents, strict=False):
+            for status, count in zip(_LIVE, counts, strict=True):
+                found[status][agent] += count
+                found[status][""] -= count
+    return found
+
+
+def _oldest(shards: Sequence[ShardGauges]) -> dict[str, float]:
+    ages = zip(*(shard.ages for shard in shards), strict=True)
+    oldest = {status: max(each) / 1000 for status, each in zip(_LIVE, ages, strict=True)}
+    return {status: age for status, age in oldest.items() if age >= 0}
+
+
+def _serving(workers: Sequence[LiveWorker], agent: str) -> int:
+    return sum(agent in worker.agents for worker in workers)
