@@ -1,0 +1,238 @@
+"""What workers count is what they did: never more, and all of it once they have stopped."""
+
+import importlib
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+from evented_agent import (
+    Agent,
+    EventedAgent,
+    Metrics,
+    RunAborted,
+    RunFailed,
+    Runs,
+    Settings,
+    create_durable_agent,
+    create_evented_agent,
+    tool,
+)
+from evented_agent.models.protocol import ModelRequest
+from evented_agent.testing import Say, ScriptedModel, tool_call
+from tests.conftest import StartWorker
+from tests.support.servers import RedisServer
+from tests.support.words import TEXT
+from tests.support.workers import WorkerProcess, wait_until
+
+Agents = Mapping[str, EventedAgent]
+Start = Callable[..., WorkerProcess]
+
+RUNS = 8
+
+
+@pytest.fixture(scope="module")
+def worker_app() -> str:
+    return "tests.engines.counted_app"
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A deployment of its own: nobody else counts in it."""
+    return f"m{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def counted(redis_server: RedisServer, worker_app: str, agents: Agents, prefix: str) -> Agents:
+    """The agents of the app, in that deployment."""
+    app = Celery("counted", broker=redis_server.url, set_as_current=False)
+    app.conf.broker_transport_options = {"global_keyprefix": f"{prefix}-broker:"}
+    own = importlib.import_module(worker_app).evented
+    return {
+        id_: create_evented_agent(
+            each.agent, app=app, redis_url=redis_server.url, settings=Settings(prefix=prefix)
+        )
+        for id_, each in own.items()
+    }
+
+
+@pytest.fixture
+def runs(redis_server: RedisServer, prefix: str) -> Runs:
+    return Runs(redis_server.url, settings=Settings(prefix=prefix))
+
+
+@pytest.fixture
+def start(start_worker: StartWorker, prefix: str) -> Start:
+    def start_one(name: str = "w1", **options: object) -> WorkerProcess:
+        return start_worker(name, env={"TEST_PREFIX": prefix}, **options)
+
+    return start_one
+
+
+def stop(worker: WorkerProcess) -> None:
+    worker.terminate()
+    wait_until(lambda: worker.process.poll() is not None, f"{worker.name} has stopped", 30)
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def label_sets(text: str) -> set[str]:
+    return {line.rpartition(" ")[0] for line in text.splitlines() if line[0] != "#"}
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_after_a_clean_stop_all_that_was_done_is_counted(
+    pool: str, counted: Agents, runs: Runs, start: Start, marks: Path
+) -> None:
+    worker = start(pool=pool, concurrency=4)
+    begun = [counted["stamper"].stream("Stamp.") for _ in range(RUNS)]
+    retried, failed = counted["retrier"].stream("Try."), counted["failing"].stream("Fail.")
+    aborted = counted["speaker"].stream("Talk.")
+    next(aborted.text_parts())
+    during = runs.metrics()
+    assert aborted.abort()
+    with pytest.raises(RunAborted):
+        aborted.result(30)
+    with pytest.raises(RunFailed):
+        failed.result(30)
+    for run in [*begun, retried]:
+        run.result(30)
+    stop(worker)
+
+    counters = runs.metrics().counters
+    assert lines(marks / "models") == counters["model_calls"]["stamper"] == 2 * RUNS
+    assert lines(marks / "tools") == counters["tool_calls"]["stamper"] == 2 * RUNS
+    assert lines(marks / "flaky") == counters["tool_calls"]["retrier"] == 2
+    assert counters["steps"] == {"stamper": 2 * RUNS, "retrier": 2, "speaker": 1}
+    assert counters["input_tokens"]["stamper"] == 10 * 2 * RUNS
+    assert counters["output_tokens"]["stamper"] == 5 * 2 * RUNS
+    assert counters["retries"] == {"retrier": 1}
+    assert counters["runs_finished"] == {"stamper": RUNS, "retrier": 1}
+    assert counters["runs_failed"] == {"failing": 1}
+    assert counters["runs_aborted"] == {"speaker": 1}
+    assert counters["queue_waits"]["stamper"] == 4 * RUNS
+    assert "crashes" not in counters
+    assert during.runs["running"]["speaker"] == 1
+    assert (during.workers, during.slots, during.serving["stamper"]) == (1, 4, 1)
+    assert runs.metrics().last_hour == counters
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_a_killed_worker_is_counted_as_one_crash_and_one_recovery(
+    pool: str, counted: Agents, runs: Runs, start: Start
+) -> None:
+    workers = [start(name, pool=pool, concurrency=2) for name in ("w1", "w2")]
+    run = counted["speaker"].stream("Talk.")
+    for part in run.text_parts():
+        if part.snapshot.endswith("word20 "):
+            break
+    owner = wait_until(lambda: runs.get(run.run_id).worker, "a worker runs it")
+    victim = next(worker for worker in workers if owner.startswith(f"{worker.name}@"))
+    victim.kill()
+    assert run.result(timeout=30).text == TEXT
+    stop(next(worker for worker in workers if worker is not victim))
+
+    counters = runs.metrics().counters
+    assert counters["crashes"] == counters["recoveries"] == {"speaker": 1}
+    assert 0 <= counters["recovery_ms"]["speaker"] < 20_000
+    # The victim's first call may not have been added to the sums when it died.
+    assert 1 <= counters["model_calls"]["speaker"] <= 2
+    assert counters["steps"] == counters["runs_finished"] == {"speaker": 1}
+
+
+def test_a_run_that_a_caller_aborts_is_counted_and_its_wait_is_seen(
+    counted: Agents, runs: Runs, start: Start
+) -> None:
+    waiting = counted["hello"].stream("Hello.")
+    before = runs.metrics()
+    assert before.runs["queued"] == {"": 1}
+    assert before.oldest["queued"] >= 0
+    assert (before.workers, before.counters) == (0, {})
+
+    worker = start(queue="elsewhere")
+    runs.abort(waiting.run_id)
+    wait_until(lambda: runs.metrics().runs["aborted"][""] == 1, "it is aborted")
+    stop(worker)
+
+
+def test_runs_in_this_process_are_counted(redis_server: RedisServer, prefix: str) -> None:
+    agent = Agent(id="here", model=ScriptedModel(["Hello."]))
+    local = create_durable_agent(
+        agent, redis_url=redis_server.url, settings=Settings(prefix=prefix)
+    )
+    for _ in range(3):
+        local.generate("Hello.", timeout=20)
+    wait_until(
+        lambda: of_process(redis_server, prefix).counters.get("steps") == {"here": 3},
+        "what was done is added within a second or so",
+    )
+    local.close()
+
+    counters = of_process(redis_server, prefix).counters
+    assert counters["steps"] == counters["runs_finished"] == {"here": 3}
+
+
+def of_process(server: RedisServer, prefix: str) -> Metrics:
+    return Runs(server.url, settings=Settings(prefix=f"{prefix}.here")).metrics()
+
+
+MANY = 2_000
+
+
+@pytest.mark.timeout(300)
+def test_whatever_models_users_and_runs_are_called_there_are_as_many_label_sets(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    evil = 'x",agent="{}"\n\\evented_agent_runs {}'
+
+    @tool
+    def known(name: str) -> str:
+        """Say something odd."""
+        return evil.format(name, name)
+
+    def call(_: ModelRequest) -> Say:
+        name = uuid.uuid4().hex
+        return Say("", [tool_call(f"tool_{name}", evil=name), tool_call("known", name=name)])
+
+    def answer(_: ModelRequest) -> Say:
+        return Say(evil.format(uuid.uuid4(), uuid.uuid4()))
+
+    agent = Agent(id="here", model=ScriptedModel([call, answer]), tools=[known])
+    local = create_durable_agent(
+        agent, redis_url=redis_server.url, settings=Settings(prefix=prefix)
+    )
+    counts = []
+    for number in (1, 1, MANY - 2):
+        begun = [
+            local.stream(
+                evil.format(n, number),
+                thread_id=evil.format(uuid.uuid4(), n),
+                resource_id=uuid.uuid4().hex,
+                metadata={uuid.uuid4().hex: n},
+            )
+            for n in range(number)
+        ]
+        for run in begun:
+            run.result(120)
+        wait_until(lambda: _all_ended(redis_server, prefix), "their ends are counted")
+        counts.append(len(label_sets(of_process(redis_server, prefix).prometheus())))
+    local.close()
+
+    text = of_process(redis_server, prefix).prometheus()
+    print(f"{MANY} runs: {counts} label sets")
+    assert counts[1] == counts[2] < 60
+    assert 'evented_agent_runs_ended_total{status="finished",agent="here"} 2000' in text
+    assert all(
+        re.fullmatch(r"[a-z_]+(\{[a-z]+=\"[\w.-]*\"(,[a-z]+=\"[\w.-]*\")?\})?", each)
+        for each in label_sets(text)
+    )
+
+
+def _all_ended(server: RedisServer, prefix: str) -> bool:
+    found = of_process(server, prefix)
+    return found.counters.get("runs_finished", {}).get("here") == found.runs["finished"][""]
