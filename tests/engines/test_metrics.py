@@ -1,6 +1,7 @@
 """What workers count is what they did: never more, and all of it once they have stopped."""
 
 import importlib
+import os
 import re
 import uuid
 from collections.abc import Callable, Mapping
@@ -181,10 +182,10 @@ def of_process(server: RedisServer, prefix: str) -> Metrics:
     return Runs(server.url, settings=Settings(prefix=f"{prefix}.here")).metrics()
 
 
-MANY = 2_000
+#: Runs in all, and those at a time.
+MANY, AT_ONCE = int(os.environ.get("TEST_HOSTILE_RUNS", "100")), 20
 
 
-@pytest.mark.timeout(300)
 def test_whatever_models_users_and_runs_are_called_there_are_as_many_label_sets(
     redis_server: RedisServer, prefix: str
 ) -> None:
@@ -207,26 +208,27 @@ def test_whatever_models_users_and_runs_are_called_there_are_as_many_label_sets(
         agent, redis_url=redis_server.url, settings=Settings(prefix=prefix)
     )
     counts = []
-    for number in (1, 1, MANY - 2):
+    for wave in range(MANY // AT_ONCE):
         begun = [
             local.stream(
-                evil.format(n, number),
-                thread_id=evil.format(uuid.uuid4(), n),
+                evil.format(wave, number),
+                thread_id=evil.format(uuid.uuid4(), number),
                 resource_id=uuid.uuid4().hex,
-                metadata={uuid.uuid4().hex: n},
+                metadata={uuid.uuid4().hex: number},
             )
-            for n in range(number)
+            for number in range(AT_ONCE)
         ]
         for run in begun:
-            run.result(120)
+            run.result(60)
         wait_until(lambda: _all_ended(redis_server, prefix), "their ends are counted")
         counts.append(len(label_sets(of_process(redis_server, prefix).prometheus())))
     local.close()
 
     text = of_process(redis_server, prefix).prometheus()
-    print(f"{MANY} runs: {counts} label sets")
-    assert counts[1] == counts[2] < 60
-    assert 'evented_agent_runs_ended_total{status="finished",agent="here"} 2000' in text
+    print(f"{MANY} runs: {set(counts)} label sets")
+    assert set(counts) == {counts[0]}
+    assert counts[0] < 60
+    assert f'evented_agent_runs_ended_total{{status="finished",agent="here"}} {MANY}' in text
     assert all(
         re.fullmatch(r"[a-z_]+(\{[a-z]+=\"[\w.-]*\"(,[a-z]+=\"[\w.-]*\")?\})?", each)
         for each in label_sets(text)

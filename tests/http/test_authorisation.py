@@ -45,6 +45,7 @@ OTHER_ROUTES: list[tuple[str, str, Any, int]] = [
     ("POST", "/threads/new/messages", {"input": "say Hi.", "agent": "talker"}, 202),
     ("DELETE", "/threads/t", None, 204),
     ("GET", "/workers", None, 403),
+    ("GET", "/metrics", None, 403),
 ]
 FOREIGN = {"origin": "https://evil.example"}
 

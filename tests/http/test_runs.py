@@ -427,6 +427,17 @@ def test_workers_are_for_operators(served: Served, ann: httpx.Client) -> None:
     assert ann.get("/workers").status_code == 403
 
 
+def test_metrics_are_for_operators(served: Served, ann: httpx.Client) -> None:
+    reply = served.as_("operator").get("/metrics")
+
+    assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert "# TYPE evented_agent_runs gauge\n" in reply.text
+    assert (ann.get("/metrics").status_code, served.as_("").get("/metrics").status_code) == (
+        403,
+        401,
+    )
+
+
 def test_an_unknown_path_or_method_is_refused(ann: httpx.Client) -> None:
     assert ann.get("/nowhere").status_code == 404
     assert ann.get("/runs/a/b/c").status_code == 404

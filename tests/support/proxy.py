@@ -30,7 +30,7 @@ ABOUT_RUNS = {
 #: Scripts of the deployment.
 ABOUT_NONE = {
     *("announce", "deployment", "forget", "forget_gone", "list", "oldest", "ring", "tick", "trim"),
-    *("whose", "workers", "about", "retitle"),
+    *("whose", "workers", "about", "retitle", "add_counts", "take_ended"),
 }
 #: Scripts that change nothing.
 READING = {"read", "list", "oldest", "whose", "workers", "about"}
