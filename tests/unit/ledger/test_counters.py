@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -122,7 +123,8 @@ def test_there_are_only_so_many_counters(
 def test_what_others_have_written_there_is_left_out(
     keys: Keys, ledger: Ledger, server: redis.Redis
 ) -> None:
-    odd = {'steps x"} 1\n': 5, "unknown clerk": 5, "steps clerk": "many", b"\xff": 1, "steps": 2}
+    odd: dict[Any, Any] = {'steps x"} 1\n': 5, "unknown clerk": 5, "steps clerk": "many"}
+    odd |= {b"\xff": 1, "steps": 2}
     server.hset(keys.counters(), mapping=odd)
     server.pexpire(keys.counters(), 60_000)
     assert total(ledger, keys) == {}
