@@ -1,10 +1,16 @@
 """Agents whose calls leave marks, so that what was counted can be compared with what was done."""
 
+import os
+
 from evented_agent import Agent, tool
+from evented_agent.execution import counts
 from evented_agent.models.protocol import ModelRequest
 from evented_agent.testing import Say, ScriptedModel, tool_call
 from tests.support.agents import failing, flaky, hello, speaker, toolbox
 from tests.support.deployment import make_app, mark, serve
+
+# A worker that adds nothing by itself shows what its stop adds.
+counts.INTERVAL = float(os.environ.get("TEST_COUNT_INTERVAL", counts.INTERVAL))
 
 
 @tool

@@ -67,8 +67,9 @@ def runs(redis_server: RedisServer, prefix: str) -> Runs:
 
 @pytest.fixture
 def start(start_worker: StartWorker, prefix: str) -> Start:
-    def start_one(name: str = "w1", **options: object) -> WorkerProcess:
-        return start_worker(name, env={"TEST_PREFIX": prefix}, **options)
+    def start_one(name: str = "w1", *, interval: float = 1, **options: object) -> WorkerProcess:
+        env = {"TEST_PREFIX": prefix, "TEST_COUNT_INTERVAL": str(interval)}
+        return start_worker(name, env=env, **options)
 
     return start_one
 
@@ -90,7 +91,8 @@ def label_sets(text: str) -> set[str]:
 def test_after_a_clean_stop_all_that_was_done_is_counted(
     pool: str, counted: Agents, runs: Runs, start: Start, marks: Path
 ) -> None:
-    worker = start(pool=pool, concurrency=4)
+    # So long that only the stop adds anything.
+    worker = start(pool=pool, concurrency=4, interval=600)
     begun = [counted["stamper"].stream("Stamp.") for _ in range(RUNS)]
     retried, failed = counted["retrier"].stream("Try."), counted["failing"].stream("Fail.")
     aborted = counted["speaker"].stream("Talk.")
