@@ -1,7 +1,7 @@
 -- bind: which run a message to a thread goes to; the same for the same message.
 -- to is the run that is meant, or '' for the one whose turn it is, or the last one that a message
--- has begun and that waits for its turn: later messages do not overtake that one. otherwise is where
--- it goes if none has the turn ('': nowhere yet).
+-- has begun and that waits for its turn: later messages do not overtake that one. otherwise is
+-- where it goes if none has the turn ('': nowhere yet).
 -- KEYS thread
 -- ARGV message_id to otherwise ttl_ms
 -- RETURNS (the run, or '')
