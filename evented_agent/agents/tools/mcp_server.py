@@ -49,6 +49,15 @@ class MCPServer:
         show_stderr: Whether what the program writes to its standard error is shown in the worker's.
     """
 
+    name: str
+    command: tuple[str, ...] | None
+    url: str | None
+    cwd: Path | None
+    allow: frozenset[str] | None
+    deny: frozenset[str]
+    connect_timeout: float
+    show_stderr: bool
+
     def __init__(
         self,
         name: str,
