@@ -72,7 +72,7 @@ def test_a_run_is_the_same_wherever_its_worker_is_killed(
     expected, writes = undisturbed
     cases: list[tuple[Write, Moment]] = [(w, m) for w in writes for m in ("before", "after")]
     assert {write.script for write in writes} == {
-        *("claim", "append", "heartbeat", "commit", "requeue"),
+        *("claim", "append", "heartbeat", "commit", "close", "requeue"),
         *("enter", "remember", "leave_thread"),
     }
 
