@@ -83,6 +83,7 @@ def blocks(name: str) -> str:
     """Wait until the test lets it go on, the second time not at all."""
     mark(name)
     while len((FOLDER / name).read_text().split()) == 1:
+        # The condition is a file that the test writes to.
         time.sleep(0.02)
     return "done"
 
