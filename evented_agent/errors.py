@@ -243,6 +243,18 @@ class RunNotFound(RunError):
         )
 
 
+class ChildRun(RunError):
+    """Raised where a child run was named for what can be done to a whole tree of runs alone."""
+
+    def __init__(self, run_id: str, root: str) -> None:
+        self.root = root
+        super().__init__(
+            run_id,
+            f"Run {run_id!r} is a child of run {root!r}: it is aborted, retried, sent messages and "
+            f"deleted with that one. Name {root!r}.",
+        )
+
+
 class RunDeleted(RunError):
     """Raised when the run existed and was deleted."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, NoReturn, Unpack
 
+import pydantic
 import pydantic_core
 
 from evented_agent.agents import validation
@@ -20,6 +21,7 @@ from evented_agent.agents.generics import Ctx, Out
 from evented_agent.agents.handoffs import HandoffTarget
 from evented_agent.agents.memory import Memory, Window
 from evented_agent.agents.output_types import OutputType
+from evented_agent.agents.tools.agent_tool import AgentTool, AgentToolOptions, agent_tool
 from evented_agent.agents.tools.approvals import ApprovalPolicy
 from evented_agent.agents.tools.background import Background
 from evented_agent.agents.tools.mcp_server import MCPServer
@@ -251,6 +253,34 @@ class Agent(Generic[Ctx, Out]):
             yield self
         finally:
             self._set(_answering=before)
+
+    def as_tool(
+        self,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        input: type[pydantic.BaseModel] | None = None,
+        **options: Unpack[AgentToolOptions],
+    ) -> AgentTool:
+        """This agent as a tool of another: each call is answered by a run of it, a child run.
+
+        What the child says is in the stream of the run that was started, as chunks of the type
+        "child"; it waits for people, survives crashes and is aborted with that run, which counts
+        its tokens too. The call's result is the child's last answer: its output where the agent
+        has an ``output_type``, else text.
+
+        Args:
+            name: What the other's model calls it; the id, unless given.
+            description: What that model is told of it; the agent's own, unless given.
+            input: A pydantic model of the arguments, which the child gets as JSON; one text,
+                ``input``, unless given.
+            options: How calls are run; see `AgentToolOptions`.
+
+        Raises `DeclarationError` for what could not work, saying what to change.
+
+        >>> writer = Agent(id="writer", model="openai/gpt-5.5", tools=[researcher.as_tool()])
+        """
+        return agent_tool(self, name, description, input, options)
 
     def _set(self, **values: Any) -> None:
         vars(self).update(values)

@@ -167,6 +167,14 @@ class RunOptions(BaseModel):
         kept = self.model_dump(include=_OF_ANY_AGENT, exclude_defaults=True)
         return RunOptions(**kept, require_tool_approval=asks if isinstance(asks, bool) else None)
 
+    def of_child(self) -> "RunOptions":
+        """What of it holds for the child runs of a run, of whatever agent.
+
+        Where all calls are to wait for approval, theirs are, too.
+        """
+        asks = True if self.require_tool_approval is True else None
+        return RunOptions(context=self.context, require_tool_approval=asks)
+
     @property
     def is_new_kind(self) -> bool:
         """Whether workers that know no messages to runs cannot read them."""

@@ -15,7 +15,8 @@ from evented_agent.chunks.background import (
     BackgroundTaskSuspended,
 )
 from evented_agent.chunks.base import Chunk, ErrorInfo, Other, Payload, Usage
-from evented_agent.chunks.codec import AnyChunk
+from evented_agent.chunks.children import Child, ChildPayload
+from evented_agent.chunks.codec import AnyChunk, child_chunk
 from evented_agent.chunks.inbox import (
     CallSetAsidePayload,
     InboxChunk,
@@ -116,6 +117,8 @@ __all__ = [
     "BackgroundTaskStarted",
     "BackgroundTaskSuspended",
     "CallSetAsidePayload",
+    "Child",
+    "ChildPayload",
     "Chunk",
     "DeltaPayload",
     "Error",
@@ -190,4 +193,5 @@ __all__ = [
     "TopicResetPayload",
     "Transcript",
     "Usage",
+    "child_chunk",
 ]

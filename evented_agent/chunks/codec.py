@@ -11,6 +11,7 @@ import pydantic_core
 
 from evented_agent.chunks.background import BackgroundChunk
 from evented_agent.chunks.base import Chunk, Other, Payload, dump_json, stored_names, stored_payload
+from evented_agent.chunks.children import Child
 from evented_agent.chunks.inbox import InboxChunk
 from evented_agent.chunks.json_values import without_surrogates
 from evented_agent.chunks.run import RunChunk
@@ -18,7 +19,7 @@ from evented_agent.chunks.text import TextChunk
 from evented_agent.chunks.tools import ToolChunk
 
 #: Every chunk of a stream; a comparison of ``chunk.type`` tells its class to a type checker.
-AnyChunk = RunChunk | TextChunk | ToolChunk | BackgroundChunk | InboxChunk | Other
+AnyChunk = RunChunk | TextChunk | ToolChunk | BackgroundChunk | InboxChunk | Child | Other
 
 CHUNKS: dict[str, type[Chunk]] = {
     str(cls.model_fields["type"].default): cls for cls in get_args(AnyChunk) if cls is not Other
@@ -43,8 +44,12 @@ class ChunkWith(Protocol[PayloadT]):
 def encode(type_: str, task: str | None, payload: dict[str, Any]) -> str:
     """Return the stored form of a chunk whose payload is JSON already; see `encode_chunk`.
 
+    What a task of a child run says is stored as a `Child` that has it inside.
     Raises `ValueError` for a payload that JSON cannot hold (NaN, for example).
     """
+    if task is not None and task.startswith(CHILD_MARK):
+        inside = {"run": task.partition("/")[0], "type": type_, "payload": payload}
+        return dump_json([_TYPES[Child], task, inside])
     return dump_json([type_, task, payload])
 
 
@@ -53,7 +58,7 @@ def encode_chunk(chunk: type[ChunkWith[PayloadT]], task: str | None, payload: Pa
 
     Raises `ValueError` for a payload that JSON cannot hold (NaN, for example).
     """
-    return dump_json([_TYPES[chunk], task, stored_payload(payload)])
+    return encode(_TYPES[chunk], task, stored_payload(payload))
 
 
 def type_name(chunk: type[Any]) -> str:
@@ -66,15 +71,17 @@ def encode_delta(chunk: type[Chunk], task: str | None, part: str, text: str) -> 
 
     There is one of these for each token, so no payload is made.
     """
-    return f"{_delta_start(chunk, task, part)}{dump_json(text)}}}]"
+    start, end = _delta_around(chunk, task, part)
+    return f"{start}{dump_json(text)}{end}"
 
 
 @lru_cache(maxsize=1024)
-def _delta_start(chunk: type[Chunk], task: str | None, part: str) -> str:
-    """All that the pieces of a part have in common, up to their text."""
+def _delta_around(chunk: type[Chunk], task: str | None, part: str) -> tuple[str, str]:
+    """All that the pieces of a part have in common, before their text and after it."""
     type_ = _TYPES[chunk]
     part_name, text_name = stored_names(_PAYLOADS[type_]).values()
-    return dump_json([type_, task, {part_name: part, text_name: ""}]).removesuffix('""}]')
+    start, _, end = encode(type_, task, {part_name: part, text_name: ""}).rpartition('""')
+    return start, end
 
 
 def encode_end(chunk: type[ChunkWith[PayloadT]], task: str | None, payload: PayloadT) -> str | None:
@@ -87,6 +94,8 @@ def encode_end(chunk: type[ChunkWith[PayloadT]], task: str | None, payload: Payl
     return encode_chunk(end, task, made(**fields))
 
 
+#: What the keys of tasks of child runs, and the ends of their ids, begin with.
+CHILD_MARK = "~"
 #: The type of what stands in the place of a chunk that cannot be read.
 UNREADABLE = "unreadable"
 
@@ -108,19 +117,42 @@ def decode(seq: int, cursor: str, run_id: str, stored: bytes | str | None) -> An
     type_, task = None, None
     try:
         type_, task, payload = _parts(stored or b"")
+        if type_ == _TYPES[Child]:
+            payload = {**payload, "runId": f"{run_id}{payload['run']}"}
+            del payload["run"]
         cls = CHUNKS.get(type_)
         if cls is None:
             return Other.model_construct(type=type_, task=task, payload=payload, **fields)
         made = _PAYLOADS[type_].model_validate(payload)
-    except ValueError as error:
+    except (ValueError, LookupError, TypeError) as error:
         payload = _unreadable(type_, stored or b"", error)
         return Other.model_construct(type=UNREADABLE, task=task, payload=payload, **fields)
     return cast(AnyChunk, cls.model_construct(type=type_, task=task, payload=made, **fields))
 
 
-def _unreadable(type_: str | None, stored: bytes | str, error: ValueError) -> dict[str, Any]:
+def child_chunk(chunk: Child) -> AnyChunk:
+    """What a child run says, as a chunk of its type: with the child's id, and the same `seq`."""
+    said = chunk.payload
+    fields: dict[str, Any] = {
+        "seq": chunk.seq,
+        "cursor": chunk.cursor,
+        "run_id": said.run_id,
+        "task": chunk.task,
+    }
+    cls = CHUNKS.get(said.type)
+    if cls is None:
+        return Other.model_construct(type=said.type, payload=said.payload, **fields)
+    try:
+        made = _PAYLOADS[said.type].model_validate(said.payload)
+    except ValueError as error:
+        payload = _unreadable(said.type, dump_json(said.payload), error)
+        return Other.model_construct(type=UNREADABLE, payload=payload, **fields)
+    return cast(AnyChunk, cls.model_construct(type=said.type, payload=made, **fields))
+
+
+def _unreadable(type_: str | None, stored: bytes | str, error: Exception) -> dict[str, Any]:
     raw = stored.decode(errors="replace") if isinstance(stored, bytes) else stored
-    reason = str(error)
+    reason = str(error) or type(error).__name__
     if isinstance(error, pydantic.ValidationError):
         [first, *_] = error.errors(include_url=False, include_context=False, include_input=False)
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

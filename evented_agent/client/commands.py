@@ -15,6 +15,7 @@ from evented_agent.client.turns import leave_turn
 from evented_agent.errors import DeclarationError, EventedAgentError, InvalidDecision, TooLarge
 from evented_agent.given import check_names
 from evented_agent.ledger import runs
+from evented_agent.ledger.keys import split_child
 from evented_agent.ledger.plan import Plan, notify, send
 from evented_agent.ledger.records import Decision, Record, is_done
 from evented_agent.logs import logger_of
@@ -82,7 +83,8 @@ def take_decisions(
     record = yield from read_owned(at, run_id, first.get("resource_id"))
     with deciding(at.settings, record) as span:
         chosen = [_decision(at, record, data, which) for data, which in decisions]
-        command = runs.resume_all(at.keys, record.run_id, chosen, notifies=at.notifies)
+        root, _ = split_child(record.run_id)
+        command = runs.resume_all(at.keys, root, chosen, notifies=at.notifies)
         written = yield from send(command)
         span.about(DECISIONS, sum(recorded.is_new for recorded in written))
         for recorded in written:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from evented_agent.agents.agent import Agent
+from evented_agent.agents.tools.agent_tool import AgentTool
 from evented_agent.client.diversion import current_diversion
 from evented_agent.durations import in_seconds
 from evented_agent.errors import (
@@ -108,7 +109,7 @@ class Deployment:
         return url or os.environ.get(REDIS_URL_VARIABLE)
 
     def add(self, agent: Agent) -> None:
-        """Serve *agent* here, and those that it may hand runs over to.
+        """Serve *agent* here, and those that it may hand runs over to, or call.
 
         Raises `ConfigurationError` where its id is another agent's.
         """
@@ -122,6 +123,9 @@ class Deployment:
         for made in agent.handoffs.values():
             if made.agent is not None:
                 self.add(made.agent)
+        for tool in agent.tools:
+            if isinstance(tool, AgentTool):
+                self.add(tool.agent)
 
     def agent_named(self, agent_id: str) -> Agent:
         """The agent that is served here under that id; raises `UnknownAgent`."""

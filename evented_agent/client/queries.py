@@ -77,7 +77,7 @@ def read_journal(at: Deployment, run_id: str) -> Plan[tuple[Record, Sequence[byt
     """A run with its journal, large entries fetched."""
     record = yield from send(runs.read(at.keys, run_id, journal=True))
     names = [entry[1:].decode() for entry in record.entries if entry[:1] == b"@"]
-    payloads = iter((yield from read_blobs(at.keys.of(run_id).blobs, names)))
+    payloads = iter((yield from read_blobs(at.keys.of_tree(run_id).blobs, names)))
     entries = [next(payloads) if entry[:1] == b"@" else entry for entry in record.entries]
     return record, entries
 

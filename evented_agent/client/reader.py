@@ -12,6 +12,7 @@ from contextlib import aclosing, closing
 from typing import Protocol, TypedDict, Unpack
 
 from evented_agent.chunks import AnyChunk
+from evented_agent.client.child_steps import of_child
 from evented_agent.client.follow import Cursor, Disconnected, Reply, Request, batched, follow
 from evented_agent.client.hub.asker import TopicSource
 from evented_agent.client.hub.hub import Subscription
@@ -20,7 +21,7 @@ from evented_agent.errors import LedgerUnavailable
 from evented_agent.ledger.address import safe_url
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.error_replies import CONNECTION_FAILURES, refusal_of
-from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.keys import Keys, split_child
 from evented_agent.ledger.redis_clients import BLOCK_MS
 from evented_agent.ledger.runs import read
 
@@ -67,12 +68,13 @@ class ChunkReader(Protocol):
 
 
 class Reader:
-    """Reads one run's topic; many may read the same run."""
+    """Reads one run's topic, or what a child of it says there; many may read the same run."""
 
     def __init__(self, keys: Keys, ledger: Ledger, run_id: str) -> None:
-        self._run_id = run_id
-        of_run = keys.of(run_id)
-        self._source = TopicSource(of_run.topic, of_run.blobs, read(keys, run_id))
+        self._run_id, branch = split_child(run_id)
+        self._child_id = run_id if branch else None
+        of_run = keys.of(self._run_id)
+        self._source = TopicSource(of_run.topic, of_run.blobs, read(keys, self._run_id))
         self._ledger = ledger
 
     def chunks(
@@ -155,8 +157,10 @@ class Reader:
         self, after: Cursor, options: ReadOptions
     ) -> tuple[Generator[list[AnyChunk] | Request, Reply, None], "Deadlines"]:
         closes = options.get("close_on_suspend", True)
-        steps = batched(follow(self._run_id, after, close_on_suspend=closes))
-        return steps, Deadlines(f"run {self._run_id!r}", self._ledger.url, options)
+        steps = follow(self._run_id, after, close_on_suspend=closes)
+        if self._child_id is not None:
+            steps = of_child(steps, self._child_id)
+        return batched(steps), Deadlines(f"run {self._run_id!r}", self._ledger.url, options)
 
     def _recover(self, error: BaseException) -> None:
         _raise_unless_connection(error)

@@ -32,8 +32,10 @@ from evented_agent.ledger.records import (
     Due,
     Fenced,
     JournalChanged,
+    NewChild,
     RunEnd,
     Task,
+    TreeFull,
     Work,
 )
 from evented_agent.ledger.script import Command
@@ -118,6 +120,15 @@ class Suspended:
     ask: str
     asked: str
     kind: Literal["approval", "suspension"] = "suspension"
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A *child* run answers the call; *refused* makes what the call comes to where none can."""
+
+    chunks: Sequence[str]
+    child: NewChild
+    refused: Callable[[TreeFull], Awaitable["Done"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +217,8 @@ class Attempt:
     @cached_property
     def options(self) -> RunOptions:
         options = RunOptions.load(self.claim.options)
+        if self.task.branch:
+            return options.of_child()
         is_own = self.claim.agent == self.claim.run_agent
         return options if is_own else options.of_another_agent()
 
@@ -282,12 +295,13 @@ class Attempt:
     async def stored_texts(self, names: Sequence[str]) -> list[str | None]:
         """`stored_text` for several names."""
         key = self.process.keys.of(self.task.run_id).blobs
+        names = [f"{self.task.id_prefix}{name}" for name in names]
         found = await self.process.ledger.afetch_blobs(key, names)
         return [str(pydantic_core.from_json(each)) if each else None for each in found]
 
     async def store_text(self, name: str, text: str) -> None:
         """Keep *text* with the run, so that whoever tries this task again has the same."""
-        await self.ledger.store_blob(name, dump_json(text))
+        await self.ledger.store_blob(f"{self.task.id_prefix}{name}", dump_json(text))
 
     async def entries(self) -> Sequence[bytes]:
         """The journal that came with the claim, with large entries fetched."""
@@ -335,16 +349,17 @@ async def failed_run(attempt: Attempt, state: State, error: BaseException) -> Do
     await attempt.writer.recover()
     attempt.writer.close_all()
     attempt.writer.put(Error, ErrorPayload(error=info))
-    ending = Ending(
-        run_id=attempt.task.run_id,
-        agent=attempt.agent.id,
-        status="failed",
-        text=state.text,
-        reason="error",
-        usage=state.usage,
-        error=info.model_dump(),
-    )
-    await attempt.tell_engine(ending)
+    if not attempt.task.branch:
+        ending = Ending(
+            run_id=attempt.task.run_id,
+            agent=attempt.agent.id,
+            status="failed",
+            text=state.text,
+            reason="error",
+            usage=state.usage,
+            error=info.model_dump(),
+        )
+        await attempt.tell_engine(ending)
     finish = RunEnd("failed", "error", info.model_dump())
     work = Work(chunks=await attempt.writer.drain(), finish=finish)
     return Done(work, failure=reportable(error))

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from evented_agent.chunks.json_values import error_text, for_log
 from evented_agent.errors import EventedAgentError, LedgerUnavailable, RunDeleted
@@ -14,6 +14,7 @@ from evented_agent.execution.attempt import (
     InThread,
     Process,
     Requeue,
+    Spawned,
     Suspended,
     backoff,
     failed_run,
@@ -59,7 +60,10 @@ _RETRIES = {"tries", "hook_tries"}
 _TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_input_tokens")
 _MOST_TOKENS = 10**9
 
-_WORK: dict[str, Callable[[Attempt], Awaitable[Done | Suspended]]] = {
+#: What an attempt can come to.
+_Result = Done | Suspended | Spawned
+
+_WORK: dict[str, Callable[[Attempt], Awaitable[_Result]]] = {
     "model": run_model,
     "tool": run_tool,
     "end": run_end,
@@ -225,7 +229,7 @@ class Executor:
                 await self._requeue(attempt, again, outcome)
                 return None
             since = boottime()
-            committed = await self._record(attempt, result)
+            result, committed = await self._commit(attempt, result)
             if isinstance(committed, Committed):
                 break
             attempt.decide_again(committed)
@@ -246,7 +250,7 @@ class Executor:
         return None if committed.end is None else _Held(committed.end, since)
 
     async def _pass_turn_on(
-        self, attempt: Attempt, result: Done | Suspended, committed: Committed, outcome: Outcome
+        self, attempt: Attempt, result: _Result, committed: Committed, outcome: Outcome
     ) -> None:
         """Let the next run of the thread go on where this one has ended, or only waits."""
         if _is_last(attempt.task, result):
@@ -267,7 +271,7 @@ class Executor:
         if _holds_others(attempt.task, again):
             outcome.sends.extend(await leave_thread(self._process, attempt.claim))
 
-    async def _work(self, attempt: Attempt) -> Done | Suspended:
+    async def _work(self, attempt: Attempt) -> _Result:
         try:
             return await _WORK[attempt.task.kind](attempt)
         except (Fenced, LedgerUnavailable):
@@ -287,6 +291,14 @@ class Executor:
                 logger.info("Run %s of agent %s was aborted: %s", run_id, claim.agent, reason)
                 attempt.trace.ended_run("aborted", reason)
 
+    async def _commit(
+        self, attempt: Attempt, result: _Result
+    ) -> tuple[_Result, Committed | JournalChanged]:
+        """Record what an attempt has come to, and say as what."""
+        if isinstance(result, Spawned):
+            return await self._spawn(attempt, result)
+        return result, await self._record(attempt, result)
+
     async def _record(
         self, attempt: Attempt, result: Done | Suspended
     ) -> Committed | JournalChanged:
@@ -300,6 +312,19 @@ class Executor:
                 kind=result.kind,
             )
         return await attempt.ledger.commit(result.work, sent=attempt.writer.sent)
+
+    async def _spawn(
+        self, attempt: Attempt, result: Spawned
+    ) -> tuple[Done | Spawned, Committed | JournalChanged]:
+        """Begin a child run; what came of that, and as what it was recorded."""
+        attempt.lease.seal()
+        reply = await attempt.ledger.spawn(
+            result.chunks, sent=attempt.writer.sent, child=result.child
+        )
+        if isinstance(reply, Committed):
+            return result, reply
+        refused = _with_chunks(result.chunks, await result.refused(reply))
+        return refused, await self._record(attempt, refused)
 
     async def _stopped(self, attempt: Attempt, outcome: Outcome) -> bool:
         """Whether the attempt was stopped on purpose; any other cancellation releases the task."""
@@ -331,8 +356,14 @@ def _retry_or_skip(attempt: Attempt, error: BaseException) -> Done:
     return Done(Work())
 
 
-def _trace_commit(attempt: Attempt, result: Done | Suspended, committed: Committed) -> None:
+def _with_chunks(before: Sequence[str], done: Done) -> Done:
+    return replace(done, work=replace(done.work, chunks=[*before, *done.work.chunks]))
+
+
+def _trace_commit(attempt: Attempt, result: _Result, committed: Committed) -> None:
     trace, task = attempt.trace, attempt.task
+    if isinstance(result, Spawned):
+        return
     if isinstance(result, Suspended):
         trace.asks_person(task.call or "", task.tool or "", result.kind)
         return
@@ -341,7 +372,7 @@ def _trace_commit(attempt: Attempt, result: Done | Suspended, committed: Committ
     for new in () if committed.aborted else result.work.next:
         if new.ask is not None:
             trace.asks_person(new.call or "", new.tool or "", "approval")
-    if (finish := result.work.finish) is not None and not committed.aborted:
+    if (finish := result.work.finish) is not None and not committed.aborted and not task.branch:
         trace.ended_run(finish.status, finish.reason, result.failure)
 
 
@@ -356,7 +387,7 @@ def _count_claim(counts: Counts, claim: Claim) -> None:
         counts.add("recovery_ms", claim.agent, max(0, task.started - task.lost_at))
 
 
-def _count_turn(attempt: Attempt, result: Done | Suspended) -> None:
+def _count_turn(attempt: Attempt, result: _Result) -> None:
     """Count a step whose turn is committed, and its tokens."""
     if attempt.task.kind != "model" or not isinstance(result, Done) or not result.work.entries:
         return
@@ -368,15 +399,15 @@ def _count_turn(attempt: Attempt, result: Done | Suspended) -> None:
 
 def _log_begin(claim: Claim) -> None:
     task = claim.task
-    begin_work(task.run_id, task.key, claim.agent, task.generation)
+    begin_work(task.own_run_id, task.key, claim.agent, task.generation)
     if task.kind == "model" and task.step == 1 and task.generation == 1:
-        logger.info("Run %s of agent %s started", task.run_id, claim.agent)
+        logger.info("Run %s of agent %s started", task.own_run_id, claim.agent)
 
 
 def _log_end(attempt: Attempt, end: RunEnd | None) -> None:
     if end is None:
         return
-    run_id, agent = attempt.task.run_id, attempt.agent.id
+    run_id, agent = attempt.task.own_run_id, attempt.agent.id
     if end.status == "finished":
         logger.info("Run %s of agent %s finished (%s)", run_id, agent, end.reason)
         return
@@ -390,9 +421,9 @@ def _holds_others(task: Task, again: Requeue) -> bool:
     return task.kind == "after" and again.change.get("tries", 0) >= PATIENCE
 
 
-def _is_last(task: Task, result: Done | Suspended) -> bool:
+def _is_last(task: Task, result: _Result) -> bool:
     """Whether this is the run's last task; a failed or aborted run ends with its after task."""
-    if not isinstance(result, Done):
+    if not isinstance(result, Done) or task.branch:
         return False
     finish = result.work.finish
     return task.kind == "after" or (finish is not None and finish.status == "finished")

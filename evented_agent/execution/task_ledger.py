@@ -12,7 +12,16 @@ from evented_agent.ledger import attempts
 from evented_agent.ledger.attempts import Worker
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.records import Committed, Due, JournalChanged, Signal, Task, Work
+from evented_agent.ledger.records import (
+    Committed,
+    Due,
+    JournalChanged,
+    NewChild,
+    Signal,
+    Task,
+    TreeFull,
+    Work,
+)
 from evented_agent.ledger.script import Command
 
 #: Seconds an attempt tries to reach Redis; reconcile has taken its task long before.
@@ -104,6 +113,13 @@ class TaskLedger:
         command = attempts.suspend(
             self._keys, self.task, sent=sent, chunks=chunks, ask=ask, asked=asked, kind=kind
         )
+        return await self._ledger.asend(command, retry_for=RETRY_FOR)
+
+    async def spawn(
+        self, chunks: Sequence[str], *, sent: int, child: NewChild
+    ) -> Committed | TreeFull:
+        """End the attempt with a child run that answers its call."""
+        command = attempts.spawn(self._keys, self.task, sent=sent, chunks=chunks, child=child)
         return await self._ledger.asend(command, retry_for=RETRY_FOR)
 
     async def release(self, reason: str) -> Sequence[Due]:

@@ -4,21 +4,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pydantic_core
+
 from evented_agent.chunks.base import dump_json
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
     FORMAT,
+    AnsweredCall,
     Claim,
     Committed,
     Due,
     JournalChanged,
+    NewChild,
     Refused,
     Signal,
     Task,
+    TreeFull,
     Work,
 )
 from evented_agent.ledger.replies import owned, sends_of, text_of
 from evented_agent.ledger.script import Command, command
+
+#: Levels of child runs below the run that was started; child runs of a tree in all, and at a time:
+#: few enough that scripts which look at all of them stay short.
+MOST_DEPTH, MOST_CHILDREN, MOST_LIVE_CHILDREN = 5, 1000, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +120,8 @@ def _more(work: Work) -> dict[str, Any]:
         finish = {"status": work.finish.status, "reason": work.finish.reason}
         if work.finish.error is not None:
             finish |= {"error": dict(work.finish.error)}
+        if work.finish.entry:
+            finish |= {"chunks": list(work.finish.chunks), "entry": work.finish.entry}
     more: dict[str, Any] = {
         "usage": dict(work.usage) if any(work.usage.values()) else None,
         "turn": work.turn or None,
@@ -234,6 +245,38 @@ def suspend(
     )
 
 
+def spawn(
+    keys: Keys, task: Task, *, sent: int, chunks: Sequence[str], child: NewChild
+) -> Command[Committed | TreeFull]:
+    """End an attempt whose call a child run answers, which begins.
+
+    Durable on return; the messages in the reply are still to be sent. Nothing is written where the
+    tree is full. Raises `Fenced`.
+    """
+
+    def parse(reply: Any) -> Committed | TreeFull:
+        if reply[0] == b"full":
+            return TreeFull(text_of(reply[1]))  # type: ignore[arg-type]
+        return _committed(task.run_id, reply)
+
+    return command(
+        "attempt/spawn",
+        keys.of(task.run_id).all,
+        parse,
+        run_id=task.run_id,
+        key=task.key,
+        token=task.token,
+        sent=sent,
+        child=dump_json({"agent": child.agent, "tool_limit": child.tool_limit}),
+        messages=child.messages,
+        most_depth=MOST_DEPTH,
+        most_children=MOST_CHILDREN,
+        most_live=MOST_LIVE_CHILDREN,
+        newest=FORMAT,
+        rest=chunks,
+    )
+
+
 def requeue(
     keys: Keys, task: Task, *, delay_ms: int, reason: str, change: Mapping[str, Any]
 ) -> Command[Committed]:
@@ -286,7 +329,9 @@ def store_blob(keys: Keys, task: Task, *, name: str, payload: str) -> Command[No
 
 def _claim(run_id: str, task_key: str, reply: Any) -> Claim:
     stored, aborted, length, record, entries = reply
-    agent, run_agent, options, messages, thread, resource, revived_by, yielded, trace = record
+    agent, run_agent, options, messages, thread, resource, revived_by, yielded, trace, *more = (
+        record
+    )
     return Claim(
         task=Task.parse(run_id, task_key, stored),
         agent=text_of(agent),
@@ -301,6 +346,14 @@ def _claim(run_id: str, task_key: str, reply: Any) -> Claim:
         journal_length=int(length),
         entries=entries,
         trace=trace.decode(errors="replace") if trace else None,
+        answers=_answered_call(more[0]) if more else None,
+    )
+
+
+def _answered_call(stored: bytes) -> AnsweredCall:
+    found = pydantic_core.from_json(stored)
+    return AnsweredCall(
+        found["key"], found["call"], found["tool"], int(found["step"]), found.get("bg")
     )
 
 

@@ -9,7 +9,7 @@ import re
 import zlib
 from dataclasses import dataclass
 
-from evented_agent.errors import RunNotFound
+from evented_agent.errors import ChildRun, RunNotFound
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
@@ -22,6 +22,17 @@ STATUSES = ("queued", "running", "suspended", "finished", "failed", "aborted")
 def is_run_id(value: object) -> bool:
     """Whether a run may be called that."""
     return isinstance(value, str) and _RUN_ID.fullmatch(value) is not None
+
+
+_CHILD = re.compile(r"(?:~[1-9][0-9]{0,3}){1,9}")
+
+
+def split_child(run_id: str) -> tuple[str, str]:
+    """The run that was started, and which child of it is meant (``~1~2``), or ""."""
+    text = str(run_id)
+    root, mark, rest = text.partition("~")
+    branch = f"{mark}{rest}"
+    return (root, branch) if _CHILD.fullmatch(branch) else (text, "")
 
 
 def thread_name(thread: str, resource: str | None) -> str:
@@ -101,9 +112,13 @@ class Keys:
         return zlib.crc32(run_id.encode()) % self.shards
 
     def of(self, run_id: str) -> RunKeys:
-        """The keys of a run.  Raises `RunNotFound` for what no run can be called."""
+        """The keys of a run, and of the whole tree that begins with it.
+
+        Raises `RunNotFound` for what no run can be called, `ChildRun` for a child of one.
+        """
         if not is_run_id(run_id):
-            raise RunNotFound(run_id)
+            root, branch = split_child(run_id)
+            raise ChildRun(run_id, root) if branch and is_run_id(root) else RunNotFound(run_id)
         shard = self.shard(run_id)
         own = f"{self._tag(shard)}:{run_id}"
         return RunKeys(
@@ -116,6 +131,10 @@ class Keys:
             bells=self.bells(shard),
             statuses=tuple(self.index(shard, "status", status) for status in STATUSES),
         )
+
+    def of_tree(self, run_id: str) -> RunKeys:
+        """The keys of a run, or of the one that a child run belongs to."""
+        return self.of(split_child(run_id)[0])
 
     def thread(self, name: str) -> ThreadKeys:
         """The keys of a thread, whatever characters the caller's ids have."""

@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 import pydantic_core
 
 #: The newest format of records, journal entries and messages that this version writes and serves:
-#: a run gets it with its first message.
-FORMAT = 2
+#: 2 with a run's first message or hand-off, 3 with its first child.
+FORMAT = 3
 #: The format in which runs begin, which older versions serve too.
 FIRST_FORMAT = 1
 
@@ -98,6 +98,8 @@ class Task:
     """A task as its record holds it; a hook's *suspended* is what it tells people about.
 
     *lost_at* is when the lease of the attempt before ran out, if that is why there is this one.
+    *branch* is the child run whose task it is (``~1``), "" for the run that was started; *child* is
+    the one that answers the call.
     """
 
     run_id: str
@@ -133,6 +135,18 @@ class Task:
     is_idle_over: bool = False
     is_decided: bool = False
     is_put_off: bool = False
+    branch: str = ""
+    child: str = ""
+
+    @property
+    def own_run_id(self) -> str:
+        """The id of the run or the child run whose task it is."""
+        return f"{self.run_id}{self.branch}"
+
+    @property
+    def id_prefix(self) -> str:
+        """What the keys of its run's tasks, and the ids of its calls and parts, begin with."""
+        return f"{self.branch}/" if self.branch else ""
 
     @classmethod
     def parse(cls, run_id: str, key: str, stored: bytes) -> "Task":
@@ -170,6 +184,8 @@ class Task:
             most_retries=int(record.get("most_retries", 0)),
             is_idle_over=bool(record.get("idle_over")),
             is_put_off=bool(record.get("put_off")),
+            branch=record.get("branch", ""),
+            child=record.get("child", "") if record["state"] == "child" else "",
             is_decided=any(record.get(name) for name in ("decided", "approval", "given")),
         )
 
@@ -200,7 +216,7 @@ class Claim:
     *agent* goes on with it, *run_agent* is the one that the run began with. *is_revived* says that
     the run had failed before and was told to go on, *yielded* is the number of its entry in the
     thread that it has given back; *trace* is the span that the run belongs to, as
-    `telemetry.trace_context` stores it.
+    `telemetry.trace_context` stores it; *answers* the call that a child run is for.
     """
 
     task: Task
@@ -216,6 +232,18 @@ class Claim:
     journal_length: int
     entries: Sequence[bytes]
     trace: str | None = None
+    answers: "AnsweredCall | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredCall:
+    """The call of its parent that a child run answers; *background* as in `Task`."""
+
+    key: str
+    call: str
+    tool: str
+    step: int
+    background: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,11 +263,32 @@ class HandOver:
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """How a commit ends its run."""
+    """How a commit ends its run.
+
+    *chunks* and *entry* are what the end of a child run says to its parent: the result of its call.
+    """
 
     status: Literal["finished", "failed"]
     reason: str
     error: Mapping[str, str] | None = None
+    chunks: Sequence[str] = ()
+    entry: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewChild:
+    """A child run to begin: its agent, how many of its calls go on at a time, and its messages."""
+
+    agent: str
+    tool_limit: int
+    messages: str
+
+
+@dataclass(frozen=True, slots=True)
+class TreeFull:
+    """No child was made: the tree has too many runs, or too deep ones, as *limit* says."""
+
+    limit: Literal["depth", "children", "live"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +395,11 @@ class JournalChanged:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One run as `read` saw it; *now* and all times are ms of the Redis clock."""
+    """One run as `read` saw it; *now* and all times are ms of the Redis clock.
+
+    *children* are the records of its child runs, by their ids. The record of a child run has the
+    tasks of that one and of those below it.
+    """
 
     run_id: str
     now: int
@@ -355,6 +408,7 @@ class Record:
     last_cursor: str
     entries: Sequence[bytes]
     decided: Sequence[bytes] = ()
+    children: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -364,10 +418,17 @@ class Record:
     @property
     def only_waits(self) -> bool:
         """Whether no step of it is under way: people are asked, or calls are in the background."""
-        return all(
-            task.state == "suspended" or task.kind == "hook" or task.background == "deferred"
-            for task in self.tasks
-        )
+        under_way = [task for task in self.tasks if task.state != "suspended"]
+        # What goes on of a child holds its call up, and with it the call's step.
+        busy = {task.branch for task in under_way if task.state != "child"}
+
+        def holds_step(task: Task) -> bool:
+            if task.branch or task.kind == "hook" or task.background == "deferred":
+                return False
+            below = (branch for branch in busy if f"{branch}~".startswith(f"{task.child}~"))
+            return task.state != "child" or any(below)
+
+        return not any(holds_step(task) for task in under_way)
 
     def queued(self) -> list[Due]:
         """The messages that would start what is queued and need not wait."""
@@ -379,11 +440,15 @@ class Record:
                 task.kind,
                 task.tool,
                 self.fields["queue"],
-                self.fields["agent"],
+                self._agent_of(task),
             )
             for task in self.tasks
             if task.state == "queued" and task.not_before is None
         ]
+
+    def _agent_of(self, task: Task) -> str:
+        own = self.children.get(task.own_run_id, {})
+        return str(own.get("acting") or own.get("agent") or self.fields["agent"])
 
 
 ENDED = ("finished", "failed", "aborted")

@@ -16,7 +16,8 @@ from evented_agent.errors import (
     RunConflict,
     SuspensionExpired,
 )
-from evented_agent.ledger.keys import Keys
+from evented_agent.ledger.child_records import child_record, number_of
+from evented_agent.ledger.keys import Keys, split_child
 from evented_agent.ledger.records import (
     Decision,
     Due,
@@ -69,25 +70,34 @@ def create(
 
 
 def read(keys: Keys, run_id: str, *, journal: bool = False) -> Command[Record]:
-    """Read one run consistently.  Raises `RunNotFound`, `RunDeleted`."""
+    """Read one run, or a child of one, consistently.  Raises `RunNotFound`, `RunDeleted`."""
+    root, branch = split_child(run_id)
 
     def parse(reply: Any) -> Record:
         check_exists(run_id, text_of(reply[0]))
         names = [text_of(item) for item in reply[2]]
-        tasks = reply[3]
-        return Record(
-            run_id=run_id,
+        tasks, found = reply[3], [text_of(item) for item in reply[7]]
+        stored = {
+            f"{root}{name}": pydantic_core.from_json(child)
+            for name, child in zip(found[::2], found[1::2], strict=True)
+        }
+        whole = Record(
+            run_id=root,
             now=int(reply[1]),
             fields=dict(zip(names[::2], names[1::2], strict=True)),
             tasks=[
-                Task.parse(run_id, text_of(tasks[i]), tasks[i + 1]) for i in range(0, len(tasks), 2)
+                Task.parse(root, text_of(tasks[i]), tasks[i + 1]) for i in range(0, len(tasks), 2)
             ],
             last_cursor=text_of(reply[4]),
             entries=reply[5],
             decided=reply[6],
+            children=dict(sorted(stored.items(), key=lambda each: number_of(each[0]))),
         )
+        return child_record(whole, run_id, text_of(reply[8])) if branch else whole
 
-    return command("run/read", keys.of(run_id).own, parse, run_id=run_id, journal=int(journal))
+    return command(
+        "run/read", keys.of(root).own, parse, run_id=root, branch=branch, journal=int(journal)
+    )
 
 
 def resume(

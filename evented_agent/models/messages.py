@@ -209,6 +209,21 @@ def load_messages(stored: Sequence[dict[str, Any]]) -> list[Message]:
     return _MESSAGES.validate_python(list(stored))
 
 
+def without_prefix(message: Message, prefix: str) -> Message:
+    """*message* with the ids of its calls as they are without *prefix*."""
+    if isinstance(message, ToolMessage):
+        return message.model_copy(
+            update={"tool_call_id": message.tool_call_id.removeprefix(prefix)}
+        )
+    if isinstance(message, AssistantMessage) and message.tool_calls:
+        calls = [
+            call.model_copy(update={"id": call.id.removeprefix(prefix)})
+            for call in message.tool_calls
+        ]
+        return message.model_copy(update={"tool_calls": calls})
+    return message
+
+
 def _first_problem(error: ValidationError | TypeError) -> str:
     if isinstance(error, TypeError):
         return f"{error}. Pass a string or a list of messages such as {{'role': 'user', …}}."

@@ -9,6 +9,7 @@ import pydantic_core
 
 from evented_agent.agents.tools.approvals import CallDecision, Pending
 from evented_agent.chunks import ErrorInfo, Usage
+from evented_agent.ledger.child_records import status_of
 from evented_agent.ledger.records import ENDED, Record, Task
 from evented_agent.ledger.settings import Settings
 from evented_agent.ledger.workers import LiveWorker
@@ -21,6 +22,25 @@ Status = Literal["queued", "running", "suspended", "finished", "failed", "aborte
 WAITING_MS = 3_000
 #: Stands for a user's module in commands that messages show.
 MODULE = "MODULE"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildInfo:
+    """A child run: a run of an agent that another one has called.
+
+    Attributes:
+        run_id: The child: the id of the run that was started, ``~`` and a number for each level.
+        agent: Its agent's id.
+        status: As that of a run.
+        usage: The tokens so far, those of its own children included.
+        tool_call_id: The call that it answers, in the run whose id its own begins with.
+    """
+
+    run_id: str
+    agent: str
+    status: Status
+    usage: Usage
+    tool_call_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +74,8 @@ class RunInfo:
         metadata: What its caller wanted to find again with it.
         acting: The id of the agent that it was handed over to; None while its own goes on.
         inbox: The ids of messages to it that no completed model call has had, in their order.
+        children: The runs of agents that it has called, and those below them.
+        parent_id: The run that a child run belongs to; None for one that was started.
     """
 
     run_id: str
@@ -79,6 +101,8 @@ class RunInfo:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     acting: str | None = None
     inbox: Sequence[str] = ()
+    children: Sequence[ChildInfo] = ()
+    parent_id: str | None = None
 
     @property
     def is_ended(self) -> bool:
@@ -126,6 +150,19 @@ def info_of(
         metadata=_metadata(fields.get("metadata", "{}")),
         acting=fields.get("acting"),
         inbox=_inbox(fields.get("inbox", "[]")),
+        children=[_child(record, run_id) for run_id in record.children],
+        parent_id=fields.get("parent"),
+    )
+
+
+def _child(record: Record, run_id: str) -> ChildInfo:
+    stored = record.children[run_id]
+    return ChildInfo(
+        run_id=run_id,
+        agent=str(stored["agent"]),
+        status=status_of(record, run_id),  # type: ignore[arg-type]
+        usage=_usage(stored),
+        tool_call_id=str(stored["call"]),
     )
 
 

@@ -166,7 +166,10 @@ def _background_status(result: Result | None, task: Task | None) -> BackgroundSt
         if task is None:
             # The run has ended, and nobody waits for the call any more.
             return "cancelled"
-        states: dict[str, BackgroundStatus] = {"running": "running", "suspended": "suspended"}
+        states: dict[str, BackgroundStatus] = {
+            **{"running": "running", "child": "running"},
+            "suspended": "suspended",
+        }
         return states.get(task.state, "pending")
     if result.error is None and result.denied is None:
         return "completed"

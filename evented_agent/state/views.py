@@ -55,7 +55,7 @@ def pending_call(record: Record, task: Task, held: SuspensionRecord) -> Pending:
     assert expires is not None
     return Pending(
         run_id=record.run_id,
-        agent=record.fields["agent"],
+        agent=str(record.children.get(task.own_run_id, record.fields)["agent"]),
         number=held.number,
         kind=held.kind,  # type: ignore[arg-type]
         tool_call_id=task.call or "",

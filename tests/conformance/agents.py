@@ -91,6 +91,12 @@ def erase(ctx: ToolContext, name: str) -> str:
     return f"erased {name}"
 
 
+@tool(requires_approval=True, expiry=0.3, on_expiry="fail")
+def sign(name: str) -> str:
+    """Sign something at once, or the run fails."""
+    return f"signed {name}"
+
+
 @tool
 def book(ctx: ToolContext, flight: str) -> str:
     """Ask which seat, then book it."""
@@ -325,9 +331,76 @@ desk = Agent(
     on_finish=hooked,
 )
 
+
+def chief_answer(request: ModelRequest) -> Any:
+    """Make the calls that the user names, or say what they came to and what is news."""
+    last = request.messages[-1]
+    if isinstance(last, ToolMessage):
+        return f"They say: {told(request)}."
+    if isinstance(last, SystemMessage):
+        return f"News: {told(request)}."
+    said = last_user(request.messages)
+    offered = [spec.name for spec in request.tools]
+    return asked(request) if said.split()[0] in offered else f"heard {said}"
+
+
+class Question(pydantic.BaseModel):
+    name: str
+    age: int = 7
+
+
+researcher = Agent(
+    id="researcher",
+    description="Finds things out.",
+    model=ScriptedModel([heard], pause=0.02),
+    tools=[add, erase, book, hold_open, compile_report],
+    on_start=hooked,
+    on_finish=hooked,
+)
+typist = Agent(
+    id="typist",
+    description="Writes forms.",
+    model=ScriptedModel([lambda request: last_user(request.messages)]),
+    output_type=Person,
+)
+broken = Agent(
+    id="broken",
+    description="Never answers.",
+    model=ScriptedModel([ModelError("no model today")]),
+    model_retries=0,
+)
+deputy = Agent(
+    id="deputy",
+    description="Asks the researcher.",
+    model=ScriptedModel([chief_answer]),
+    tools=[researcher.as_tool(), add],
+)
+chief = Agent(
+    id="chief",
+    model=ScriptedModel([chief_answer], pause=0.02),
+    tools=[
+        researcher.as_tool(),
+        researcher.as_tool(name="hurried", timeout=1.0),
+        researcher.as_tool(name="checked", requires_approval=True),
+        researcher.as_tool(name="apart", background=True),
+        typist.as_tool(input=Question),
+        broken.as_tool(),
+        deputy.as_tool(),
+        add,
+        sign,
+    ],
+    max_steps=8,
+    on_suspended=hooked_async,
+)
+
 hello = Agent(id="hello", model=ScriptedModel(["Hello, world."]))
 
 AGENTS = [
+    chief,
+    researcher,
+    typist,
+    broken,
+    deputy,
     desk,
     Agent(
         id="triage",

@@ -111,16 +111,23 @@ class AnswerBuilder:
     """Turns the events of one model call into chunks, and collects them to a turn.
 
     Part ids contain the step and the attempt, so that withdrawn text is never confused with that
-    of the next attempt.
+    of the next attempt. *id_prefix* begins all ids, so that no other run of the tree has them.
     """
 
     def __init__(
-        self, *, step: int, attempt: int, used_call_ids: set[str], most_bytes: int = _MOST_BYTES
+        self,
+        *,
+        step: int,
+        attempt: int,
+        used_call_ids: set[str],
+        most_bytes: int = _MOST_BYTES,
+        id_prefix: str = "",
     ) -> None:
         self._step = step
+        self._id_prefix = id_prefix
         self._most_bytes = most_bytes
         self._attempt = attempt
-        self._used = set(used_call_ids)
+        self._used = {id_.removeprefix(id_prefix) for id_ in used_call_ids}
         self._kind: _Kind | None = None
         self._part = 0
         self._part_id = ""
@@ -195,7 +202,7 @@ class AnswerBuilder:
         if self._kind is None:
             self._parts += 1
             suffix = f".{self._parts}" if self._parts > 1 else ""
-            self._part_id = f"{kind.prefix}-{self._step}.{self._attempt}{suffix}"
+            self._part_id = f"{self._id_prefix}{kind.prefix}-{self._step}.{self._attempt}{suffix}"
             self._kind, self._part = kind, part
             yield kind.start, PartPayload(id=self._part_id)
         if text:
@@ -227,6 +234,7 @@ class AnswerBuilder:
         id_ = call_id(event.id, f"{self._step}_{event.index}", self._used)
         name = tool_name(event.name)
         self._used.add(id_)
+        id_ = f"{self._id_prefix}{id_}"
         self._calls[event.index] = _Call(id_, name)
         yield ToolCallInputStart, ToolInputPayload(tool_call_id=id_, tool_name=name)
 

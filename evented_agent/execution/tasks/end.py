@@ -29,6 +29,7 @@ from evented_agent.chunks import (
 from evented_agent.durations import in_seconds
 from evented_agent.execution.attempt import Attempt, Done, Ending, Requeue, failed_run
 from evented_agent.execution.tasks.background import emit_background_chunk, notice_of, task_id
+from evented_agent.execution.tasks.children import answered_call
 from evented_agent.execution.tasks.handoffs import hand_over, handoff_in
 from evented_agent.execution.tasks.hooks import call_hook
 from evented_agent.execution.tasks.mcp_tools import load_mcp_tools
@@ -280,6 +281,9 @@ def _finish_step(
 
 def _tells(attempt: Attempt) -> bool:
     """Whether anybody is told of the run's end before it is committed."""
+    if attempt.task.branch:
+        # No message comes to a child run, and nobody else aborts it.
+        return False
     has_memory = attempt.agent.memory is not None and attempt.claim.thread is not None
     has_hook = "on_finish" in attempt.agent.hooks
     return has_memory or has_hook or attempt.process.on_ending is not None
@@ -335,6 +339,10 @@ async def _finish(
         _end_answer(attempt, state, answer, reason)
     ended = StepResult(reason=reason, is_continued=False)
     attempt.writer.put(Finish, FinishPayload(step_result=ended, output=output))
+    if attempt.task.branch:
+        end = await answered_call(attempt, state, answer)
+        work = await _work(attempt, action, [], replace(end, reason=reason))
+        return Done(replace(work, journal_length=attempt.claim.journal_length))
     ending = Ending(
         run_id=attempt.task.run_id,
         agent=attempt.agent.id,
@@ -350,7 +358,7 @@ async def _finish(
 
 async def _wait_for_hooks(attempt: Attempt) -> None:
     """A run that counts as finished has told its hooks of its suspensions as well."""
-    if "on_suspended" not in attempt.agent.hooks:
+    if attempt.task.branch or "on_suspended" not in attempt.agent.hooks:
         return
     record = await attempt.process.send(runs.read(attempt.process.keys, attempt.task.run_id))
     if any(task.kind == "hook" for task in record.tasks):

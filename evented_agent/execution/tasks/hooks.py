@@ -44,9 +44,9 @@ async def call_hook(
     if hook is None:
         return
     event = RunEvent(
-        key=f"{attempt.task.run_id}:{kind}{of and ':'}{of}",
+        key=f"{attempt.task.own_run_id}:{kind}{of and ':'}{of}",
         kind=kind,
-        run_id=attempt.task.run_id,
+        run_id=attempt.task.own_run_id,
         agent=attempt.agent.id,
         step=attempt.task.step,
         text=state.text,

@@ -38,7 +38,7 @@ from evented_agent.execution.tasks.next_tasks import Following, next_tasks
 from evented_agent.execution.tasks.thread import load_history, wait_for_turn
 from evented_agent.ledger.records import Work
 from evented_agent.logs import logger_of
-from evented_agent.models.messages import Message, load_messages
+from evented_agent.models.messages import Message, load_messages, without_prefix
 from evented_agent.models.protocol import Model, ModelEvent, ModelRequest, ReasoningPiece, TextPiece
 from evented_agent.models.resolve import resolve
 from evented_agent.state.fold import INTERRUPTED, State, fold
@@ -61,7 +61,7 @@ async def run_model(attempt: Attempt) -> Done:
     """Call the model once; a failure is retried, falls back to the next model, or fails the run."""
     state = await _begin(attempt)
     given = load_messages(pydantic_core.from_json(attempt.claim.messages))
-    messages = [*state.history, *given, *state.messages()]
+    messages = [*state.history, *given, *_own_ids(attempt, state.messages())]
     choice = await _choice(attempt, state, messages)
     instructions = await instructions_for(attempt, state, choice)
     request = build_request(attempt, messages, instructions.text, choice)
@@ -75,6 +75,7 @@ async def run_model(attempt: Attempt) -> Done:
         attempt=attempt.task.generation,
         used_call_ids=state.call_ids,
         most_bytes=attempt.process.settings.max_bytes - MARGIN,
+        id_prefix=attempt.task.id_prefix,
     )
     _tell_applied(attempt, state)
     try:
@@ -92,6 +93,12 @@ async def run_model(attempt: Attempt) -> Done:
         return await _interrupted(attempt, state, answer, model)
     turn = answer.turn(model=model.name, seen=attempt.claim.journal_length)
     return await _complete(attempt, state, answer, replace(turn, instructions=instructions.of_turn))
+
+
+def _own_ids(attempt: Attempt, said: Sequence[Message]) -> Sequence[Message]:
+    """The conversation with the ids that the model itself has given to its calls."""
+    prefix = attempt.task.id_prefix
+    return said if not prefix else [without_prefix(message, prefix) for message in said]
 
 
 async def _complete(attempt: Attempt, state: State, answer: AnswerBuilder, turn: Turn) -> Done:
@@ -138,7 +145,7 @@ async def _choice(attempt: Attempt, state: State, messages: Sequence[Message]) -
     if prepare is None:
         return StepChoice()
     following = NextStep(
-        run_id=attempt.task.run_id,
+        run_id=attempt.task.own_run_id,
         step=attempt.task.step,
         messages=messages,
         last=step_info(state) if state.steps else None,
@@ -155,7 +162,7 @@ def _say_if_empty(attempt: Attempt, turn: Turn) -> None:
             turn.model,
             turn.reason,
             turn.step,
-            attempt.task.run_id,
+            attempt.task.own_run_id,
         )
 
 

@@ -80,7 +80,7 @@ def _refused(attempt: Attempt, step: int, call: ToolCall, why: str) -> Result:
 async def _tool_task(
     attempt: Attempt, step: int, call: ToolCall, made: Background | None
 ) -> NewTask:
-    key = f"{step}:tool:{call.id}"
+    key = f"{step}:tool:{call.id.removeprefix(attempt.task.id_prefix)}"
     tool = attempt.tools.get(call.name)
     if tool is None:
         return NewTask(key=key, kind="tool", step=step, call=call.id, tool=call.name)
@@ -101,6 +101,7 @@ async def _question(attempt: Attempt, key: str, tool: Tool, call: ToolCall) -> s
     if call.invalid is not None or not await _must_ask(attempt, tool, call):
         return None
     payload = ToolAskPayload(tool_call_id=call.id, tool_name=call.name, arguments=call.arguments)
+    key = f"{attempt.task.id_prefix}{key}"
     return await attempt.writer.stored(encode_chunk(ToolCallApproval, key, payload))
 
 
@@ -122,7 +123,7 @@ async def _must_ask(attempt: Attempt, tool: Tool, call: ToolCall) -> bool:
     if True in rules:
         return True
     request = ApprovalRequest(
-        run_id=attempt.task.run_id,
+        run_id=attempt.task.own_run_id,
         tool_call_id=call.id,
         tool_name=call.name,
         arguments=call.arguments,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import pydantic_core
 
+from evented_agent.agents.tools.agent_tool import AgentTool
 from evented_agent.agents.tools.context import Suspend, ToolContext
 from evented_agent.agents.tools.tool import (
     InvalidArguments,
@@ -41,6 +42,7 @@ from evented_agent.execution.attempt import (
     Attempt,
     Done,
     Requeue,
+    Spawned,
     Suspended,
     backoff,
     error_info,
@@ -50,8 +52,9 @@ from evented_agent.execution.isolated_tool import run_isolated
 from evented_agent.execution.mcp.failures import MCPToolRefused
 from evented_agent.execution.own_context import OwnContext
 from evented_agent.execution.tasks.background import emit_background_chunk, slot
+from evented_agent.execution.tasks.children import TooManyAgents, spawned, too_many
 from evented_agent.execution.tasks.mcp_tools import load_mcp_tools
-from evented_agent.ledger.records import Fenced, Work
+from evented_agent.ledger.records import Fenced, TreeFull, Work
 from evented_agent.logs import logger_of
 from evented_agent.models.messages import ToolCall
 from evented_agent.state.journal import Result, Turn, dump_entry, edited_arguments, load_entry
@@ -81,12 +84,12 @@ class ToolFailed(Exception):
 
 
 #: What these say is ours, and has nothing of the tool's.
-_OURS = (ToolNotFound, InvalidArguments, ToolTimeout, TooLarge)
+_OURS = (ToolNotFound, InvalidArguments, ToolTimeout, TooLarge, TooManyAgents)
 #: These end a thread or an event loop unless they are caught.
 _EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, asyncio.CancelledError)
 
 
-async def run_tool(attempt: Attempt) -> Done | Suspended:
+async def run_tool(attempt: Attempt) -> Done | Suspended | Spawned:
     """Run the call; a failure becomes a result that the model sees, not the end of the run."""
     call = await _call_of(attempt)
     if call.name not in attempt.tools:
@@ -97,8 +100,23 @@ async def run_tool(attempt: Attempt) -> Done | Suspended:
         if attempt.task.is_decided:
             return await _asked_again(attempt, error)
         return await _result(attempt, call, error=error)
+    if isinstance(tool, AgentTool):
+        return await _call_agent(attempt, call, tool, arguments)
     async with slot(attempt, attempt.agent.background_of(tool), call):
         return await _run(attempt, call, tool, arguments)
+
+
+async def _call_agent(
+    attempt: Attempt, call: ToolCall, tool: AgentTool, arguments: dict[str, Any]
+) -> Spawned:
+    if attempt.task.background is not None:
+        emit_background_chunk(attempt, BackgroundTaskRunning, call)
+    attempt.count("tool_calls")
+
+    async def refused(full: TreeFull) -> Done:
+        return await _result(attempt, call, error=too_many(full))
+
+    return await spawned(attempt, tool, arguments, refused)
 
 
 async def _run(
@@ -237,7 +255,7 @@ def _context(attempt: Attempt, call: ToolCall) -> ToolContext:
             asyncio.run_coroutine_threadsafe(_put_and_wait(attempt, put, data), loop).result()
 
     return ToolContext(
-        run_id=attempt.task.run_id,
+        run_id=attempt.task.own_run_id,
         tool_call_id=call.id,
         tool_name=call.name,
         step=attempt.task.step,

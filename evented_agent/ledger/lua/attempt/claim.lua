@@ -13,16 +13,15 @@ local task = get_task(key)
 if not task or task.state == 'done' then return {'stale'} end
 
 local function granted()
-  local entries
+  local branch, entries = branch_of(task), nil
   if task.kind == 'tool' then
-    entries = redis.call('LRANGE', JOURNAL, task.turn, task.turn)
+    entries = entries_of(branch, task.turn, task.turn)
   else
-    entries = redis.call('LRANGE', JOURNAL, 0, -1)
+    entries = entries_of(branch, 0, -1)
   end
   local record = record_for(task)
   if task.kind == 'tool' then record[4] = '' end
-  return {'ok', cjson.encode(task), is_aborting() and 1 or 0, redis.call('LLEN', JOURNAL),
-    record, entries}
+  return {'ok', cjson.encode(task), is_aborting() and 1 or 0, entry_count(branch), record, entries}
 end
 
 -- The reply to this very claim was lost: the same token gets the same answer.
@@ -56,6 +55,9 @@ if run.status == 'queued' then
   set_status('running')
   set('started', now)
 end
-set('step', math.max(run.step, task.step))
+local branch = branch_of(task)
+local own = own_of(branch)
+if own.step < task.step then set_own(branch, 'step', task.step) end
+if branch ~= '' and not own.started then set_own(branch, 'started', now) end
 save()
 return granted()

@@ -25,7 +25,7 @@ if redis.call('LLEN', JOURNAL) ~= tonumber(journal_length) then
 end
 local entries_at = TEXTS_AT + tonumber(chunk_count)
 for i = TEXTS_AT, entries_at - 1 do emit(ARGV[i]) end
-for i = entries_at, #ARGV do add_entry(ARGV[i]) end
+for i = entries_at, #ARGV do add_entry(ARGV[i], '') end
 set('closed', token)
 save()
 return {'ok', redis.call('LLEN', JOURNAL)}

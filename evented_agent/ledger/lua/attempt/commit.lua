@@ -12,7 +12,8 @@
 --   hand             the agent that goes on with the run, with fields of the record to set
 --   claim            token, worker, owner and lease for the step's end task, if this was the last,
 --                    and the newest format that the worker serves
---   finish           status, reason and error with which the run ends
+--   finish           status, reason and error with which the run ends; of a child that has finished
+--                    also chunks and entry, with which its call is answered
 -- INCLUDE record tasks suspensions status ending
 -- KEYS run statuses
 -- ARGV run_id key token sent spec texts...
@@ -27,9 +28,9 @@ local task = get_task(key)
 local function claimed_end(end_key)
   local claimed = end_key and get_task(end_key)
   if not spec.claim or not owns(claimed, spec.claim.token) then return '' end
-  return {end_key, cjson.encode(claimed), is_aborting() and 1 or 0, redis.call('LLEN', JOURNAL),
-    record_for(claimed),
-    redis.call('LRANGE', JOURNAL, 0, -1)}
+  local branch = branch_of(claimed)
+  return {end_key, cjson.encode(claimed), is_aborting() and 1 or 0, entry_count(branch),
+    record_for(claimed), entries_of(branch, 0, -1)}
 end
 
 -- A number of tokens as the record can hold it, whatever a provider says.
@@ -54,7 +55,9 @@ if task and task.state == 'done' and task.token == token then
 end
 if not owns(task, token) then return {'fenced'} end
 if task.sent ~= tonumber(sent) then return {'gap'} end
-if spec.journal and redis.call('LLEN', JOURNAL) ~= spec.journal then
+local branch = branch_of(task)
+local own = own_of(branch)
+if spec.journal and entry_count(branch) ~= spec.journal then
   if run.v > spec.claim.newest then
     -- What has come is of a kind that this worker does not know: another goes on.
     retract(key, task, 'newer')
@@ -62,10 +65,10 @@ if spec.journal and redis.call('LLEN', JOURNAL) ~= spec.journal then
     save()
     return {'newer', cjson.encode({due_message(key, task)})}
   end
-  return {'grew', redis.call('LLEN', JOURNAL), redis.call('LRANGE', JOURNAL, 0, -1)}
+  return {'grew', entry_count(branch), entries_of(branch, 0, -1)}
 end
 
-local turn = entry_count() + (spec.turn or 0)
+local turn = entry_count(branch) + (spec.turn or 0)
 local began = run.seq + 1
 local entries_at = TEXTS_AT + spec.chunks
 if spec.seen then take_seen(spec.seen) end
@@ -74,14 +77,20 @@ for i = TEXTS_AT, entries_at - 1 do
   if spec.finish and i == entries_at - 1 then drop_messages('The run failed.') end
   emit(ARGV[i])
 end
-for i = entries_at, entries_at + spec.entries - 1 do add_entry(ARGV[i]) end
+for i = entries_at, entries_at + spec.entries - 1 do add_entry(ARGV[i], branch) end
 if spec.usage then
   set('usage', added_usage(redis.call('HGET', RUN, 'usage') or '{}', spec.usage))
+  -- What a child uses, each of those above it has used as well.
+  local counted = branch
+  while counted ~= '' do
+    set_own(counted, 'usage', added_usage(get_task(counted).usage or '{}', spec.usage))
+    counted = string.match(counted, '^(.*)~%d+$')
+  end
 end
 task.open = nil
 
 local sends = {}
-if spec.finish then
+if spec.finish and branch == '' then
   if spec.finish.error then
     set('error', cjson.encode(spec.finish.error))
     task.first = task.first or began
@@ -99,25 +108,37 @@ if is_aborting() then
   save()
   return {'aborted'}
 end
+if spec.finish then
+  finish_task(key, task, sends)
+  if spec.finish.error then
+    fail_child(branch, spec.finish.error.name, spec.finish.error.message, sends)
+  else
+    finish_child(branch, spec.finish.reason, spec.finish.chunks, spec.finish.entry, sends)
+  end
+  save(false, sends)
+  return {'ok', cjson.encode(sends), ''}
+end
 
 if spec.hand then
   -- What is under way stays with the agent that began it.
   for _, live in ipairs(run.live) do
     local other = get_task(live)
-    if live ~= key and not other.agent then
+    if live ~= key and not other.agent and branch_of(other) == branch then
       other.agent = agent_of(other)
       put_task(live, other)
     end
   end
-  set('acting', spec.hand.agent)
-  for name, value in pairs(spec.hand.fields) do set(name, value) end
+  set_own(branch, 'acting', spec.hand.agent)
+  for name, value in pairs(spec.hand.fields) do set_own(branch, name, value) end
   if run.v < 2 then set('v', 2) end
 end
 if spec.drop then
   for _, live in ipairs(run.live) do
     local call = get_task(live)
     -- What a person may still decide stays, as does what one let go on.
-    if is_deferred(call) and call.state ~= 'suspended' and not call.put_off then
+    if call and branch_of(call) == branch and is_deferred(call) and call.state ~= 'suspended'
+      and not call.put_off then
+      stop_child(call)
       close_parts(call)
       finish_task(live, call, {})
     end
@@ -125,8 +146,9 @@ if spec.drop then
 end
 local calls = 0
 for _, next_task in ipairs(spec.next or {}) do
-  local next_key = next_task.key
+  local next_key = key_prefix(branch) .. next_task.key
   next_task.key = nil
+  branch_task(branch, next_task)
   next_task.turn = turn
   local ask = next_task.ask
   next_task.ask = nil
@@ -136,7 +158,7 @@ for _, next_task in ipairs(spec.next or {}) do
   elseif is_deferred(next_task) then
     queue_task(next_key, next_task)
     sends[#sends + 1] = due_message(next_key, next_task)
-  elseif next_task.kind == 'tool' and calls >= run.tool_limit then
+  elseif next_task.kind == 'tool' and calls >= own.tool_limit then
     next_task.state = 'waiting'
     put_task(next_key, next_task)
   else
@@ -146,24 +168,24 @@ for _, next_task in ipairs(spec.next or {}) do
   end
 end
 drop_live(key)
-if task.kind == 'tool' then wake_waiting(sends) end
+if task.kind == 'tool' then wake_waiting(sends, branch) end
 
 -- Whoever commits last in a step goes on with its end task at once, without a message.
 local ends = nil
 if spec.idle then
-  set('idle', now + spec.idle)
-  set('idle_for', spec.idle)
-elseif awaited() == 0 and task.kind ~= 'end' and not ENDED[run.status]
+  set_own(branch, 'idle', now + spec.idle)
+  set_own(branch, 'idle_for', spec.idle)
+elseif awaited(branch) == 0 and task.kind ~= 'end' and not ENDED[run.status]
   -- A hook's commit is the last of a step only where an older version has let the step wait for it.
   and (task.kind ~= 'hook' or (run.idle or 0) == 0) then
-  set('idle', 0)
-  ends = end_key()
-  local end_task = new_task(ends, {kind = 'end', step = run.step})
+  set_own(branch, 'idle', 0)
+  ends = end_key(branch)
+  local end_task = new_task(ends, branch_task(branch, {kind = 'end', step = own.step}))
   start_task(end_task, spec.claim.token, spec.claim.worker, spec.claim.owner, spec.claim.lease)
   put_task(ends, end_task)
 end
 finish_task(key, task, sends, ends)
-if run.yielded and task.kind == 'model' then set('yielded', '') end
+if run.yielded and task.kind == 'model' and branch == '' then set('yielded', '') end
 save(false, sends)
-local waits = run.status == 'suspended' or spec.idle
+local waits = run.status == 'suspended' or spec.idle and branch == ''
 return {'ok', cjson.encode(sends), claimed_end(ends), waits and 1 or 0}

@@ -18,7 +18,7 @@ for _, key in ipairs(run.live) do
       give_up(key, task, 'ToolInterrupted', why, sends)
     elseif task.on_crash == 'ask' then
       ask_person(key, task, why)
-      wake_waiting(sends)
+      wake_waiting(sends, branch_of(task))
     else
       retract(key, task, reason)
       queue_task(key, task)
@@ -31,6 +31,6 @@ if is_aborting() and not has_running() then
   abort_run()
   sends = {}
 end
-queue_end(sends)
+queue_ends(sends)
 save(false, sends)
 return {'ok', cjson.encode(sends)}

@@ -33,8 +33,8 @@ local is_there = task.woken and changes.waited
 task.woken, task.asks_again = nil, announced and true or nil
 local delay = is_there and 0 or tonumber(delay_ms)
 if announced then
-  emit_new('run-waiting', nil, {['for'] = announced, ['until'] = now + delay})
-elseif task.waits_for then
+  emit_new('run-waiting', nil, {['for'] = announced, ['until'] = now + delay}, branch_of(task))
+elseif task.waits_for and not task.branch then
   -- A run that waits for its turn has not begun. It asks again and again, and says so once.
   set_status('queued')
   if not has_waited then emit_new('run-waiting', nil, {['for'] = 'turn'}) end

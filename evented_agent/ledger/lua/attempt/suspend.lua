@@ -22,6 +22,6 @@ end
 task.paused = token
 task.asked = asked
 suspend_task(key, task, kind, ask)
-wake_waiting(sends)
+wake_waiting(sends, branch_of(task))
 save(false, sends)
 return {'ok', cjson.encode(sends), run.status == 'suspended' and 1 or 0}

@@ -1,6 +1,6 @@
 -- cancel: a background call is no longer wanted.
 -- The same token again (the reply may have been lost) gets the same answer.
--- INCLUDE record chunks tasks status
+-- INCLUDE record chunks tasks status children
 -- KEYS run statuses
 -- ARGV run_id call reason token
 -- RETURNS ok | deleted | missing | over
@@ -11,12 +11,13 @@ local sends = {}
 for _, key in ipairs(run.live) do
   local task = get_task(key)
   if task.call == call and task.bg and not ENDED[run.status] then
+    stop_child(task)
     close_parts(task)
     emit_new('background-task-cancelled', key, {taskId = run_id .. ':' .. task.call,
       toolCallId = task.call, toolName = task.tool, reason = reason})
     settle_call(key, task, {error = {name = 'Cancelled', message = reason}}, sends)
     put_field('cancelled:' .. call, token)
-    queue_end(sends)
+    queue_end(sends, branch_of(task))
     for _, due in ipairs(sends) do
       -- The next look of a watchdog sends what nobody sends now.
       local queued = get_task(due.key)

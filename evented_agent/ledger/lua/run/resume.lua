@@ -55,16 +55,17 @@ end
 
 local function write(each)
   local key, task = task_of(each)
-  each.decided = remember_decision(each.call, task.suspended.n, each.digest, each.told)
-  add_entry(each.entry)
+  local branch = branch_of(task)
+  each.decided = remember_decision(task, task.suspended.n, each.digest, each.told)
+  add_entry(each.entry, branch)
   task.suspended = nil
   if each.follows == 'settle' then
     emit(each.chunk)
-    add_entry(each.result)
-    has_news = true
+    add_entry(each.result, branch)
+    has_news[branch] = true
     finish_task(key, task, {})
-    wake_waiting(sends)
-    queue_end(sends)
+    wake_waiting(sends, branch)
+    queue_end(sends, branch)
     return
   end
   task.decided = true
@@ -77,12 +78,13 @@ local function write(each)
     queue_task(key, task)
     sends[#sends + 1] = due_message(key, task)
     -- Waiting for people is not being idle.
-    if (run.idle or 0) > 0 then set('idle', now + run.idle_for) end
+    local own = own_of(branch)
+    if (own.idle or 0) > 0 then set_own(branch, 'idle', now + own.idle_for) end
   else
     -- Behind those that wait for a slot already; a free slot is taken at once.
     task.state = 'waiting'
     put_task(key, task)
-    wake_waiting(sends)
+    wake_waiting(sends, branch)
   end
 end
 

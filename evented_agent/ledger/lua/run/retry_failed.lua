@@ -31,14 +31,24 @@ if run.revived_by ~= token then
   -- The first reset says what is taken back.
   local failure = redis.call('HGET', RUN, 'error')
   failure = failure and cjson.decode(failure)
+  -- The run's own come first: a child's reset is none of the run's, and cannot say so.
+  local own, others, is_said = {}, {}, false
+  for _, each in ipairs(kept) do
+    local list = each.task.branch and others or own
+    list[#list + 1] = each
+    is_said = is_said or list == own and each.task.state == 'running' and each.task.first
+  end
+  kept = own
+  for _, each in ipairs(others) do kept[#kept + 1] = each end
+  if not is_said then
+    emit(step_reset(kept[1].key, kept[1].task, run.seq + 1, 'retry', failure))
+    failure = nil
+  end
   for _, each in ipairs(kept) do
     if each.task.state == 'running' and each.task.first then
       emit(step_reset(each.key, each.task, each.task.first, 'retry', failure))
       failure = nil
     end
-  end
-  if #planned.chunks == 0 then
-    emit(step_reset(kept[1].key, kept[1].task, run.seq + 1, 'retry', failure))
   end
   if last then
     planned.chunks[1].id = seq .. '-' .. int(tonumber(life) + 1)
@@ -58,7 +68,7 @@ if run.revived_by ~= token then
   if run.closed then
     -- Its end is decided anew.
     write_after('HDEL', RUN, 'closed')
-    add_entry(cjson.encode({k = 'decision', step = run.step, follows = 'reopened'}))
+    add_entry(cjson.encode({k = 'decision', step = run.step, follows = 'reopened'}), '')
   end
   for _, each in ipairs(kept) do
     local key, task = each.key, each.task
@@ -71,6 +81,8 @@ if run.revived_by ~= token then
       task.not_before = nil
       queue_task(key, task)
       if notifies ~= '1' then task.send_at = now end
+    elseif task.state == 'child' and task.due then
+      task.due = now + task.timeout
     end
     put_task(key, task)
   end

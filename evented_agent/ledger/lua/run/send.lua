@@ -44,7 +44,7 @@ local function decline(key, task)
     reason = why}
   local kind = task.suspended.kind
   if kind == 'approval' then told.approved = false end
-  remember_decision(task.call, task.suspended.n, field, cjson.encode(told))
+  remember_decision(task, task.suspended.n, field, cjson.encode(told))
   task.suspended = nil
   if kind ~= 'approval' then return give_up(key, task, 'Declined', why, sends) end
   emit_new('tool-output-denied', key, {toolCallId = task.call, toolName = task.tool,
@@ -53,19 +53,19 @@ local function decline(key, task)
 end
 
 emit(chunk)
-local number, place = run.seq, entry_count()
+local number, place = run.seq, entry_count('')
 entry = '{"n":' .. int(number) .. ',' .. string.sub(entry, 2)
 if #entry > LARGE then
   local blob = 'message-' .. int(number)
   write_before('HSET', BLOBS, blob, entry)
   entry = '@' .. blob
 end
-add_entry(entry)
+add_entry(entry, '')
 put_field(field, int(number) .. ':' .. digest)
 local inbox, asks = run.inbox or {}, false
 for _, key in ipairs(run.live) do asks = asks or get_task(key).state == 'suspended' end
 -- Where nobody is asked and no step is under way, nothing is to be waited for.
-inbox[#inbox + 1] = {place, id, waits == 'hold' and (asks or awaited() > 0)}
+inbox[#inbox + 1] = {place, id, waits == 'hold' and (asks or awaited('') > 0)}
 set('inbox', inbox)
 if run.v < FORMAT then set('v', FORMAT) end
 
@@ -73,12 +73,16 @@ local keys = {}
 for _, key in ipairs(run.live) do keys[#keys + 1] = key end
 for _, key in ipairs(keys) do
   local task = get_task(key)
-  if interrupt == '1' and task.kind == 'model' and task.state == 'running' then
+  if interrupt == '1' and task.kind == 'model' and task.state == 'running' and not task.branch then
     task.cut = true
     put_task(key, task)
   elseif waits == 'decline' and task.kind == 'tool' and task.state == 'suspended' then
     decline(key, task)
   end
+end
+-- Of the run itself, once the message is among what it knows.
+for _, branch in ipairs(live_branches()) do
+  if branch ~= '' then queue_end(sends, branch) end
 end
 if notifies ~= '1' then
   -- Nobody sends the messages now: the next look of a watchdog does.

@@ -9,7 +9,7 @@ if state then return {state} end
 mend_live()
 for _, key in ipairs(run.live) do
   local task = get_task(key)
-  if not is_deferred(task) and task.kind ~= 'hook' and task.state ~= 'suspended' then
+  if not task.branch and not is_deferred(task) and task.kind ~= 'hook' and not only_asks(task) then
     return {'busy'}
   end
 end

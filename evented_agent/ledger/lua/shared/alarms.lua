@@ -2,7 +2,7 @@
 -- At ALARMS for what runs, at BELLS for messages that may be lost. Apart, so that a backlog of
 -- thousands of old messages delays no recovery. Every script that changes one of these ends with
 -- rearm(), or with save(), which calls it.
--- INCLUDE record
+-- INCLUDE tasks
 local function arm(key, at)
   if at then
     write_before('ZADD', key, int(at), run_id)
@@ -11,15 +11,20 @@ local function arm(key, at)
   end
 end
 
--- Whether calls in the background are all that the run waits for, so that its idle time counts.
-local function is_idle()
-  if (run.idle or 0) == 0 or ENDED[run.status] or run.status == 'suspended' then return false end
+-- Whether calls in the background are all that a branch waits for, so that its idle time counts.
+local function is_idle(branch)
+  local own = own_of(branch)
+  if (own.idle or 0) == 0 or ENDED[own.status] then return false end
+  local waits, goes_on = false, false
   for _, key in ipairs(run.live) do
     local task = get_task(key)
-    -- A call that a person let go on takes the time that it takes.
-    if task and task.put_off and task.state ~= 'suspended' then return false end
+    if task and branch_of(task) == branch then
+      -- A call that a person let go on takes the time that it takes.
+      if task.put_off and not only_asks(task) then return false end
+      if only_asks(task) then waits = true elseif task.kind ~= 'hook' then goes_on = true end
+    end
   end
-  return true
+  return goes_on or not waits
 end
 
 local function rearm()
@@ -38,9 +43,16 @@ local function rearm()
       local at = task.suspended.warns or task.suspended.expires
       alarm = math.min(alarm or at, at)
     end
+    -- A child has as long as the call that it answers.
+    if task.state == 'child' and task.due then alarm = math.min(alarm or task.due, task.due) end
   end
-  -- The run is idle: only deferred calls are left of it, for so long at most.
-  if is_idle() then alarm = math.min(alarm or run.idle, run.idle) end
+  -- Only deferred calls are left of it, for so long at most.
+  for _, branch in ipairs(live_branches()) do
+    if is_idle(branch) then
+      local idle = own_of(branch).idle
+      alarm = math.min(alarm or idle, idle)
+    end
+  end
   arm(ALARMS, alarm)
   arm(BELLS, bell)
 end

@@ -19,8 +19,24 @@ local function emit(stored)
     stored = stored}
 end
 
-local function emit_new(type_, task_key, payload)
-  emit(cjson.encode({type_, task_key or cjson.null, payload}))
+-- What a child says is stored as a chunk of its own type, that names the child.
+local function stored_chunk(type_, task_key, payload, branch)
+  branch = branch or task_key and string.match(task_key, '^(~[%d~]+)/') or ''
+  if branch == '' then return cjson.encode({type_, task_key or cjson.null, payload}) end
+  return cjson.encode({'child', task_key or cjson.null,
+    {run = branch, type = type_, payload = payload}})
+end
+
+-- The same for a payload that is JSON already.
+local function with_payload(type_, task_key, branch, payload)
+  local named = cjson.encode(task_key or cjson.null)
+  if branch == '' then return '["' .. type_ .. '",' .. named .. ',' .. payload .. ']' end
+  return '["child",' .. named .. ',{"run":"' .. branch .. '","type":"' .. type_ .. '","payload":'
+    .. payload .. '}]'
+end
+
+local function emit_new(type_, task_key, payload, branch)
+  emit(stored_chunk(type_, task_key, payload, branch))
 end
 
 local function close_parts(task)
@@ -31,8 +47,8 @@ end
 -- Tell readers to drop what an attempt has said from a number on; failure is what a retry takes
 -- back with it.
 local function step_reset(key, task, from_seq, reason, failure)
-  return cjson.encode({'step-reset', key, {step = task.step, toolCallId = task.call,
-    fromSeq = from_seq, attempt = task.gen, reason = reason, error = failure}})
+  return stored_chunk('step-reset', key, {step = task.step, toolCallId = task.call,
+    fromSeq = from_seq, attempt = task.gen, reason = reason, error = failure})
 end
 
 -- Withdraw what an attempt has said: close its parts, then tell readers to drop them.

@@ -1,5 +1,5 @@
 -- ending: how a run ends, and what stays of it.
--- INCLUDE tasks status
+-- INCLUDE tasks status children
 -- The record last: one that expires says that the others do.
 local function expire_all()
   write_after('PEXPIRE', TASKS, run.ttl_record)
@@ -50,7 +50,12 @@ local function keep_for_retry()
   set('failed_tasks', cjson.encode(kept))
 end
 
-local function fail_run(key, name, message)
+local function fail_run(key, name, message, sends)
+  local branch = branch_of(get_task(key))
+  if branch ~= '' then
+    emit_new('error', key, {error = {name = name, message = message}})
+    return fail_child(branch, name, message, sends)
+  end
   keep_for_retry()
   for _, other in ipairs(run.live) do close_parts(get_task(other)) end
   local failure = {name = name, message = message}

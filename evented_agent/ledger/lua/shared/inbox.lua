@@ -18,7 +18,7 @@ local function drop_messages(reason)
   for _, each in ipairs(run.inbox or {}) do ids[#ids + 1] = each[2] end
   if #ids == 0 then return end
   emit_new('message-dropped', nil, {messageIds = ids, reason = reason})
-  add_entry(cjson.encode({k = 'dropped', ids = ids}))
+  add_entry(cjson.encode({k = 'dropped', ids = ids}), '')
   set('inbox', {})
 end
 
@@ -29,7 +29,7 @@ local function put_off(key, task)
   emit_new('tool-call-deferred', nil, {toolCallId = task.call, toolName = task.tool})
   add_entry(cjson.encode({k = 'result', step = task.step, call = task.call, name = task.tool,
     result = 'This call waits for a decision of a person. You will be told what comes of it.',
-    placeholder = true}))
+    placeholder = true}), '')
 end
 
 -- No message waits for a person: where people are all that a step waits for, their calls are put
@@ -41,15 +41,15 @@ local function answer_meanwhile(sends)
   local asking = {}
   for _, key in ipairs(run.live) do
     local task = get_task(key)
-    if not is_deferred(task) and task.kind ~= 'hook' then
-      if task.state ~= 'suspended' then return end
+    if not task.branch and not is_deferred(task) and task.kind ~= 'hook' then
+      if not only_asks(task) then return end
       asking[#asking + 1] = key
     end
   end
   for _, key in ipairs(asking) do put_off(key, get_task(key)) end
-  has_news = true
+  has_news[''] = true
   local due = sends or {}
-  queue_end(due)
+  queue_end(due, '')
   -- Nobody would send it: the next look of a watchdog does.
   if not sends and due[1] then get_task(due[1].key).send_at = now end
 end

@@ -9,10 +9,11 @@ local ENDED = {finished = true, failed = true, aborted = true}
 local FIELDS = {'v', 'status', 'agent', 'seq', 'live', 'abort_at', 'abort_reason', 'queue',
   'tool_limit', 'created', 'ttl_topic', 'ttl_record', 'abort_grace', 'deleted', 'deleted_by',
   'digest', 'step', 'abort_by', 'deadline', 'deadline_in', 'tells', 'revived_by', 'idle',
-  'idle_for', 'inbox', 'closed', 'yielded', 'acting'}
+  'idle_for', 'inbox', 'closed', 'yielded', 'acting', 'children', 'descendants'}
 local NUMBERS = {v = true, seq = true, abort_at = true, tool_limit = true,
   created = true, ttl_topic = true, ttl_record = true, abort_grace = true, step = true,
-  deadline = true, deadline_in = true, idle = true, idle_for = true}
+  deadline = true, deadline_in = true, idle = true, idle_for = true, children = true,
+  descendants = true}
 local run = {}
 local changed = {}
 -- What is planned: chunks for the topic, commands before the record and after it, tasks by key,
@@ -131,6 +132,34 @@ local function flush(is_new)
     if not seen_tasks[key] then redis.call('HDEL', TASKS, key) end
   end
   for _, command in ipairs(planned.after) do redis.call(unpack(command)) end
+end
+
+-- A tree of runs is one record: '' is the run that was started, '~1' its first child, '~1~2' a
+-- child of that. A child's tasks name it as their branch; what it has of its own beside them (agent,
+-- step, status, usage …) is kept under its name among the tasks, with the same names as the run's.
+local function branch_of(task) return task.branch or '' end
+local function is_within(branch, other)
+  return other == '' or branch == other or string.sub(branch, 1, #other + 1) == other .. '~'
+end
+
+-- What a branch has of its own: the record of the run, or that of a child.
+local function own_of(branch) return branch == '' and run or get_task(branch) end
+
+local function set_own(branch, name, value)
+  if branch == '' then return set(name, value) end
+  local child = get_task(branch)
+  child[name] = value
+  put_task(branch, child)
+end
+
+-- The run, and its children that are under way.
+local function live_branches()
+  local found = {''}
+  for _, key in ipairs(run.children and run.live or {}) do
+    local task = get_task(key)
+    if task and task.state == 'child' then found[#found + 1] = task.child end
+  end
+  return found
 end
 
 local function owns(task, token)

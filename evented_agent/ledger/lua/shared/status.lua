@@ -21,10 +21,12 @@ local function tell_idle()
   local calls = {}
   for _, key in ipairs(run.live) do
     local task = get_task(key)
-    if task.kind == 'tool' and task.state ~= 'suspended' then calls[#calls + 1] = task.call end
+    if task.kind == 'tool' and not task.branch and task.state ~= 'suspended' then
+      calls[#calls + 1] = task.call
+    end
   end
   emit_new('run-waiting', nil, {['for'] = 'background', calls = calls,
-    ['until'] = is_idle() and run.idle or nil})
+    ['until'] = is_idle('') and run.idle or nil})
 end
 
 -- A run is suspended while all that is left of it waits for people, or tells them that it does.
@@ -36,7 +38,8 @@ local function settle_status()
     local task = get_task(key)
     if task.state == 'suspended' then
       calls[#calls + 1] = task.call
-    elseif task.kind ~= 'hook' then
+    -- What goes on of a child, its own tasks say.
+    elseif task.kind ~= 'hook' and task.state ~= 'child' then
       if run.status == 'suspended' then set_status('running') end
       return tell_idle()
     end
@@ -51,11 +54,22 @@ local function settle_status()
   end
 end
 
+-- A call whose child begins to wait for people holds no place any longer.
+local function hand_places_on(sends)
+  if is_over() or is_aborting() then return end
+  local due = sends or {}
+  local before = #due
+  for _, branch in ipairs(live_branches()) do wake_waiting(due, branch) end
+  -- Nobody would send them: the next look of a watchdog does.
+  for at = before + 1, sends and 0 or #due do get_task(due[at].key).send_at = now end
+end
+
 -- sends takes the messages that become due here; nobody sends them where it is not given, until the
 -- next look.
 local function save(is_new, sends)
   set('updated', now)
   if run.inbox then answer_meanwhile(sends) end
+  if run.children then hand_places_on(sends) end
   settle_status()
   rearm()
   flush(is_new)

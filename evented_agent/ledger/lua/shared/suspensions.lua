@@ -13,7 +13,7 @@ local function suspend_task(key, task, kind, chunk)
   task.suspended = {n = run.seq, kind = kind, at = now, expires = expires,
     warns = expires - math.min(task.expiry / 10, LAST_DAY)}
   add_entry(cjson.encode({k = 'suspended', step = task.step, call = task.call, n = run.seq,
-    kind = kind}))
+    kind = kind}), branch_of(task))
   put_task(key, task)
   if tells('suspended') then
     local hook = {kind = 'hook', step = task.step, call = task.call, tool = task.tool,
@@ -28,27 +28,29 @@ local function ask_person(key, task, why)
   retract(key, task, 'crash')
   local payload = cjson.encode({reason = why, attempt = task.gen, crashes = task.crashes})
   task.asked = '{"payload":' .. payload .. '}'
-  suspend_task(key, task, 'crash', '["tool-call-suspended",' .. cjson.encode(key)
-    .. ',{"toolCallId":' .. cjson.encode(task.call) .. ',"toolName":' .. cjson.encode(task.tool)
-    .. ',"args":' .. task.args .. ',"suspendPayload":' .. payload .. '}]')
+  suspend_task(key, task, 'crash', with_payload('tool-call-suspended', key, branch_of(task),
+    '{"toolCallId":' .. cjson.encode(task.call) .. ',"toolName":' .. cjson.encode(task.tool)
+    .. ',"args":' .. task.args .. ',"suspendPayload":' .. payload .. '}'))
 end
 
 -- A question that nobody answered in time is asked anew.
 local function ask_again(key, task)
   local kind = task.suspended.kind
   local type_ = kind == 'approval' and 'tool-call-approval' or 'tool-call-suspended'
-  suspend_task(key, task, kind, task.asking or cjson.encode({type_, key,
-    {toolCallId = task.call, toolName = task.tool}}))
+  suspend_task(key, task, kind, task.asking or stored_chunk(type_, key,
+    {toolCallId = task.call, toolName = task.tool}))
 end
 
 -- What was decided, for whoever decides again; told (JSON) says it to readers, before its effects.
 -- It belongs to no task, so that nothing withdraws it. Returns who said what, and when, or ''.
-local function remember_decision(call, n, digest, told)
+local function remember_decision(task, n, digest, told)
+  local call = task.call
   put_field('decision:' .. int(n), digest)
   put_field('latest:' .. call, int(n))
   put_field('latest:', int(n))
   if told == '' then return '' end
-  emit('["tool-call-decided",null,{"number":' .. int(n) .. ',' .. string.sub(told, 2) .. ']')
+  emit(with_payload('tool-call-decided', nil, branch_of(task),
+    '{"number":' .. int(n) .. ',' .. string.sub(told, 2)))
   local decided = '{"n":' .. int(n) .. ',"at":' .. int(now) .. ',' .. string.sub(told, 2)
   put_field('decided:' .. int(n), decided)
   return decided

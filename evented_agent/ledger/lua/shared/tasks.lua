@@ -19,6 +19,7 @@ local function mend_live()
     local is_task = key == 'after'
     if not ENDED[run.status] then
       is_task = string.find(key, '^%d+:') or string.find(key, '^hook:')
+        or string.find(key, '^~[%d~]+/')
     end
     local task = is_task and get_task(key)
     if task and task.state ~= 'done' then live[#live + 1] = key end
@@ -27,15 +28,30 @@ local function mend_live()
   set('live', live)
 end
 
--- What the step that is under way still waits for; hooks of suspensions hold back the run's end
--- alone.
-local function awaited()
+-- What the step that is under way in a branch still waits for; hooks of suspensions hold back the
+-- run's end alone.
+local function awaited(branch)
   local count = 0
   for _, key in ipairs(run.live) do
     local task = get_task(key)
-    if not is_deferred(task) and task.kind ~= 'hook' then count = count + 1 end
+    if branch_of(task) == branch and not is_deferred(task) and task.kind ~= 'hook' then
+      count = count + 1
+    end
   end
   return count
+end
+
+-- Whether a call waits for people and for nothing else: it does, or all that goes on of its child.
+local function only_asks(task)
+  if task.state ~= 'child' then return task.state == 'suspended' end
+  for _, key in ipairs(run.live) do
+    local other = get_task(key)
+    if is_within(branch_of(other), task.child) and other.state ~= 'suspended'
+      and other.state ~= 'child' then
+      return false
+    end
+  end
+  return true
 end
 
 local function add_live(key)
@@ -87,15 +103,34 @@ local function finish_task(key, task, sends, ends)
 end
 
 -- Whose task it is: of the agent that goes on with the run, or of one that has handed it over.
-local function agent_of(task) return task.agent or run.acting or run.agent end
+local function agent_of(task)
+  local own = own_of(branch_of(task))
+  return task.agent or own.acting or own.agent
+end
 
 local function due_message(key, task)
   return {key = key, gen = task.gen + 1, kind = task.kind, tool = task.tool, queue = run.queue,
     agent = agent_of(task)}
 end
 
+-- What a worker has to know of a child beside its task: also which call of its parent it answers.
+local function child_for(branch)
+  local child = get_task(branch)
+  local call = get_task(child.answers)
+  local found = redis.call('HMGET', RUN, 'options', 'resource', 'trace')
+  local messages = redis.call('HGET', BLOBS, branch .. '/messages')
+  return {child.acting or child.agent, child.agent, found[1], messages, false, found[2], false,
+    false, found[3], cjson.encode({key = child.answers, call = call.call, tool = call.tool,
+      step = call.step, bg = call.bg})}
+end
+
 -- What a worker has to know of the run beside its task.
 local function record_for(task)
+  if task.branch then
+    local found = child_for(task.branch)
+    found[1] = agent_of(task)
+    return found
+  end
   local found = redis.call('HMGET', RUN, 'options', 'messages', 'thread', 'resource',
     'revived_by', 'yielded', 'trace')
   return {agent_of(task), run.agent, unpack(found)}
@@ -109,18 +144,21 @@ local function has_running()
 end
 
 -- Calls over the limit wait; a finished or suspended call hands its place on.
-local function wake_waiting(sends)
+local function wake_waiting(sends, branch)
   local busy, first_waiting, waiting_task = 0, nil, nil
   for _, key in ipairs(run.live) do
     local task = get_task(key)
-    if task.kind == 'tool' and not is_deferred(task) then
-      if task.state == 'queued' or task.state == 'running' then busy = busy + 1 end
+    if task.kind == 'tool' and branch_of(task) == branch and not is_deferred(task) then
+      if task.state == 'queued' or task.state == 'running'
+        or task.state == 'child' and not only_asks(task) then
+        busy = busy + 1
+      end
       if task.state == 'waiting' and not first_waiting then
         first_waiting, waiting_task = key, task
       end
     end
   end
-  if first_waiting and busy < run.tool_limit then
+  if first_waiting and busy < own_of(branch).tool_limit then
     queue_task(first_waiting, waiting_task)
     sends[#sends + 1] = due_message(first_waiting, waiting_task)
   end
@@ -135,42 +173,84 @@ end
 -- Entries are planned like all else, so the length of the journal counts them.
 local pushed = 0
 
-local function add_entry(entry)
-  write_before('RPUSH', JOURNAL, entry)
-  pushed = pushed + 1
+-- A child's journal is kept beside the large payloads, an entry a field: so all keys of a tree are
+-- those of its run.
+local function add_entry(entry, branch)
+  if branch == '' then
+    write_before('RPUSH', JOURNAL, entry)
+    pushed = pushed + 1
+    return
+  end
+  local count = get_task(branch).entries
+  write_before('HSET', BLOBS, branch .. '/' .. int(count), entry)
+  set_own(branch, 'entries', count + 1)
 end
 
-local function entry_count() return redis.call('LLEN', JOURNAL) + pushed end
+local function entry_count(branch)
+  if branch ~= '' then return get_task(branch).entries end
+  return redis.call('LLEN', JOURNAL) + pushed
+end
+
+-- The entries of a journal from one place to another, as they are before this script.
+local function entries_of(branch, from, to)
+  if branch == '' then return redis.call('LRANGE', JOURNAL, from, to) end
+  local found = {}
+  if to < 0 then to = get_task(branch).entries - 1 end
+  for first = from, to, 1000 do
+    local names = {}
+    for at = first, math.min(first + 999, to) do names[#names + 1] = branch .. '/' .. int(at) end
+    for _, entry in ipairs(redis.call('HMGET', BLOBS, unpack(names))) do
+      found[#found + 1] = entry
+    end
+  end
+  return found
+end
+
+local function key_prefix(branch) return branch == '' and '' or branch .. '/' end
+
+-- A task of a branch; its key begins with the branch.
+local function branch_task(branch, task)
+  if branch ~= '' then task.branch = branch end
+  return task
+end
 
 -- Whoever ends the last task of a step without going on with its end task queues that.
-local function end_key()
-  local key = int(run.step) .. ':end'
+local function end_key(branch)
+  local key = key_prefix(branch) .. int(own_of(branch).step) .. ':end'
   -- One end task of a step is enough, unless deferred calls go on after it.
   if not get_task(key) then return key end
-  return key .. ':' .. int(entry_count())
+  return key .. ':' .. int(entry_count(branch))
 end
 
--- Whether there is news for the model: a call that came to its end without a commit of its own, or
--- a message.
-local has_news = false
+-- The branches whose model there is news for: a call that came to its end without a commit of its
+-- own, or a message.
+local has_news = {}
 
-local function queue_end(sends, is_late)
-  if awaited() > 0 or ENDED[run.status] then return end
-  if (run.idle or 0) > 0 and not has_news and not is_late then return end
-  set('idle', 0)
-  local key = end_key()
-  local task = new_task(key, {kind = 'end', step = run.step, idle_over = is_late})
+local function queue_end(sends, branch, is_late)
+  local own = own_of(branch)
+  if awaited(branch) > 0 or ENDED[own.status] then return end
+  if (own.idle or 0) > 0 and not has_news[branch] and not is_late then return end
+  set_own(branch, 'idle', 0)
+  local key = end_key(branch)
+  local task = new_task(key, branch_task(branch, {kind = 'end', step = own.step,
+    idle_over = is_late}))
   queue_task(key, task)
   sends[#sends + 1] = due_message(key, task)
+end
+
+-- The end task of each branch whose step has come to its end.
+local function queue_ends(sends)
+  for _, branch in ipairs(live_branches()) do queue_end(sends, branch) end
 end
 
 -- Journal what a call came to without its tool, and go on with what waited for its place.
 local function settle_call(key, task, outcome, sends)
   outcome.k, outcome.step, outcome.call, outcome.name = 'result', task.step, task.call, task.tool
-  add_entry(cjson.encode(outcome))
-  has_news = true
+  local branch = branch_of(task)
+  add_entry(cjson.encode(outcome), branch)
+  has_news[branch] = true
   finish_task(key, task, {})
-  wake_waiting(sends)
+  wake_waiting(sends, branch)
 end
 
 -- A tool call that must not run again becomes an error that the model sees.

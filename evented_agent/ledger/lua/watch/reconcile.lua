@@ -43,18 +43,18 @@ local function crashed(key, task)
       .. '; it may have done part of its work.'
     if task.on_crash == 'ask' then
       ask_person(key, task, why)
-      return wake_waiting(sends)
+      return wake_waiting(sends, branch_of(task))
     end
     if task.on_crash == 'fail' or task.crashes >= MAX_CRASHES then
       return give_up(key, task, 'ToolInterrupted', why, sends)
     end
   elseif task.crashes >= MAX_CRASHES and (task.kind == 'after' or task.kind == 'hook') then
     -- What it should have told is lost; the run is not.
-    has_news = true
+    has_news[branch_of(task)] = true
     return finish_task(key, task, sends)
   elseif task.crashes >= MAX_CRASHES then
     return fail_run(key, 'Poisoned', 'The worker that ran this ' .. task.kind .. ' task stopped '
-      .. times .. '. Last it ran on ' .. (task.owner or 'an unknown worker') .. '.')
+      .. times .. '. Last it ran on ' .. (task.owner or 'an unknown worker') .. '.', sends)
   end
   retract(key, task, 'crash')
   queue_task(key, task)
@@ -67,9 +67,9 @@ local function expired(key, task)
   local why = 'Nobody decided within ' .. int(task.expiry / 1000) .. ' s.'
   local told = {toolCallId = task.call, toolName = task.tool, decision = 'expired', reason = why}
   if kind == 'approval' then told.approved = false end
-  remember_decision(task.call, n, 'expired', cjson.encode(told))
+  remember_decision(task, n, 'expired', cjson.encode(told))
   if task.on_expiry == 'fail' then
-    return fail_run(key, 'SuspensionExpired', 'Call ' .. task.tool .. ': ' .. why)
+    return fail_run(key, 'SuspensionExpired', 'Call ' .. task.tool .. ': ' .. why, sends)
   elseif kind ~= 'approval' then
     return give_up(key, task, 'SuspensionExpired', why, sends)
   end
@@ -142,6 +142,9 @@ for _, key in ipairs(keys) do
       send_again(key, task)
     elseif task.state == 'suspended' and now >= task.suspended.expires then
       expired(key, task)
+    elseif task.state == 'child' and task.due and now >= task.due then
+      stop_child(task)
+      give_up(key, task, 'ToolTimeout', 'The agent did not answer within the timeout.', sends)
     elseif task.state == 'suspended' and task.suspended.warns and now >= task.suspended.warns then
       task.suspended.warns = nil
       put_task(key, task)
@@ -149,7 +152,9 @@ for _, key in ipairs(keys) do
     end
   end
 end
-queue_end(sends, is_idle() and now >= run.idle)
+for _, branch in ipairs(live_branches()) do
+  queue_end(sends, branch, is_idle(branch) and now >= own_of(branch).idle)
+end
 if is_aborting() and not has_running() then
   abort_run()
   sends = {}

@@ -11,11 +11,11 @@ mend_live()
 local sends = {}
 for _, each in ipairs(key == '' and run.live or {key}) do
   local task = get_task(each)
-  if task and task.state == 'running' and (key ~= '' or task.kind == 'model') then
+  if task and task.state == 'running' and (key ~= '' or task.kind == 'model' and not task.branch) then
     task.woken = true
     put_task(each, task)
   elseif task and task.state == 'queued' and task.not_before
-    and (key ~= '' or task.waits_for and not task.asks_again) then
+    and (key ~= '' or task.waits_for and not task.asks_again and not task.branch) then
     task.not_before = nil
     task.send_at = now + SEND_AGAIN
     put_task(each, task)
