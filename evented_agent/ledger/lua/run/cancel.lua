@@ -18,12 +18,7 @@ for _, key in ipairs(run.live) do
     settle_call(key, task, {error = {name = 'Cancelled', message = reason}}, sends)
     put_field('cancelled:' .. call, token)
     queue_end(sends, branch_of(task))
-    for _, due in ipairs(sends) do
-      -- The next look of a watchdog sends what nobody sends now.
-      local queued = get_task(due.key)
-      queued.send_at = now
-      put_task(due.key, queued)
-    end
+    for _, due in ipairs(sends) do leave_unsent(due.key) end
     save()
     return {'ok'}
   end

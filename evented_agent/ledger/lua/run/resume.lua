@@ -102,12 +102,7 @@ for _, each in ipairs(decisions) do
   told[#told + 1] = each.decided
 end
 if news > 0 and notifies ~= '1' then
-  -- Nobody sends the messages now: the next look of a watchdog does.
-  for _, due in ipairs(sends) do
-    local queued = get_task(due.key)
-    queued.not_before, queued.send_at = now, now
-    put_task(due.key, queued)
-  end
+  for _, due in ipairs(sends) do leave_unsent(due.key) end
 end
 if news > 0 then save(false, sends) end
 return {'ok', cjson.encode(sends), unpack(told)}

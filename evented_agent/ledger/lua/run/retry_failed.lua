@@ -80,7 +80,7 @@ if run.revived_by ~= token then
     elseif task.state == 'running' or task.state == 'queued' then
       task.not_before = nil
       queue_task(key, task)
-      if notifies ~= '1' then task.send_at = now end
+      if notifies ~= '1' then task.not_before, task.send_at = now, now end
     elseif task.state == 'child' and task.due then
       task.due = now + task.timeout
     end

@@ -85,8 +85,7 @@ for _, branch in ipairs(live_branches()) do
   if branch ~= '' then queue_end(sends, branch) end
 end
 if notifies ~= '1' then
-  -- Nobody sends the messages now: the next look of a watchdog does.
-  for _, due in ipairs(sends) do get_task(due.key).send_at = now end
+  for _, due in ipairs(sends) do leave_unsent(due.key) end
 end
 save(false, notifies == '1' and sends or nil)
 return {'ok', int(number), cjson.encode(sends)}

@@ -26,8 +26,8 @@ local function end_run(status, reason)
   for _, key in ipairs(run.live) do forget_task(key) end
   set('live', {})
   if tells(status) then
-    -- The next look of a watchdog sends it.
-    queue_task('after', new_task('after', {kind = 'after', step = run.step}), now)
+    queue_task('after', new_task('after', {kind = 'after', step = run.step}))
+    leave_unsent('after')
   end
   expire_all()
 end

@@ -50,6 +50,5 @@ local function answer_meanwhile(sends)
   has_news[''] = true
   local due = sends or {}
   queue_end(due, '')
-  -- Nobody would send it: the next look of a watchdog does.
-  if not sends and due[1] then get_task(due[1].key).send_at = now end
+  if not sends and due[1] then leave_unsent(due[1].key) end
 end

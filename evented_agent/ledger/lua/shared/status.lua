@@ -60,8 +60,7 @@ local function hand_places_on(sends)
   local due = sends or {}
   local before = #due
   for _, branch in ipairs(live_branches()) do wake_waiting(due, branch) end
-  -- Nobody would send them: the next look of a watchdog does.
-  for at = before + 1, sends and 0 or #due do get_task(due[at].key).send_at = now end
+  for at = before + 1, sends and 0 or #due do leave_unsent(due[at].key) end
 end
 
 -- sends takes the messages that become due here; nobody sends them where it is not given, until the

@@ -19,7 +19,8 @@ local function suspend_task(key, task, kind, chunk)
     local hook = {kind = 'hook', step = task.step, call = task.call, tool = task.tool,
       held = task.suspended, asked = task.asked, args = task.args}
     local hook_key = 'hook:' .. int(run.seq)
-    queue_task(hook_key, new_task(hook_key, hook), now)
+    queue_task(hook_key, new_task(hook_key, hook))
+    leave_unsent(hook_key)
   end
 end
 

@@ -78,6 +78,13 @@ local function queue_task(key, task, send_at)
   put_task(key, task)
 end
 
+-- Nobody sends the message now: the next look of a watchdog does, as soon as it can.
+local function leave_unsent(key)
+  local task = get_task(key)
+  task.not_before, task.send_at = now, now
+  put_task(key, task)
+end
+
 local function start_task(task, token, worker, owner, lease_ms)
   task.state = 'running'
   task.gen = task.gen + 1
@@ -191,7 +198,12 @@ local function entry_count(branch)
   return redis.call('LLEN', JOURNAL) + pushed
 end
 
--- The entries of a journal from one place to another, as they are before this script.
+-- How long a journal is in Redis, without what is planned for that of the run.
+local function stored_length(branch)
+  return branch == '' and redis.call('LLEN', JOURNAL) or get_task(branch).entries
+end
+
+-- The entries of a journal from one place to another, as they are in Redis.
 local function entries_of(branch, from, to)
   if branch == '' then return redis.call('LRANGE', JOURNAL, from, to) end
   local found = {}
