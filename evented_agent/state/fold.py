@@ -55,6 +55,12 @@ class Step:
         """Calls without a result, in the model's order."""
         return [call for call in self.turn.calls if call.id not in self.results]
 
+    @property
+    def usage(self) -> Usage:
+        """The tokens of its model call, and of the child runs that answered its calls."""
+        below = (result.usage for result in self.results.values() if result.usage is not None)
+        return sum(below, self.turn.usage)
+
     def tool_messages(self) -> list[ToolMessage]:
         """What its calls came to, as the model sees it, in the model's order."""
         answered = [call.id for call in self.turn.calls if call.id in self.results]
@@ -108,7 +114,7 @@ class State:
 
     @property
     def usage(self) -> Usage:
-        return sum((step.turn.usage for step in self.steps), Usage())
+        return sum((step.usage for step in self.steps), Usage())
 
     @property
     def text(self) -> str:

@@ -44,7 +44,10 @@ class Denied:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a tool call came to; *is_placeholder* until a deferred call has come to something."""
+    """What a tool call came to; *is_placeholder* until a deferred call has come to something.
+
+    *usage* are the tokens of the child run that answered it.
+    """
 
     step: int
     call: str
@@ -53,6 +56,7 @@ class Result:
     error: ErrorInfo | None = None
     denied: Denied | None = None
     is_placeholder: bool = False
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +172,10 @@ def _dump_decided(entry: Decided) -> dict[str, Any]:
 
 
 def _dump_result(result: Result) -> dict[str, Any]:
-    named = {"k": "result", "step": result.step, "call": result.call, "name": result.name}
+    named: dict[str, Any] = {"k": "result", "step": result.step}
+    named |= {"call": result.call, "name": result.name}
+    if result.usage is not None:
+        named["usage"] = _dump_usage(result.usage)
     if result.is_placeholder:
         return {**named, "result": result.result, "placeholder": True}
     if result.denied is not None:
@@ -178,6 +185,10 @@ def _dump_result(result: Result) -> dict[str, Any]:
     return {**named, "result": result.result}
 
 
+def _dump_usage(usage: Usage) -> dict[str, int]:
+    return {name: n for name, n in usage.model_dump().items() if n}
+
+
 def _dump_turn(turn: Turn) -> dict[str, Any]:
     stored: dict[str, Any] = {
         "k": "turn",
@@ -185,7 +196,7 @@ def _dump_turn(turn: Turn) -> dict[str, Any]:
         "texts": list(turn.texts),
         "calls": [call.model_dump(mode="json", exclude_defaults=True) for call in turn.calls],
         "reason": turn.reason,
-        "usage": {name: n for name, n in turn.usage.model_dump().items() if n},
+        "usage": _dump_usage(turn.usage),
         "reasoning": turn.reasoning,
         "model": turn.model,
         "provider": dict(turn.provider),
@@ -228,7 +239,8 @@ def _load_result(entry: Mapping[str, Any]) -> Result:
     denied = Denied(**entry["denied"]) if "denied" in entry else None
     place = (entry["step"], entry["call"], entry["name"])
     is_placeholder = entry.get("placeholder", False)
-    return Result(*place, entry.get("result"), error, denied, is_placeholder)
+    usage = Usage(**entry["usage"]) if entry.get("usage") else None
+    return Result(*place, entry.get("result"), error, denied, is_placeholder, usage)
 
 
 def _load_turn(entry: Mapping[str, Any]) -> Turn:

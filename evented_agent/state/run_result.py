@@ -167,7 +167,8 @@ def _background_status(result: Result | None, task: Task | None) -> BackgroundSt
             # The run has ended, and nobody waits for the call any more.
             return "cancelled"
         states: dict[str, BackgroundStatus] = {
-            **{"running": "running", "child": "running"},
+            "running": "running",
+            "child": "running",
             "suspended": "suspended",
         }
         return states.get(task.state, "pending")

@@ -20,7 +20,7 @@ def step_info(state: State) -> StepInfo:
 
 def step_infos(state: State) -> list[StepInfo]:
     """All steps of a run, each with what had been used by its end."""
-    totals = accumulate((step.turn.usage for step in state.steps), operator.add)
+    totals = accumulate((step.usage for step in state.steps), operator.add)
     return [_step_info(step, total) for step, total in zip(state.steps, totals, strict=True)]
 
 

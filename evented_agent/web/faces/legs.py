@@ -36,6 +36,7 @@ from evented_agent.chunks import (
     RunWaitingPayload,
     StepReset,
 )
+from evented_agent.web.faces.child_calls import ChildCalls
 
 _LEG_ID = re.compile(r"(?P<run_id>[^:]+)(?::(?P<first>[1-9][0-9]{0,17}))?")
 
@@ -115,10 +116,15 @@ class LegCutter(Generic[Event]):
         #: What came while no leg was open and waits for one.
         self._held: list[AnyChunk] = []
         self._dropped: MessageDropped | None = None
+        self._children = ChildCalls()
 
     def feed(self, chunk: AnyChunk) -> Sequence[tuple[Leg, Event]]:
         """The events of one more chunk, each with the leg that it belongs to."""
         self._cursor = chunk.cursor
+        shown = self._children.shown(chunk)
+        return [event for each in shown for event in self._feed(each)]
+
+    def _feed(self, chunk: AnyChunk) -> Sequence[tuple[Leg, Event]]:
         found: list[tuple[Leg, Event]] = []
         if self.is_open and isinstance(chunk, StepReset) and chunk.payload.error is not None:
             # What ended the leg is in the log no more: a retry has taken it back.

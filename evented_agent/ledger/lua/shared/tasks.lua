@@ -258,7 +258,8 @@ end
 -- Journal what a call came to without its tool, and go on with what waited for its place.
 local function settle_call(key, task, outcome, sends)
   outcome.k, outcome.step, outcome.call, outcome.name = 'result', task.step, task.call, task.tool
-  local branch = branch_of(task)
+  local branch, child = branch_of(task), task.child and get_task(task.child)
+  if child and child.usage then outcome.usage = cjson.decode(child.usage) end
   add_entry(cjson.encode(outcome), branch)
   has_news[branch] = true
   finish_task(key, task, {})
