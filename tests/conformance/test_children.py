@@ -57,7 +57,7 @@ def test_a_child_is_looked_at_and_read_like_a_run(engine: Engine) -> None:
     result = child.result(timeout=20)
     assert result.text == said == "Done: 3."
     assert (result.status, result.agent, result.finish_reason) == ("finished", "researcher", "stop")
-    assert [call.id for call in result.steps[0].tool_calls][0].startswith("~1/")
+    assert result.steps[0].tool_calls[0].id.startswith("~1/")
     info = engine["chief"].get(f"{run.run_id}~1")
     assert (info.parent_id, info.asked) == (run.run_id, call("add", a=1, b=2))
     assert whole.usage.total_tokens == info.usage.total_tokens + sum(

@@ -19,7 +19,7 @@ from tests.support.tcp_proxy import TcpProxy
 #: Scripts whose second argument is a task's key, or the id of a message.
 ABOUT_TASKS = {
     *("claim", "append", "heartbeat", "commit", "requeue", "blob", "suspend", "wake"),
-    *("close", "send"),
+    *("close", "send", "spawn"),
 }
 ABOUT_RUNS = {
     *("create", "release", "abort", "reconcile", "give_up_run", "delete", "read", "resume"),
