@@ -5,10 +5,10 @@ from collections.abc import Generator
 from evented_agent.chunks import AnyChunk, Child, Chunk, TopicReset, child_chunk
 from evented_agent.client.follow import Reply, Request
 
-Steps = Generator[AnyChunk | Request, Reply, None]
+_Steps = Generator[AnyChunk | Request, Reply, None]
 
 
-def of_child(steps: Steps, child_id: str) -> Steps:
+def of_child(steps: _Steps, child_id: str) -> _Steps:
     """*steps* with the chunks of a child alone, as chunks of its own; ends where the child does."""
     reply: Reply = None
     while True:

@@ -32,14 +32,13 @@ from evented_agent.ledger.records import (
     Due,
     Fenced,
     JournalChanged,
-    NewChild,
     RunEnd,
     Task,
-    TreeFull,
     Work,
 )
 from evented_agent.ledger.script import Command
 from evented_agent.ledger.settings import Settings
+from evented_agent.ledger.tree_records import NewChild, TreeFull
 from evented_agent.state.fold import State
 from evented_agent.telemetry.spans import AttemptTrace
 from evented_agent.telemetry.tracing import join

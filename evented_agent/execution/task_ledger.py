@@ -16,13 +16,12 @@ from evented_agent.ledger.records import (
     Committed,
     Due,
     JournalChanged,
-    NewChild,
     Signal,
     Task,
-    TreeFull,
     Work,
 )
 from evented_agent.ledger.script import Command
+from evented_agent.ledger.tree_records import NewChild, TreeFull
 
 #: Seconds an attempt tries to reach Redis; reconcile has taken its task long before.
 RETRY_FOR = 30.0

@@ -10,20 +10,18 @@ from evented_agent.chunks.base import dump_json
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
     FORMAT,
-    AnsweredCall,
     Claim,
     Committed,
     Due,
     JournalChanged,
-    NewChild,
     Refused,
     Signal,
     Task,
-    TreeFull,
     Work,
 )
 from evented_agent.ledger.replies import owned, sends_of, text_of
 from evented_agent.ledger.script import Command, command
+from evented_agent.ledger.tree_records import AnsweredCall, NewChild, TreeFull
 
 #: Levels of child runs below the run that was started; child runs of a tree in all, and at a time:
 #: few enough that scripts which look at all of them stay short.

@@ -6,6 +6,8 @@ from typing import Any, Literal, NamedTuple
 
 import pydantic_core
 
+from evented_agent.ledger.tree_records import AnsweredCall
+
 #: The newest format of records, journal entries and messages that this version writes and serves:
 #: 2 with a run's first message or hand-off, 3 with its first child.
 FORMAT = 3
@@ -232,18 +234,7 @@ class Claim:
     journal_length: int
     entries: Sequence[bytes]
     trace: str | None = None
-    answers: "AnsweredCall | None" = None
-
-
-@dataclass(frozen=True, slots=True)
-class AnsweredCall:
-    """The call of its parent that a child run answers; *background* as in `Task`."""
-
-    key: str
-    call: str
-    tool: str
-    step: int
-    background: str | None
+    answers: AnsweredCall | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,22 +264,6 @@ class RunEnd:
     error: Mapping[str, str] | None = None
     chunks: Sequence[str] = ()
     entry: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class NewChild:
-    """A child run to begin: its agent, how many of its calls go on at a time, and its messages."""
-
-    agent: str
-    tool_limit: int
-    messages: str
-
-
-@dataclass(frozen=True, slots=True)
-class TreeFull:
-    """No child was made: the tree has too many runs, or too deep ones, as *limit* says."""
-
-    limit: Literal["depth", "children", "live"]
 
 
 @dataclass(frozen=True, slots=True)

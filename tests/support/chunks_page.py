@@ -17,6 +17,7 @@ FAMILIES = {
     "tools": "Tools",
     "background": "Background calls",
     "inbox": "Messages",
+    "children": "Child runs",
 }
 HEAD = """\
 # What streams hold

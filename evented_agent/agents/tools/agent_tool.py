@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, TypedDict, cast
+from typing import Any, NoReturn, TypedDict, cast
 
 import pydantic
 
@@ -17,13 +17,10 @@ from evented_agent.errors import DeclarationError
 from evented_agent.given import check_names
 from evented_agent.models.messages import Message, UserMessage
 
-if TYPE_CHECKING:
-    from evented_agent.agents.agent import Agent
-
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
-class Request(pydantic.BaseModel):
+class AskedText(pydantic.BaseModel):
     """What an agent is asked, unless `Agent.as_tool` says otherwise."""
 
     model_config = pydantic.ConfigDict(extra="forbid")
@@ -61,7 +58,8 @@ class AgentTool(Tool[..., Any]):
         agent: The agent whose child runs answer the calls.
     """
 
-    agent: "Agent[Any, Any]"
+    #: An `Agent`, whose module imports this one.
+    agent: Any
 
     def __post_init__(self) -> None:
         """Nothing to take from a function, since there is none."""
@@ -74,7 +72,7 @@ class AgentTool(Tool[..., Any]):
 
     def messages_for(self, arguments: Mapping[str, Any]) -> list[Message]:
         """What a child run begins with: the text that it is asked, or its input as JSON."""
-        if self._arguments is Request:
+        if self._arguments is AskedText:
             return [UserMessage(content=str(arguments["input"]))]
         given = self._arguments.model_construct(**arguments)
         return [UserMessage(content=given.model_dump_json(by_alias=True))]
@@ -85,7 +83,7 @@ def _nothing() -> None:
 
 
 def agent_tool(
-    agent: "Agent[Any, Any]",
+    agent: Any,
     name: str | None,
     description: str | None,
     given: type[pydantic.BaseModel] | None,
@@ -104,7 +102,7 @@ def agent_tool(
     about = (agent.description if description is None else description).strip()
     if not about:
         raise refuse("nothing says what it does. Give the agent a description, or as_tool one.")
-    model: Any = Request if given is None else given
+    model: Any = AskedText if given is None else given
     if not (isinstance(model, type) and issubclass(model, pydantic.BaseModel)):
         raise refuse(f"input={given!r}. Pass a pydantic model class, or leave it out for text.")
     return AgentTool(

@@ -21,7 +21,7 @@ from evented_agent.chunks import (
     ToolResult,
     Transcript,
 )
-from evented_agent.cli.demo.processes import Child
+from evented_agent.cli.demo.processes import DemoProcess
 from evented_agent.cli.demo.screen import Screen
 
 #: An answer of so many words is the long one, and only begun.
@@ -35,7 +35,7 @@ class Story:
     """What a reader that stayed from the first chunk to the last has seen; times are monotonic."""
 
     text: str = ""
-    killed: Child | None = None
+    killed: DemoProcess | None = None
     killed_at: float = 0.0
     withdrawn_at: float | None = None
     resumed_at: float | None = None
@@ -52,7 +52,7 @@ class StoryFollower:
     """Shows the run's chunks as they come."""
 
     librarian: EventedAgent
-    workers: Sequence[Child]
+    workers: Sequence[DemoProcess]
     screen: Screen
     kill: bool
     story: Story = field(default_factory=Story)

@@ -26,7 +26,7 @@ class DemoFailed(Exception):
     """Raised when the demo cannot go on; the text is for the terminal."""
 
 
-class Child:
+class DemoProcess:
     """One process of the demo; *name* is what people see."""
 
     def __init__(
@@ -79,7 +79,11 @@ class Child:
 
 
 def wait_for(
-    description: str, is_true: Callable[[], object], children: Sequence[Child], *, seconds: float
+    description: str,
+    is_true: Callable[[], object],
+    children: Sequence[DemoProcess],
+    *,
+    seconds: float,
 ) -> None:
     """Wait for a condition; raises `DemoFailed` with logs when a child ends or time is up."""
     ends = time.monotonic() + seconds
@@ -92,7 +96,7 @@ def wait_for(
         time.sleep(0.05)
 
 
-def logs_of(children: Sequence[Child]) -> str:
+def logs_of(children: Sequence[DemoProcess]) -> str:
     return "\n".join(child.tail() for child in children)
 
 

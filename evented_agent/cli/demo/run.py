@@ -25,8 +25,8 @@ from evented_agent.cli.demo.follow import Story, StoryFollower
 from evented_agent.cli.demo.processes import (
     BROKER_VARIABLE,
     MODEL_VARIABLE,
-    Child,
     DemoFailed,
+    DemoProcess,
     logs_of,
     private_environment,
     wait_for,
@@ -85,7 +85,7 @@ class Stage:
     before: Mapping[str, str]
     calls: Path
     librarian: EventedAgent
-    workers: list[Child]
+    workers: list[DemoProcess]
 
 
 def _set_stage(home: Path, stack: ExitStack, screen: Screen) -> Stage:
@@ -138,7 +138,7 @@ def _choose_model(home: Path, stack: ExitStack, screen: Screen) -> tuple[str, di
     screen.line("No OPENAI_API_KEY: a rehearsed model answers, over real HTTP.")
     port_file = home / "port"
     arguments = ["-m", "evented_agent.cli.demo.rehearsed", str(port_file)]
-    child = Child("model", arguments, home=home, env={})
+    child = DemoProcess("model", arguments, home=home, env={})
     stack.callback(child.kill)
     wait_for("the rehearsed model listens", port_file.exists, [child], seconds=START)
     # A proxy would not find this machine's loopback.
@@ -151,8 +151,10 @@ def _choose_model(home: Path, stack: ExitStack, screen: Screen) -> tuple[str, di
     }
 
 
-def _start_workers(home: Path, stack: ExitStack, env: Mapping[str, str], model: str) -> list[Child]:
-    workers: list[Child] = []
+def _start_workers(
+    home: Path, stack: ExitStack, env: Mapping[str, str], model: str
+) -> list[DemoProcess]:
+    workers: list[DemoProcess] = []
     stack.callback(_stop_all, workers)
     for name in WORKERS:
         arguments = [
@@ -160,11 +162,11 @@ def _start_workers(home: Path, stack: ExitStack, env: Mapping[str, str], model: 
             *("-P", "threads", "-c", "8", "-Q", "agents", "--loglevel", "INFO"),
             *("--without-gossip", "--without-mingle"),
         ]
-        workers.append(Child(name, arguments, home=home, env={**env, MODEL_VARIABLE: model}))
+        workers.append(DemoProcess(name, arguments, home=home, env={**env, MODEL_VARIABLE: model}))
     return workers
 
 
-def _stop_all(workers: list[Child]) -> None:
+def _stop_all(workers: list[DemoProcess]) -> None:
     with ExitStack() as stack:
         for worker in workers:
             stack.callback(worker.stop, END)

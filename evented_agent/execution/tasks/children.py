@@ -17,7 +17,8 @@ from evented_agent.chunks.codec import encode_chunk
 from evented_agent.execution.attempt import Attempt, Done, Spawned
 from evented_agent.execution.tasks.background import task_id
 from evented_agent.ledger.attempts import MOST_CHILDREN, MOST_DEPTH, MOST_LIVE_CHILDREN
-from evented_agent.ledger.records import NewChild, RunEnd, TreeFull
+from evented_agent.ledger.records import RunEnd
+from evented_agent.ledger.tree_records import NewChild, TreeFull
 from evented_agent.models.messages import checked_messages, dump_messages
 from evented_agent.state.fold import State
 from evented_agent.state.journal import Result, dump_entry

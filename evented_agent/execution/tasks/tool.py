@@ -54,7 +54,8 @@ from evented_agent.execution.own_context import OwnContext
 from evented_agent.execution.tasks.background import emit_background_chunk, slot
 from evented_agent.execution.tasks.children import TooManyAgents, spawned, too_many
 from evented_agent.execution.tasks.mcp_tools import load_mcp_tools
-from evented_agent.ledger.records import Fenced, TreeFull, Work
+from evented_agent.ledger.records import Fenced, Work
+from evented_agent.ledger.tree_records import TreeFull
 from evented_agent.logs import logger_of
 from evented_agent.models.messages import ToolCall
 from evented_agent.state.journal import Result, Turn, dump_entry, edited_arguments, load_entry

@@ -19,6 +19,7 @@ from evented_agent.chunks import (
     BackgroundTaskStarted,
     BackgroundTaskSuspended,
     CallSetAsidePayload,
+    Child,
     Chunk,
     DeltaPayload,
     Error,
@@ -78,6 +79,7 @@ from evented_agent.chunks import (
     ToolResult,
     ToolResultPayload,
     Usage,
+    child_chunk,
 )
 from evented_agent.chunks.codec import CHUNKS, decode, encode_chunk, encode_delta, encode_end
 
@@ -391,7 +393,8 @@ def test_what_is_stored_is_read_back(
 def test_every_type_of_chunk_has_its_form_here() -> None:
     shown = {chunk for chunk, *_ in FORMS}
 
-    assert {CHUNKS[name] for name in CHUNKS.keys() - NOT_WRITTEN_IN_PYTHON} == shown
+    # What a child says is made from the key of its task, see below.
+    assert {CHUNKS[name] for name in CHUNKS.keys() - NOT_WRITTEN_IN_PYTHON} - {Child} == shown
 
 
 @pytest.mark.parametrize(
@@ -436,3 +439,35 @@ def test_what_scripts_write_of_a_turn_and_of_the_background_is_read() -> None:
     assert (turn.payload.waits_for, turn.payload.calls, turn.payload.until) == ("turn", [], None)
     assert idle.payload.until == datetime(2025, 11, 24, 16, tzinfo=UTC)
     assert not turn.asks_person
+
+
+def test_what_a_task_of_a_child_says_is_stored_with_the_child() -> None:
+    said = encode_delta(TextDelta, "~1~2/1:model", "~1~2/txt-1.1", "a")
+    inside = '{"run":"~1~2","type":"text-delta","payload":{"id":"~1~2/txt-1.1","text":"a"}}'
+    assert said == f'["child","~1~2/1:model",{inside}]'
+    payload = DeltaPayload(id="~1~2/txt-1.1", text="a")
+    assert encode_chunk(TextDelta, "~1~2/1:model", payload) == said
+
+    read = decode(7, "7-1", "r", said)
+    assert isinstance(read, Child)
+    assert (read.run_id, read.payload.run_id) == ("r", "r~1~2")
+    own = child_chunk(read)
+    assert isinstance(own, TextDelta)
+    assert (own.seq, own.cursor, own.run_id, own.payload) == (7, "7-1", "r~1~2", payload)
+
+
+@pytest.mark.parametrize(
+    "stored", ['["child",null,{}]', '["child",null,7]', '["child",null,{"run":"~1","type":"x"}]']
+)
+def test_a_child_s_chunk_that_cannot_be_read_is_told_as_such(stored: str) -> None:
+    assert str(decode(1, "1-1", "r", stored).type) == "unreadable"
+
+
+def test_what_is_inside_a_child_s_chunk_may_be_unknown_or_unreadable() -> None:
+    for inside, type_ in (('{"x":1}', "data-x"), ('{"id":7}', "text-delta")):
+        read = decode(
+            1, "1-1", "r", f'["child",null,{{"run":"~1","type":"{type_}","payload":{inside}}}]'
+        )
+        assert isinstance(read, Child)
+        expected = type_ if type_ == "data-x" else "unreadable"
+        assert (child_chunk(read).type, child_chunk(read).run_id) == (expected, "r~1")

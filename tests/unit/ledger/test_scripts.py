@@ -15,6 +15,7 @@ from evented_agent.ledger.attempts import Worker
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Decision, NewMessage, NewTask, Task, Work
 from evented_agent.ledger.script import Command, Header, command, script
+from evented_agent.ledger.tree_records import NewChild
 from tests.support.servers import RedisServer
 
 LUA = Path(evented_agent.__file__).parent / "ledger" / "lua"
@@ -45,6 +46,7 @@ CALLS: dict[Callable[..., Command[Any]], Command[Any]] = {
         KEYS, TASK, sent=0, work=Work(["c"], ["e"]), worker=WORKER, end_token="u"
     ),
     attempts.suspend: attempts.suspend(KEYS, TASK, sent=0, chunks=["c"], ask="a", asked="{}"),
+    attempts.spawn: attempts.spawn(KEYS, TASK, sent=0, chunks=["c"], child=NewChild("a", 1, "[]")),
     attempts.requeue: attempts.requeue(KEYS, TASK, delay_ms=0, reason="why", change={}),
     attempts.release: attempts.release(KEYS, "r", worker="w", reason="why"),
     attempts.close: attempts.close(KEYS, TASK, sent=0, work=Work(chunks=["c"]), journal_length=1),

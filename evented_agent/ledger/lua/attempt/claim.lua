@@ -21,7 +21,8 @@ local function granted()
   end
   local record = record_for(task)
   if task.kind == 'tool' then record[4] = '' end
-  return {'ok', cjson.encode(task), is_aborting() and 1 or 0, stored_length(branch), record, entries}
+  return {'ok', cjson.encode(task), is_aborting() and 1 or 0, stored_length(branch), record,
+    entries}
 end
 
 -- The reply to this very claim was lost: the same token gets the same answer.

@@ -1,7 +1,7 @@
 -- spawn: a call of an agent is answered by a child of its run, which begins.
--- The attempt ends, and the call holds no worker until the child has ended. child is its record as
--- JSON (agent, tool_limit), messages what it is asked, chunks go before its first one. most_depth,
--- most_children and most_live bound the tree; newest is its format.
+-- The attempt ends, and the call holds no worker until the child has ended. child has agent and
+-- tool_limit of its record, as JSON, messages what it is asked; chunks go before its first one.
+-- most_depth, most_children and most_live bound the tree; newest is its format.
 -- INCLUDE record chunks tasks status ending
 -- KEYS run statuses
 -- ARGV run_id key token sent child messages most_depth most_children most_live newest chunks...

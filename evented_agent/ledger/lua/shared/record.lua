@@ -135,8 +135,8 @@ local function flush(is_new)
 end
 
 -- A tree of runs is one record: '' is the run that was started, '~1' its first child, '~1~2' a
--- child of that. A child's tasks name it as their branch; what it has of its own beside them (agent,
--- step, status, usage …) is kept under its name among the tasks, with the same names as the run's.
+-- child of that. A child's tasks name it as their branch; what else is its own (agent, step, usage
+-- and so on) is kept under its name among the tasks, with the names that the run has for it.
 local function branch_of(task) return task.branch or '' end
 local function is_within(branch, other)
   return other == '' or branch == other or string.sub(branch, 1, #other + 1) == other .. '~'

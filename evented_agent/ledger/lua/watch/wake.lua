@@ -11,7 +11,8 @@ mend_live()
 local sends = {}
 for _, each in ipairs(key == '' and run.live or {key}) do
   local task = get_task(each)
-  if task and task.state == 'running' and (key ~= '' or task.kind == 'model' and not task.branch) then
+  if task and task.state == 'running'
+    and (key ~= '' or task.kind == 'model' and not task.branch) then
     task.woken = true
     put_task(each, task)
   elseif task and task.state == 'queued' and task.not_before
