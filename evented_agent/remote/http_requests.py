@@ -12,6 +12,7 @@ import pydantic_core
 from evented_agent.client.deployment import refuse_on_loop
 from evented_agent.errors import (
     AccessDenied,
+    ChildRun,
     ConfigurationError,
     DeclarationError,
     EventedAgentError,
@@ -50,9 +51,16 @@ _RUN_ERRORS: Mapping[str, type[RunError]] = {
     "invalid_decision": InvalidDecision,
     "inbox_full": InboxFull,
 }
+
+
+def _child_run(run_id: str) -> ChildRun:
+    return ChildRun(run_id, run_id.partition("~")[0])
+
+
 _FIXED_ERRORS: Mapping[str, Callable[[str], RunError]] = {
     "run_not_found": RunNotFound,
     "run_deleted": RunDeleted,
+    "child_run": _child_run,
     "run_expired": RunExpired,
 }
 

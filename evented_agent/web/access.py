@@ -61,7 +61,9 @@ def allowed_run(
     who = with_scope(who, name)
     if who.all_resources:
         raise found if isinstance(found, RunDeleted) else not_found()
-    named = yield from _look(site, stored_run_id(who, "run", given))
+    # A child is named after the run that it belongs to.
+    root, mark, branch = given.partition("~")
+    named = yield from _look(site, stored_run_id(who, "run", root) + mark + branch)
     if isinstance(named, RunInfo):
         who = yield Consult(exchange, action, named)
         if is_seen(who, named, exchange):
@@ -76,7 +78,13 @@ def _look(site: Site, run_id: str) -> WebSteps[RunInfo | RunDeleted | None]:
         return error
     except RunNotFound:
         return None
-    return info if site.agent in (None, info.agent) else None
+    if site.agent is None or info.agent == site.agent:
+        return info
+    if info.parent_id is None:
+        return None
+    # A child is there where the run is that it belongs to.
+    whole = yield from _look(site, run_id.partition("~")[0])
+    return info if isinstance(whole, RunInfo) else whole
 
 
 def is_seen(who: Principal | None, info: RunInfo, exchange: Exchange) -> bool:

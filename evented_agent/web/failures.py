@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from evented_agent.errors import (
+    ChildRun,
     DeclarationError,
     InboxFull,
     InvalidDecision,
@@ -57,6 +58,7 @@ HTTP_STATUSES: Mapping[type[Exception], tuple[int, str]] = {
     RunDeleted: (410, "run_deleted"),
     RunExpired: (410, "run_expired"),
     RunConflict: (409, "run_conflict"),
+    ChildRun: (409, "child_run"),
     RunEnded: (409, "run_ended"),
     ThreadBusy: (409, "thread_busy"),
     NotSuspended: (409, "not_suspended"),

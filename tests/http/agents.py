@@ -93,5 +93,8 @@ class Speaker:
         yield AnswerEnded("stop")
 
 
-talker = Agent(id="talker", model=Speaker(), tools=[hold, erase, ask, report])
+helper = Agent(
+    id="helper", description="Does what it is told.", model=Speaker(), tools=[hold, erase, ask]
+)
+talker = Agent(id="talker", model=Speaker(), tools=[hold, erase, ask, report, helper.as_tool()])
 other = Agent(id="other", model=ScriptedModel(["I am another."]))

@@ -126,7 +126,14 @@ def shown(who: Principal, info: RunInfo, name: str) -> RunInfo:
     """A run as *who* may see it: what our servers are called concerns operators alone."""
     if info.run_id != name:
         pending = [dataclasses.replace(each, run_id=name) for each in info.pending]
-        info = dataclasses.replace(info, run_id=name, pending=pending)
+        children = [
+            dataclasses.replace(each, run_id=f"{name}{each.run_id.removeprefix(info.run_id)}")
+            for each in info.children
+        ]
+        parent = None if info.parent_id is None else name.rpartition("~")[0]
+        info = dataclasses.replace(
+            info, run_id=name, pending=pending, children=children, parent_id=parent
+        )
     if "operate" in who.scopes:
         return info
     return dataclasses.replace(info, worker=None, waiting_for=None)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
-from evented_agent.chunks import AnyChunk
+from evented_agent.chunks import AnyChunk, Child
 from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.shared_events import event_of
 from evented_agent.client.follow import Cursor, start_of
@@ -136,6 +136,8 @@ class _Events:
         self._stored, self._named = (
             f'"runId":{dump_json(each)}' for each in (allowed.run_id, allowed.name)
         )
+        # What the ids of its children begin with.
+        self._children = (f"{self._stored[:-1]}~", f"{self._named[:-1]}~")
 
     def __iter__(self) -> Iterator[str]:
         assert isinstance(self._run, RunStream)
@@ -159,7 +161,8 @@ class _Events:
         event = event_of(chunk)
         if self._stored == self._named:
             return event
-        return event.replace(self._stored, self._named, 1)
+        event = event.replace(self._stored, self._named, 1)
+        return event.replace(*self._children, 1) if isinstance(chunk, Child) else event
 
 
 def _may(site: Site, exchange: Exchange) -> str:
