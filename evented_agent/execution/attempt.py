@@ -41,7 +41,7 @@ from evented_agent.ledger.settings import Settings
 from evented_agent.ledger.tree_records import NewChild, TreeFull
 from evented_agent.state.fold import State
 from evented_agent.telemetry.spans import AttemptTrace
-from evented_agent.telemetry.tracing import join
+from evented_agent.telemetry.tracing import Tracing
 
 _T = TypeVar("_T")
 
@@ -88,6 +88,7 @@ class Process:
     #: Sends messages, as a broker may need time for; False if they are to be sent again later.
     notify: Callable[[Sequence[Due]], bool]
     calls: ThreadCalls = field(default_factory=ThreadCalls)
+    tracing: Tracing = field(default_factory=Tracing)
 
     async def send(self, command: Command[_T]) -> _T:
         """Send a command that is not about one task; retried for as long as a task's writes are."""
@@ -151,7 +152,7 @@ class Attempt:
         self.process = process
         self.claim = claim
         self.task: Task = claim.task
-        self.trace: AttemptTrace = join(process.settings, claim)
+        self.trace: AttemptTrace = process.tracing.join(process.settings, claim)
         self.ledger = TaskLedger(process.keys, process.ledger, process.worker, claim.task)
         self.agent = process.agents[claim.agent]
         self._in_thread = in_thread

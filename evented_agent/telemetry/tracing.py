@@ -5,6 +5,7 @@ does nothing, and costs nothing.
 """
 
 import sys
+import time
 from typing import Protocol
 
 from evented_agent.ledger.records import Claim, Record
@@ -14,6 +15,9 @@ from evented_agent.telemetry.spans import AttemptTrace, CallerSpan, harmless
 
 #: What stands for a provider that nobody has set, by the names of the API's own classes.
 _UNSET = ("ProxyTracerProvider", "NoOpTracerProvider", "_ProxyMeterProvider", "NoOpMeterProvider")
+
+#: Seconds after which attempts without a provider look for one again.
+_LOOK_AGAIN = 1.0
 
 
 def is_traced(settings: Settings) -> bool:
@@ -75,7 +79,24 @@ def deciding(settings: Settings, record: Record) -> CallerSpan:
     return recorder().record_decision(stored, record)
 
 
-@harmless(_NO_TRACE)
-def join(settings: Settings, claim: Claim) -> AttemptTrace:
-    """Go on with a run's trace: for all that the current context does from now on."""
-    return recorder().record_attempt(claim) if is_traced(settings) else _NO_TRACE
+class Tracing:
+    """Lets the attempts of one process go on with the traces of their runs.
+
+    Where no provider is set, the next attempts of that second are not traced: they only compare
+    two times.
+    """
+
+    def __init__(self) -> None:
+        self._next_look = 0.0
+
+    def join(self, settings: Settings, claim: Claim) -> AttemptTrace:
+        """Go on with a run's trace: for all that the current context does from now on."""
+        now = time.monotonic()
+        return _NO_TRACE if now < self._next_look else self._look(now, settings, claim)
+
+    @harmless(_NO_TRACE)
+    def _look(self, now: float, settings: Settings, claim: Claim) -> AttemptTrace:
+        if is_traced(settings):
+            return recorder().record_attempt(claim)
+        self._next_look = now + _LOOK_AGAIN
+        return _NO_TRACE
