@@ -202,7 +202,7 @@ class Agent(Generic[Ctx, Out]):
     @property
     def tools_by_name(self) -> Mapping[str, Tool]:
         """Its `tools`, by the names that the model calls them."""
-        return {tool.name: tool for tool in self.tools}
+        return self._answering.tools_by_name
 
     def background_of(self, tool: Tool) -> Background | None:
         """How calls of *tool* run in the background; None for never, whatever a model wishes."""

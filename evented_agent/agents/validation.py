@@ -1,5 +1,6 @@
 """What an agent's declaration may hold: each value checked, and refused with what to pass."""
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -96,7 +97,7 @@ _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _CHOICES = ("auto", "none", "required")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answering:
     """What `Agent.override` can replace."""
 
@@ -105,6 +106,11 @@ class Answering:
     models: tuple[Model, ...]
     tools: tuple[Tool, ...]
     mcp_servers: tuple[MCPServer, ...] = ()
+
+    @functools.cached_property
+    def tools_by_name(self) -> Mapping[str, Tool]:
+        """The tools by their names; each call of a tool is looked up in it several times."""
+        return {tool.name: tool for tool in self.tools}
 
     @property
     def offered(self) -> list[str]:
