@@ -62,6 +62,7 @@ from evented_agent.remote.http_runs import HttpRuns
 from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import BackgroundTask, RunResult
+from evented_agent.state.task_attempt import AttemptList, TaskAttempt
 from evented_agent.state.thread_info import ThreadInfo, ThreadTurn
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "ApprovalRequest",
     "AsyncRunStream",
     "AsyncThreadStream",
+    "AttemptList",
     "Background",
     "BackgroundTask",
     "BlockingCall",
@@ -121,6 +123,7 @@ __all__ = [
     "StepInfo",
     "StreamOptions",
     "SuspensionExpired",
+    "TaskAttempt",
     "TextUpdate",
     "Thread",
     "ThreadBusy",

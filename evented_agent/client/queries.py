@@ -15,6 +15,7 @@ from evented_agent.ledger.records import Record
 from evented_agent.models.messages import Message, load_thread
 from evented_agent.state.run_info import RunInfo, info_of, is_waiting
 from evented_agent.state.run_result import BackgroundTask, RunResult, background_tasks_of, result_of
+from evented_agent.state.task_attempt import AttemptList, attempts_of
 
 #: Most runs of a thread whose messages are returned.
 _MOST_TURNS = 1000
@@ -49,6 +50,10 @@ def read_background_tasks(at: Deployment, run_id: str) -> Plan[list[BackgroundTa
 def read_background_task(at: Deployment, task_id: str) -> Plan[BackgroundTask | None]:
     found = yield from read_background_tasks(at, run_of(task_id))
     return next((task for task in found if task.task_id == task_id), None)
+
+
+def read_attempts(at: Deployment, run_id: str) -> Plan[AttemptList]:
+    return attempts_of((yield from send(runs.read_attempts(at.keys, run_id))))
 
 
 def read_thread(at: Deployment, thread_id: str, resource_id: str | None) -> Plan[list[Message]]:

@@ -24,6 +24,7 @@ from evented_agent.client.listing import RunFilter, RunPage, page_of_runs, pendi
 from evented_agent.client.owner import for_owner, run_of
 from evented_agent.client.queries import (
     check_readable_run,
+    read_attempts,
     read_background_task,
     read_background_tasks,
     read_info,
@@ -36,6 +37,7 @@ from evented_agent.models.messages import Input
 from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo, Status
 from evented_agent.state.run_result import BackgroundTask, RunResult
+from evented_agent.state.task_attempt import AttemptList
 
 #: Not None: a handler that has no run id must not delete all that its user has.
 _NOT_GIVEN: Any = object()
@@ -191,6 +193,20 @@ class RunMethods(ThreadMethods):
         at = self._deployment
         plan = for_owner(at, run_of(task_id), resource_id, read_background_task(at, task_id))
         return await at.adrive(plan)
+
+    def attempts(self, run_id: str, *, resource_id: str | None = None) -> AttemptList:
+        """The attempts of the run's tasks: who ran what, when, and how it ended; the last 500.
+
+        Those that have ended come first, in that order, then those that run or are queued.  Raises
+        `RunNotFound`, `RunDeleted`.
+        """
+        at = self._deployment
+        return at.drive("attempts", for_owner(at, run_id, resource_id, read_attempts(at, run_id)))
+
+    async def aattempts(self, run_id: str, *, resource_id: str | None = None) -> AttemptList:
+        """`attempts` for the running event loop."""
+        at = self._deployment
+        return await at.adrive(for_owner(at, run_id, resource_id, read_attempts(at, run_id)))
 
     # Follow ---------------------------------------------------------------------------------------
 

@@ -426,6 +426,20 @@ class Record:
         return str(own.get("acting") or own.get("agent") or self.fields["agent"])
 
 
+@dataclass(frozen=True, slots=True)
+class KeptAttempts:
+    """Attempts of a run as scripts keep them, each JSON; *total* is how many have ended.
+
+    *ended* are the last of those, *live* run or are queued; *now* is the ms of the Redis clock.
+    """
+
+    run_id: str
+    now: int
+    total: int
+    ended: Sequence[bytes]
+    live: Sequence[bytes]
+
+
 ENDED = ("finished", "failed", "aborted")
 #: How long (ms) a run that has ended keeps its turn in its thread, for what follows its end.
 TURN_MS = 60_000

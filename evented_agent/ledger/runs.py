@@ -21,6 +21,7 @@ from evented_agent.ledger.keys import Keys, split_child
 from evented_agent.ledger.records import (
     Decision,
     Due,
+    KeptAttempts,
     NewMessage,
     NewTask,
     Record,
@@ -98,6 +99,16 @@ def read(keys: Keys, run_id: str, *, journal: bool = False) -> Command[Record]:
     return command(
         "run/read", keys.of(root).own, parse, run_id=root, branch=branch, journal=int(journal)
     )
+
+
+def read_attempts(keys: Keys, run_id: str) -> Command[KeptAttempts]:
+    """Read how the attempts of a run's tasks ended.  Raises `RunNotFound`, `RunDeleted`."""
+
+    def parse(reply: Any) -> KeptAttempts:
+        check_exists(run_id, text_of(reply[0]))
+        return KeptAttempts(run_id, int(reply[1]), int(reply[2]), reply[3], reply[4])
+
+    return command("run/attempts", keys.of(run_id).own, parse, run_id=run_id)
 
 
 def resume(

@@ -24,6 +24,7 @@ from evented_agent.remote.http_requests import Outgoing, nothing_in
 from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import BackgroundTask, RunResult
+from evented_agent.state.task_attempt import AttemptList
 from evented_agent.state.wire import (
     BACKGROUND_TASKS,
     LIVE_WORKERS,
@@ -32,6 +33,7 @@ from evented_agent.state.wire import (
     RUN_INFO,
     RUN_INFOS,
     RUN_RESULT,
+    TASK_ATTEMPTS,
 )
 
 
@@ -173,6 +175,20 @@ def pending_request(
 def background_request(run_id: str, resource_id: str | None) -> Outgoing[list[BackgroundTask]]:
     path, query = run_path(run_id, "/background"), {"resource_id": resource_id}
     return Outgoing("GET", path, _list_of(BACKGROUND_TASKS, "tasks"), query, run_id=run_id)
+
+
+def attempts_request(run_id: str, resource_id: str | None) -> Outgoing[AttemptList]:
+    path, query = run_path(run_id, "/attempts"), {"resource_id": resource_id}
+
+    def parse(reply: bytes) -> AttemptList:
+        told = pydantic_core.from_json(reply)
+        return AttemptList(
+            TASK_ATTEMPTS.validate_python(told["attempts"]),
+            left_out=int(told["left_out"]),
+            read_at=datetime.fromisoformat(told["read_at"]),
+        )
+
+    return Outgoing("GET", path, parse, query, run_id=run_id)
 
 
 def cancel_request(task_id: str, reason: str, resource_id: str | None) -> Outgoing[bool]:

@@ -19,6 +19,7 @@ from evented_agent.ledger.workers import LiveWorker
 from evented_agent.models.messages import Input
 from evented_agent.remote.http_calls import (
     abort_request,
+    attempts_request,
     background_request,
     cancel_request,
     decision_request,
@@ -38,6 +39,7 @@ from evented_agent.remote.http_threads import HttpThreadMethods
 from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo, Status
 from evented_agent.state.run_result import BackgroundTask, RunResult
+from evented_agent.state.task_attempt import AttemptList
 
 
 class HttpRuns(HttpThreadMethods):
@@ -195,6 +197,17 @@ class HttpRuns(HttpThreadMethods):
         """`background_task` for the running event loop."""
         found = await self._sender.asend(background_request(task_id.partition(":")[0], resource_id))
         return next((task for task in found if task.task_id == task_id), None)
+
+    def attempts(self, run_id: str, *, resource_id: str | None = None) -> AttemptList:
+        """The attempts of the run's tasks; who may not operate is not told who ran them, and why.
+
+        See `Runs.attempts`.
+        """
+        return self._sender.send("attempts", attempts_request(run_id, resource_id))
+
+    async def aattempts(self, run_id: str, *, resource_id: str | None = None) -> AttemptList:
+        """`attempts` for the running event loop."""
+        return await self._sender.asend(attempts_request(run_id, resource_id))
 
     def observe(
         self,

@@ -13,6 +13,7 @@ from evented_agent.models.messages import Message
 from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import BackgroundTask, RunResult
+from evented_agent.state.task_attempt import TaskAttempt
 from evented_agent.state.thread_info import ThreadInfo
 
 RUN_INFO: TypeAdapter[RunInfo] = TypeAdapter(RunInfo)
@@ -22,6 +23,7 @@ RECEIPT: TypeAdapter[Receipt] = TypeAdapter(Receipt)
 PENDING: TypeAdapter[list[Pending]] = TypeAdapter(list[Pending])
 BACKGROUND_TASK: TypeAdapter[BackgroundTask] = TypeAdapter(BackgroundTask)
 BACKGROUND_TASKS: TypeAdapter[list[BackgroundTask]] = TypeAdapter(list[BackgroundTask])
+TASK_ATTEMPTS: TypeAdapter[list[TaskAttempt]] = TypeAdapter(list[TaskAttempt])
 THREAD_INFO: TypeAdapter[ThreadInfo] = TypeAdapter(ThreadInfo)
 THREAD_INFOS: TypeAdapter[list[ThreadInfo]] = TypeAdapter(list[ThreadInfo])
 MESSAGES: TypeAdapter[list[Message]] = TypeAdapter(list[Message])

@@ -107,6 +107,7 @@ ROUTES: Sequence[Route] = (
     Route("POST", f"{_RUN}/abort", change.post_abort, (202, 410), body={"reason": _TEXT}),
     Route("POST", f"{_RUN}/retry", change.post_retry, (202, 409, 410), body={}),
     Route("GET", f"{_RUN}/background", look.get_background, (200, 410)),
+    Route("GET", f"{_RUN}/attempts", look.get_attempts, (200, 410)),
     Route(
         "POST",
         f"{_RUN}/background/{{call_id}}/cancel",

@@ -40,6 +40,7 @@ VERBS: dict[str, Verb] = {
     "result": lambda d, run, who: d.result(run, resource_id=who),
     "observe": lambda d, run, who: d.observe(run, resource_id=who),
     "background_tasks": lambda d, run, who: d.background_tasks(run, resource_id=who),
+    "attempts": lambda d, run, who: d.attempts(run, resource_id=who),
     "background_task": lambda d, run, who: d.background_task(f"{run}:call_1_1", resource_id=who),
     "resume": lambda d, run, who: d.resume(
         run, {"approved": True}, tool_call_id="call_1_0", resource_id=who
@@ -55,6 +56,7 @@ TWINS: dict[str, Callable[[DurableAgent, str, str], Awaitable[Any]]] = {
     "aresult": lambda d, run, who: d.aresult(run, resource_id=who),
     "aobserve": lambda d, run, who: d.aobserve(run, resource_id=who),
     "abackground_tasks": lambda d, run, who: d.abackground_tasks(run, resource_id=who),
+    "aattempts": lambda d, run, who: d.aattempts(run, resource_id=who),
     "abackground_task": lambda d, run, who: d.abackground_task(f"{run}:call_1_1", resource_id=who),
     "aapprove": lambda d, run, who: d.aapprove(run, tool_call_id="call_1_0", resource_id=who),
     "adecline": lambda d, run, who: d.adecline(run, tool_call_id="call_1_0", resource_id=who),

@@ -20,6 +20,7 @@ RUN_ROUTES: list[tuple[str, str, Any, int]] = [
     ("HEAD", "/stream", None, 200),
     ("GET", "/stream?close_on_suspend=true", None, 200),
     ("GET", "/background", None, 200),
+    ("GET", "/attempts", None, 200),
     ("POST", "/token", {}, 201),
     ("POST", "/approve", {}, 200),
     ("POST", "/decline", {}, 200),

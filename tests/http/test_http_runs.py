@@ -314,6 +314,27 @@ def test_background_calls_over_http(runs: HttpRuns) -> None:
     assert run.result(20).status == "finished"
 
 
+def test_attempts_over_http_tell_operators_alone_who_ran_them(
+    served: Served, runs: HttpRuns
+) -> None:
+    run = runs.stream("talker", "say Hi.")
+    run.result(20)
+    operator = HttpRuns(served.url, token="operator")
+
+    told, operated = runs.attempts(run.run_id), operator.attempts(run.run_id)
+    operator.close()
+
+    assert [(each.task, each.outcome) for each in told] == [
+        ("1:model", "committed"),
+        ("1:end", "committed"),
+    ]
+    assert {(each.worker, each.celery_id, each.reason) for each in told} == {(None, None, None)}
+    assert {each.celery_id for each in operated} == {f"{run.run_id}:1:model:1"}
+    assert all(each.worker and each.ended_at for each in operated)
+    assert operated.left_out == 0
+    assert operated.read_at >= max(each.ended_at for each in operated if each.ended_at)
+
+
 def test_an_abort_over_http(runs: HttpRuns) -> None:
     run = runs.stream("talker", call("hold", name="http abort"))
 

@@ -10,6 +10,7 @@ from evented_agent.client.listing import RunPage
 from evented_agent.client.metrics import Metrics
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import RunResult
+from evented_agent.state.task_attempt import AttemptList, TaskAttempt
 from evented_agent.state.wire import (
     BACKGROUND_TASKS,
     LIVE_WORKERS,
@@ -17,6 +18,7 @@ from evented_agent.state.wire import (
     RUN_INFO,
     RUN_INFOS,
     RUN_RESULT,
+    TASK_ATTEMPTS,
 )
 from evented_agent.web.access import Allowed, allowed_run, somebody
 from evented_agent.web.exchange import Exchange, PlainReply, json_reply, object_reply
@@ -92,6 +94,20 @@ def get_background(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     return object_reply({"tasks": BACKGROUND_TASKS.dump_python(named, mode="json")})
 
 
+def get_attempts(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """The attempts of a run's tasks: what ran when, and how it ended."""
+    allowed = yield from allowed_run(site, exchange, "read")
+    found: AttemptList = yield Verb("attempts", (allowed.run_id,))
+    named = [_shown_attempt(allowed, each) for each in found]
+    return object_reply(
+        {
+            "attempts": TASK_ATTEMPTS.dump_python(named, mode="json"),
+            "left_out": found.left_out,
+            "read_at": found.read_at.isoformat(),
+        }
+    )
+
+
 def get_workers(_: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     """The workers that were heard of in the last 10 s."""
     yield from somebody(exchange, "operate")
@@ -137,6 +153,14 @@ def shown(who: Principal, info: RunInfo, name: str) -> RunInfo:
     if "operate" in who.scopes:
         return info
     return dataclasses.replace(info, worker=None, waiting_for=None)
+
+
+def _shown_attempt(allowed: Allowed, attempt: TaskAttempt) -> TaskAttempt:
+    """An attempt as they may see it: where it ran, and what went wrong there, is for operators."""
+    attempt = dataclasses.replace(attempt, run_id=allowed.name)
+    if "operate" in allowed.who.scopes:
+        return attempt
+    return dataclasses.replace(attempt, worker=None, celery_id=None, reason=None)
 
 
 def resource_of(exchange: Exchange, who: Principal) -> str | None:

@@ -55,6 +55,7 @@ CALLS: dict[Callable[..., Command[Any]], Command[Any]] = {
         KEYS, "r", digest="d", fields={"v": 1}, indexes=[INDEX], first=FIRST, chunks=["c"]
     ),
     runs.read: runs.read(KEYS, "r"),
+    runs.read_attempts: runs.read_attempts(KEYS, "r"),
     runs.resume: runs.resume(KEYS, "r", call="c", number=0, decision=DECISION, notifies=True),
     runs.resume_all: runs.resume_all(KEYS, "r", [("c", 0, DECISION)], notifies=True),
     runs.retry_failed: runs.retry_failed(KEYS, "r", notifies=True),

@@ -2,7 +2,7 @@
 -- From here on no message comes in and nothing aborts the run, so whoever is told is told the
 -- truth; the attempt goes on. journal_length is how long the journal was when the end was decided;
 -- newest is the newest format that the worker serves. The same token again gets the same answer.
--- INCLUDE record chunks tasks status
+-- INCLUDE record chunks tasks status attempts
 -- KEYS run statuses
 -- ARGV run_id key token sent journal_length newest chunk_count texts...
 -- RETURNS ok journal_length | aborted | deleted | fenced | gap | grew journal_length entries
@@ -17,6 +17,7 @@ if task.sent ~= tonumber(sent) then return {'gap'} end
 if is_aborting() then return {'aborted'} end
 if redis.call('LLEN', JOURNAL) ~= tonumber(journal_length) then
   if run.v > tonumber(newest) then
+    keep_attempt(key, task, 'released', 'newer')
     queue_task(key, task)
     save()
     return {'newer', cjson.encode({due_message(key, task)})}

@@ -14,7 +14,7 @@
 --                    and the newest format that the worker serves
 --   finish           status, reason and error with which the run ends; of a child that has finished
 --                    also chunks and entry, with which its call is answered
--- INCLUDE record tasks suspensions status ending
+-- INCLUDE record tasks suspensions status ending attempts
 -- KEYS run statuses
 -- ARGV run_id key token sent spec texts...
 -- RETURNS ok sends end waits | aborted | already sends end | deleted | fenced | gap
@@ -60,6 +60,7 @@ local own = own_of(branch)
 if spec.journal and entry_count(branch) ~= spec.journal then
   if run.v > spec.claim.newest then
     -- What has come is of a kind that this worker does not know: another goes on.
+    keep_attempt(key, task, 'released', 'newer')
     retract(key, task, 'newer')
     queue_task(key, task)
     save()
@@ -90,9 +91,15 @@ end
 task.open = nil
 
 local sends = {}
+local failure = spec.finish and spec.finish.error
+if failure then
+  keep_attempt(key, task, 'failed', failure.name .. ': ' .. failure.message)
+else
+  keep_attempt(key, task, 'committed')
+end
 if spec.finish and branch == '' then
-  if spec.finish.error then
-    set('error', cjson.encode(spec.finish.error))
+  if failure then
+    set('error', cjson.encode(failure))
     task.first = task.first or began
     put_task(key, task)
     keep_for_retry()
@@ -139,6 +146,7 @@ if spec.drop then
     if call and branch_of(call) == branch and is_deferred(call) and call.state ~= 'suspended'
       and not call.put_off then
       stop_child(call)
+      keep_attempt(live, call, 'dropped', 'The run no longer waits for background calls.')
       close_parts(call)
       finish_task(live, call, {})
     end
@@ -182,6 +190,8 @@ elseif awaited(branch) == 0 and task.kind ~= 'end' and not ENDED[run.status]
   ends = end_key(branch)
   local end_task = new_task(ends, branch_task(branch, {kind = 'end', step = own.step}))
   start_task(end_task, spec.claim.token, spec.claim.worker, spec.claim.owner, spec.claim.lease)
+  -- The Celery task of this attempt runs it as well.
+  end_task.within = key .. ':' .. int(task.gen)
   put_task(ends, end_task)
 end
 finish_task(key, task, sends, ends)

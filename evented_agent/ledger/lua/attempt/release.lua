@@ -1,6 +1,6 @@
 -- release: a worker hands back what it still runs of this run; it is stopping, or was interrupted.
 -- worker and token say which attempts ('' for any). Counts as neither a crash nor a retry.
--- INCLUDE record chunks tasks suspensions status ending
+-- INCLUDE record chunks tasks suspensions status ending attempts
 -- KEYS run statuses
 -- ARGV run_id worker token reason
 -- RETURNS ok sends | deleted | fenced | missing
@@ -13,6 +13,11 @@ for _, key in ipairs(run.live) do
   if task.state == 'running' and (worker == '' or task.worker == worker)
     and (token == '' or task.token == token) then
     released = released + 1
+    if is_aborting() then
+      keep_attempt(key, task, 'aborted', run.abort_reason)
+    else
+      keep_attempt(key, task, 'released', reason)
+    end
     local why = 'The worker that ran this tool was stopped; it may have done part of its work.'
     if task.on_crash == 'fail' then
       give_up(key, task, 'ToolInterrupted', why, sends)

@@ -1,7 +1,7 @@
 -- requeue: an attempt failed and the task is to run again later.
 -- What it said is withdrawn; the alarm holds the wait, no worker does. change (JSON) has fields of
 -- the task to change, and may have announces: what readers are told that the run waits for.
--- INCLUDE record chunks tasks status ending
+-- INCLUDE record chunks tasks status ending attempts
 -- KEYS run statuses
 -- ARGV run_id key token delay_ms reason change
 -- RETURNS ok sends | aborted | already sends | deleted | fenced | missing
@@ -14,16 +14,18 @@ if task and task.state == 'queued' and task.retried == token then
 end
 if not owns(task, token) then return {'fenced'} end
 if is_aborting() then
+  keep_attempt(key, task, 'aborted', run.abort_reason)
   close_parts(task)
   finish_task(key, task, {})
   if not has_running() then abort_run() end
   save()
   return {'aborted'}
 end
+local changes = cjson.decode(change)
+keep_attempt(key, task, changes.waited and 'waited' or 'retried', reason)
 retract(key, task, reason)
 task.retries = task.retries + 1
 task.retried = token
-local changes = cjson.decode(change)
 local announced = changes.announces
 changes.announces = nil
 local has_waited = (task.waited or 0) > 0

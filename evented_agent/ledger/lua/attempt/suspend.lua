@@ -1,7 +1,7 @@
 -- suspend: a tool asks for a person, or a call that was approved no longer fits its tool.
 -- The attempt ends, what it said stays, and its slot is free. kind says what they decide; asked is
 -- what people are asked, as JSON, ask the chunk that asks them; chunks go before it.
--- INCLUDE record chunks tasks suspensions status ending
+-- INCLUDE record chunks tasks suspensions status ending attempts
 -- KEYS run statuses
 -- ARGV run_id key token sent kind asked ask chunks...
 -- RETURNS ok sends waits | aborted | already sends | deleted | fenced | gap | missing
@@ -14,11 +14,13 @@ if not owns(task, token) then return {'fenced'} end
 if task.sent ~= tonumber(sent) then return {'gap'} end
 for i = CHUNKS_AT, #ARGV do emit(ARGV[i]) end
 if is_aborting() then
+  keep_attempt(key, task, 'aborted', run.abort_reason)
   finish_task(key, task, {})
   if not has_running() then abort_run() end
   save()
   return {'aborted'}
 end
+keep_attempt(key, task, 'suspended', kind)
 task.paused = token
 task.asked = asked
 suspend_task(key, task, kind, ask)

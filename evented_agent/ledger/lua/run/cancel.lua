@@ -1,6 +1,6 @@
 -- cancel: a background call is no longer wanted.
 -- The same token again (the reply may have been lost) gets the same answer.
--- INCLUDE record chunks tasks status children
+-- INCLUDE record chunks tasks status children attempts
 -- KEYS run statuses
 -- ARGV run_id call reason token
 -- RETURNS ok | deleted | missing | over
@@ -12,6 +12,7 @@ for _, key in ipairs(run.live) do
   local task = get_task(key)
   if task.call == call and task.bg and not ENDED[run.status] then
     stop_child(task)
+    keep_attempt(key, task, 'cancelled', reason)
     close_parts(task)
     emit_new('background-task-cancelled', key, {taskId = run_id .. ':' .. task.call,
       toolCallId = task.call, toolName = task.tool, reason = reason})

@@ -1,5 +1,5 @@
 -- ending: how a run ends, and what stays of it.
--- INCLUDE tasks status children
+-- INCLUDE tasks status children attempts
 -- The record last: one that expires says that the others do.
 local function expire_all()
   write_after('PEXPIRE', TASKS, run.ttl_record)
@@ -23,7 +23,14 @@ local function end_run(status, reason)
   set_status(status)
   set('ended', now)
   if reason then set('finish_reason', reason) end
-  for _, key in ipairs(run.live) do forget_task(key) end
+  for _, key in ipairs(run.live) do
+    if status == 'aborted' then
+      keep_attempt(key, get_task(key), 'aborted', run.abort_reason)
+    else
+      keep_attempt(key, get_task(key), 'dropped', 'The run has ' .. status .. '.')
+    end
+    forget_task(key)
+  end
   set('live', {})
   if tells(status) then
     queue_task('after', new_task('after', {kind = 'after', step = run.step}))

@@ -9,11 +9,12 @@ local ENDED = {finished = true, failed = true, aborted = true}
 local FIELDS = {'v', 'status', 'agent', 'seq', 'live', 'abort_at', 'abort_reason', 'queue',
   'tool_limit', 'created', 'ttl_topic', 'ttl_record', 'abort_grace', 'deleted', 'deleted_by',
   'digest', 'step', 'abort_by', 'deadline', 'deadline_in', 'tells', 'revived_by', 'idle',
-  'idle_for', 'inbox', 'closed', 'yielded', 'acting', 'children', 'descendants'}
+  'idle_for', 'inbox', 'closed', 'yielded', 'acting', 'children', 'descendants',
+  'attempts'}
 local NUMBERS = {v = true, seq = true, abort_at = true, tool_limit = true,
   created = true, ttl_topic = true, ttl_record = true, abort_grace = true, step = true,
   deadline = true, deadline_in = true, idle = true, idle_for = true, children = true,
-  descendants = true}
+  descendants = true, attempts = true}
 local run = {}
 local changed = {}
 -- What is planned: chunks for the topic, commands before the record and after it, tasks by key,

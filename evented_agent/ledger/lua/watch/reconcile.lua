@@ -3,7 +3,7 @@
 -- and sets the next alarm. Leases count only from grace_until on (after a pause of Redis); may_send
 -- is 1 if a message may be sent again now, 0 if not, unserved if no live worker would take it;
 -- jitter is in 0..1; after latest (Redis time, ms) this look is too old to act on.
--- INCLUDE record chunks tasks suspensions alarms status ending
+-- INCLUDE record chunks tasks suspensions alarms status ending attempts
 -- KEYS run statuses
 -- ARGV run_id grace_until may_send jitter latest
 -- RETURNS ok sends notes | deleted | ended | late | missing
@@ -31,12 +31,14 @@ end
 local sends, notes = {}, {}
 
 local function crashed(key, task)
+  local is_late = task.due and now >= task.due
+  keep_attempt(key, task, is_late and 'timed_out' or 'crashed', nil, math.min(now, task.lease))
   task.crashes = task.crashes + 1
   task.lost = {gen = task.gen, at = task.lease}
   local times = task.crashes .. (task.crashes == 1 and ' time' or ' times')
   notes[#notes + 1] = {key = key, owner = task.owner, crashes = task.crashes}
   if task.kind == 'tool' then
-    if task.due and now >= task.due and task.retries >= (task.most_retries or 0) then
+    if is_late and task.retries >= (task.most_retries or 0) then
       return give_up(key, task, 'ToolTimeout', 'The tool did not answer within its timeout.', sends)
     end
     local why = 'The worker that ran this tool stopped ' .. times

@@ -1,0 +1,25 @@
+-- attempts: how the attempts of a run ended, the last that are kept, and those under way or queued.
+-- total is how many have ended; each entry is JSON.
+-- INCLUDE record attempts
+-- KEYS run
+-- ARGV run_id
+-- RETURNS ok now total kept live | deleted | missing
+local state = load_run()
+if state then return {state} end
+local total, names, kept, live = run.attempts or 0, {}, {}, {}
+for number = math.max(1, total - MOST_KEPT + 1), total do
+  names[#names + 1] = 'attempt:' .. int(number)
+end
+if names[1] then
+  for _, entry in ipairs(redis.call('HMGET', TASKS, unpack(names))) do
+    -- An older version may have failed the run, which took what was kept.
+    if entry then kept[#kept + 1] = entry end
+  end
+end
+for _, key in ipairs(run.live) do
+  local task = get_task(key)
+  if task and (task.state == 'running' or task.state == 'queued') then
+    live[#live + 1] = attempt_entry(key, task)
+  end
+end
+return {'ok', int(now), int(total), kept, live}
