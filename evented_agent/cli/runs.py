@@ -110,18 +110,25 @@ def list_runs(
 @click.argument("run_id", metavar="RUN")
 @shared
 def show_run(choices: Choices, run_id: str) -> None:
-    """Show a run's state, and step by step what happened."""
+    """Show a run's state, and step by step what happened: when, where, and at which attempt."""
     output = choices.output
     client, run_id = choices.places.find(run_id)
     info = client.get(run_id)
     result = client.result(run_id)
+    attempts = client.attempts(run_id)
     if output.is_json:
-        more = {"text": result.text, "messages": dump_messages(result.messages)}
+        more = {
+            "text": result.text,
+            "messages": dump_messages(result.messages),
+            "attempts": to_json(attempts),
+            "attempts_left_out": attempts.left_out,
+        }
         output.record(to_json(info) | more)
         return
     output.pairs(_facts(info))
+    output.pairs([("last task", attempts[-1].celery_id if attempts else None)])
     output.line()
-    for line in timeline(info, result):
+    for line in timeline(info, result, attempts):
         output.line(line)
 
 

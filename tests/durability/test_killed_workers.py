@@ -70,6 +70,30 @@ def test_a_tool_that_was_interrupted_runs_again_with_the_same_key(
     assert len({line[1] for line in lines}) == 1
 
 
+def test_a_killed_call_that_had_said_nothing_is_told_as_crashed(
+    agents: Agents, runs: Runs, start_worker: StartWorker, marks: Path
+) -> None:
+    workers = [start_worker("w1"), start_worker("w2")]
+    run = agents["toolbox"].stream('wait {"seconds": 1}')
+    wait_until((marks / "wait").exists, "the tool runs")
+    killed = speaking(runs, run.run_id, workers)
+    killed.kill()
+    run.result(timeout=20)
+
+    assert not [chunk for chunk in runs.observe(run.run_id) if isinstance(chunk, StepReset)]
+    first, second = [each for each in runs.attempts(run.run_id) if each.kind == "tool"]
+    assert (first.attempt, first.outcome) == (1, "crashed")
+    assert (first.worker or "").startswith(f"{killed.name}@")
+    assert (second.attempt, second.outcome) == (2, "committed")
+    assert not (second.worker or "").startswith(f"{killed.name}@")
+    assert first.ended_at
+    assert second.queued_at
+    assert second.started_at
+    assert second.ended_at
+    assert first.ended_at <= second.queued_at <= second.started_at <= second.ended_at
+    assert second.celery_id == f"{run.run_id}:{second.task}:2"
+
+
 def test_a_tool_that_must_not_be_repeated_is_not(
     agents: Agents, runs: Runs, start_worker: StartWorker, marks: Path
 ) -> None:

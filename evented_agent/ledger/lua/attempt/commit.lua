@@ -94,6 +94,8 @@ local sends = {}
 local failure = spec.finish and spec.finish.error
 if failure then
   keep_attempt(key, task, 'failed', failure.name .. ': ' .. failure.message)
+elseif is_aborting() and not spec.finish then
+  keep_attempt(key, task, 'aborted', run.abort_reason)
 else
   keep_attempt(key, task, 'committed')
 end

@@ -37,7 +37,9 @@ local function keep_attempt(key, task, how, why, ended)
     task.wait_kept = number
   end
   set('attempts', number)
-  put_field('attempt:' .. int(number), attempt_entry(key, task, how, why, ended or now))
+  -- Not before it began, where Redis's clock went back meanwhile.
+  local at = math.max(task.started or 0, ended or now)
+  put_field('attempt:' .. int(number), attempt_entry(key, task, how, why, at))
   if number > MOST_KEPT then
     write_after('HDEL', TASKS, 'attempt:' .. int(number - MOST_KEPT))
   end
