@@ -372,6 +372,37 @@ def test_steps_are_linked_to_flower(ann: httpx.Client) -> None:
         create_app(None, dev=True, flower_url="javascript:alert(1)")  # type: ignore[arg-type]
 
 
+def test_the_attempts_of_a_run_are_drawn_in_time_and_listed(
+    ann: httpx.Client, durable: InProcessAgent
+) -> None:
+    run_id = start(ann, "say Hello.")
+    until(ann, run_id, "finished")
+    [model, _] = durable.attempts(run_id)
+
+    page = ann.get(f"/console/runs/{run_id}").text
+
+    assert "Widths are times, " in page
+    assert "2 attempts of its tasks" in page
+    assert f"attempt 1 on worker {model.worker} ended after " in page
+    assert page.count(f'href="https://flower.example/task/{run_id}%3A1%3Amodel%3A1"') == 2
+    durable.client.ledger.client().delete(durable.client.keys.of(run_id).topic)
+    assert "Widths are times, " in ann.get(f"/console/runs/{run_id}").text
+
+
+def test_where_attempts_are_not_kept_the_log_is_drawn(
+    ann: httpx.Client, durable: InProcessAgent
+) -> None:
+    run_id = start(ann, "say Hello.")
+    until(ann, run_id, "finished")
+    tasks = durable.client.keys.of(run_id).tasks
+    durable.client.ledger.client().hdel(tasks, "attempt:1")
+
+    page = ann.get(f"/console/runs/{run_id}").text
+
+    assert "In the order of the log" in page
+    assert "1 attempt of its tasks; 1 before these are no longer kept" in page
+
+
 def test_a_background_call_is_cancelled_on_its_page(ann: httpx.Client) -> None:
     run_id = start(ann, call("report", name="cancelled"), until_idle=30)
     until(ann, run_id, "running")

@@ -40,6 +40,7 @@ class Lane:
         is_background: Whether it is a background call.
         spans: What it did, in order.
         events: What happened to it, in words.
+        withdrawn: What the log says of attempts that were in vain.
     """
 
     key: str
@@ -51,6 +52,7 @@ class Lane:
     is_background: bool = False
     spans: list[Span] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
+    withdrawn: list[str] = field(default_factory=list)
 
     @property
     def now(self) -> Span | None:
@@ -61,7 +63,7 @@ class Lane:
     @property
     def summary(self) -> str:
         """The row in words, for who does not see it."""
-        told = "; ".join(self.events)
+        told = "; ".join([*self.withdrawn, *self.events])
         attempts = f", {self.attempt} attempts" if self.attempt > 1 else ""
         return f"Step {self.step}, {self.name}: {self._standing()}{attempts}" + (
             f" ({told})" if told else ""
@@ -98,7 +100,7 @@ class Lane:
         if self.spans and self.spans[-1].state == "queued":
             # It had said nothing yet.
             self.spans[-1].state, self.spans[-1].said = "withdrawn", said
-        self.events.append(said)
+        self.withdrawn.append(said)
         self.outcome = "open"
         self.spans.append(Span(at, None, "queued"))
 

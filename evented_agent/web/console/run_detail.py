@@ -7,8 +7,10 @@ from typing import Any
 from evented_agent.chunks import AnyChunk
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import BackgroundTask, RunResult
+from evented_agent.state.task_attempt import AttemptList, TaskAttempt
 from evented_agent.web.access import Allowed
 from evented_agent.web.console.asked import asked_for
+from evented_agent.web.console.clock import clocked
 from evented_agent.web.console.commands import curl_get, curl_post
 from evented_agent.web.console.log import as_wire, last_seq, log_so_far
 from evented_agent.web.console.people import operated_run
@@ -57,8 +59,9 @@ def get_console_run(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
         # What readers would be told is gone; the record has what it came to.
         result = yield Verb("result", (allowed.run_id,))
     questions = yield from questions_in(view, allowed.info.pending)
+    attempts: AttemptList = yield Verb("attempts", (allowed.run_id,))
     values = {
-        **_values(view, allowed, "", chunks),
+        **_values(view, allowed, "", chunks, attempts),
         "questions": questions,
         "result": result,
     }
@@ -70,8 +73,9 @@ def get_console_run_steps(site: Site, exchange: Exchange) -> WebSteps[PlainReply
     view, allowed = yield from operated_run(site, exchange, "read")
     chunks = yield from log_so_far(allowed.info)
     result: RunResult[Any] = yield Verb("result", (allowed.run_id,))
+    attempts: AttemptList = yield Verb("attempts", (allowed.run_id,))
     values = {
-        **_values(view, allowed, "steps", chunks),
+        **_values(view, allowed, "steps", chunks, attempts),
         "result": result,
         "decisions": _by_call(result),
         "curl": curl_get(view.absolute("runs", allowed.name, "result")),
@@ -110,11 +114,17 @@ def get_console_run_background(site: Site, exchange: Exchange) -> WebSteps[Plain
 
 
 def _values(
-    view: View, allowed: Allowed, tab: str, chunks: Sequence[AnyChunk] | None
+    view: View,
+    allowed: Allowed,
+    tab: str,
+    chunks: Sequence[AnyChunk] | None,
+    attempts: AttemptList | None = None,
 ) -> dict[str, Any]:
     """What every page about a run shows."""
     info = allowed.info
     picture = picture_of(chunks) if chunks else None
+    if attempts is not None:
+        picture = clocked(picture or Picture(), attempts, info)
     abort = view.absolute("runs", allowed.name, "abort")
     return {
         "title": f"Run {info.run_id[:12]}",
@@ -126,7 +136,8 @@ def _values(
         "is_cut": chunks is not None and bool(chunks) and chunks[-1].seq < last_seq(info),
         "every": _seconds(info),
         "bars": bars_of,
-        "task_ids": _task_ids(info, picture),
+        "attempts": attempts,
+        "task_ids": _task_ids(info, picture, attempts or ()),
         "flower": view.site.flower_url,
         "abort_curl": curl_post(abort, {"reason": "no longer needed"}),
     }
@@ -139,10 +150,13 @@ def _seconds(info: RunInfo) -> int:
     return next(seconds for most, seconds in _PACES if last_seq(info) <= most)
 
 
-def _task_ids(info: RunInfo, picture: Picture | None) -> Mapping[str, str]:
-    """Celery's id of each task, of the last attempt that the log tells of."""
-    attempts = picture.attempts if picture is not None else {}
-    return {key: f"{info.run_id}:{key}:{attempt}" for key, attempt in attempts.items()}
+def _task_ids(
+    info: RunInfo, picture: Picture | None, attempts: Sequence[TaskAttempt]
+) -> Mapping[str, str]:
+    """Celery's id of each task, of the last attempt that is known."""
+    numbers = picture.attempts if picture is not None else {}
+    told = {key: f"{info.run_id}:{key}:{number}" for key, number in numbers.items()}
+    return told | {each.task: each.celery_id for each in attempts if each.celery_id}
 
 
 def _by_call(result: RunResult[Any]) -> Mapping[str, list[Any]]:

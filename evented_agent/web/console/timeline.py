@@ -1,6 +1,6 @@
 """A run's log as a picture: which task was queued, ran, was withdrawn, waited, and for whom.
 
-The log has an order and no clock, so the picture has one as well: widths are no times.
+The log has an order and no clock, so widths are no times here; `clock` draws what has times.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,12 +40,14 @@ class Picture:
         width: How many units the log is wide so far.
         ending: How it ended: "finish", "error" or "abort"; "" where it goes on.
         waits: What the whole run waits for, in words; "" for nothing.
+        has_clock: Whether a unit is a second since the run was created.
     """
 
     lanes: list[Lane] = field(default_factory=list)
     width: float = 0.0
     ending: str = ""
     waits: str = ""
+    has_clock: bool = False
 
     @property
     def attempts(self) -> Mapping[str, int]:
@@ -220,7 +222,7 @@ class Bar:
 
 def bars_of(lane: Lane, picture: Picture) -> Sequence[Bar]:
     """The stretches of *lane*; one that goes on reaches to the right edge."""
-    whole = max(picture.width, 1.0)
+    whole = picture.width if picture.has_clock else max(picture.width, 1.0)
     made = []
     for span in lane.spans:
         end = whole if span.end is None else min(span.end, whole)

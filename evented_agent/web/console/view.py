@@ -13,6 +13,7 @@ import pydantic_core
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from evented_agent.state.attempt_words import outcome_words, task_words
 from evented_agent.web.console.static_files import static_address
 from evented_agent.web.console.visible import (
     count,
@@ -21,6 +22,7 @@ from evented_agent.web.console.visible import (
     json_text,
     linked,
     moment_tag,
+    seconds_text,
     visible,
 )
 from evented_agent.web.exchange import Exchange, PlainReply
@@ -182,5 +184,11 @@ def _environment() -> Environment:
         "linked": linked,
         "time": moment_tag,
     }
-    made.globals |= {"duration": duration, "static": static_address}
+    made.globals |= {
+        "duration": duration,
+        "outcome_words": outcome_words,
+        "seconds": seconds_text,
+        "static": static_address,
+        "task_words": task_words,
+    }
     return made

@@ -91,7 +91,12 @@ def duration(start: datetime | None, end: datetime | None) -> str:
     """How long it took from *start* to *end*, or till now; nothing without a start."""
     if start is None:
         return ""
-    seconds = max(0.0, ((end or datetime.now(UTC)) - start).total_seconds())
+    return seconds_text(((end or datetime.now(UTC)) - start).total_seconds())
+
+
+def seconds_text(seconds: float) -> str:
+    """A span of time as people read it: 0.4 s, 12 s, 3 min 5 s, 2 h 10 min, 3 d 4 h."""
+    seconds = max(0.0, seconds)
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 60:
