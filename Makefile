@@ -81,7 +81,7 @@ clean:  ## forget the virtual environment
 	@touch $@
 
 .venv/dev: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[local,cli,flower,web,http,mcp,otel]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[local,cli,cost,flower,web,http,mcp,otel]" --group dev
 	@# Only its data and simulators are used; its dependencies are gigabytes.
 	$(BIN)/python -m pip install --quiet --no-deps bfcl-eval==2026.3.23
 	@touch $@ .venv/demo
@@ -92,7 +92,7 @@ clean:  ## forget the virtual environment
 	@$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/oldest
 	$(BIN)/uv pip install --quiet --python .venv/oldest --resolution lowest-direct \
-		--editable ".[local,cli,flower,web,http,mcp]"
+		--editable ".[local,cli,cost,flower,web,http,mcp]"
 	$(BIN)/uv pip freeze --quiet --python .venv/oldest --exclude-editable > .venv/oldest/lowest.txt
 	$(BIN)/uv pip install --quiet --python .venv/oldest --group test \
 		--constraints .venv/oldest/lowest.txt

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.chunks import ErrorInfo, Usage
+from evented_agent.models.cost import CallCost
 from evented_agent.models.messages import Message, ToolCall, ToolMessage
 from evented_agent.models.protocol import Model, ToolChoice
 
@@ -27,6 +28,7 @@ class StepInfo:
             "error", "other", or "abort" where it was cut short.
         reasoning: The model's reasoning, where the provider shows it.
         model: The model that answered: provider and name.
+        cost: What its model call cost; None where nothing was priced.
     """
 
     step: int
@@ -38,6 +40,7 @@ class StepInfo:
     finish_reason: str
     reasoning: str = ""
     model: str = ""
+    cost: CallCost | None = None
 
     @property
     def results_by_call(self) -> Mapping[str, ToolMessage]:

@@ -35,6 +35,7 @@ from evented_agent.ledger.records import Due
 from evented_agent.ledger.settings import Settings
 from evented_agent.ledger.workers import LiveWorker, add_prefix
 from evented_agent.logs import logger_of
+from evented_agent.models.pricing import pricing_if
 
 logger = logger_of(__name__)
 
@@ -138,6 +139,7 @@ class LocalEngine:
             on_ending=None,
             on_deleted=_ignore,
             notify=self.notify,
+            pricing=pricing_if(is_wanted=runs.settings.pricing),
         )
         self._calls = process.calls
         self._executor = Executor(process, self._loop)

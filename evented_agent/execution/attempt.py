@@ -39,6 +39,7 @@ from evented_agent.ledger.records import (
 from evented_agent.ledger.script import Command
 from evented_agent.ledger.settings import Settings
 from evented_agent.ledger.tree_records import NewChild, TreeFull
+from evented_agent.models.pricing import Pricing
 from evented_agent.state.fold import State
 from evented_agent.telemetry.spans import AttemptTrace
 from evented_agent.telemetry.tracing import Tracing
@@ -89,6 +90,8 @@ class Process:
     notify: Callable[[Sequence[Due]], bool]
     calls: ThreadCalls = field(default_factory=ThreadCalls)
     tracing: Tracing = field(default_factory=Tracing)
+    #: Prices model calls; None where nothing is priced.
+    pricing: Pricing | None = None
 
     async def send(self, command: Command[_T]) -> _T:
         """Send a command that is not about one task; retried for as long as a task's writes are."""

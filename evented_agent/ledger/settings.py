@@ -42,6 +42,8 @@ class Settings:
         allow_eviction: Start although Redis may evict keys, which loses runs.
         tracing: Whether runs are traced and measured in processes where OpenTelemetry is
             configured; elsewhere it changes nothing.
+        pricing: Whether model calls are priced in workers where the extra ``cost`` is installed;
+            elsewhere it changes nothing.
     """
 
     prefix: str = "ea"
@@ -58,6 +60,7 @@ class Settings:
     max_bytes: int = MIB
     allow_eviction: bool = False
     tracing: bool = True
+    pricing: bool = True
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():

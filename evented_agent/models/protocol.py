@@ -139,11 +139,14 @@ class AnswerEnded:
             "other".
         usage: The tokens of this call.
         provider: JSON to hand back on the next call, under the provider's name.
+        model: The model that answered, by the provider's own name, where it says so; its price is
+            looked up by it.
     """
 
     reason: FinishReason
     usage: Usage = field(default_factory=Usage)
     provider: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = field(default=None, compare=False)
 
 
 #: What a model streams; its class tells what it is.
@@ -158,6 +161,9 @@ class Model(Protocol):
 
     Implement it for a provider that this library does not know.  One object serves many calls at
     the same time, on one event loop per process; it must survive a fork, so connect lazily.
+
+    It may have an attribute ``priced_as``, such as ``"openai/gpt-5.5"``: under which provider and
+    model its price is looked up, if not under its name.
     """
 
     @property

@@ -8,6 +8,7 @@ import pydantic_core
 
 from evented_agent.chunks import PARAGRAPH, ErrorInfo, Usage
 from evented_agent.chunks.base import dump_json
+from evented_agent.models.cost import CallCost, nano_usd_of, usd_of
 from evented_agent.models.messages import Message, ToolCall, dump_messages, load_messages
 
 
@@ -15,7 +16,8 @@ from evented_agent.models.messages import Message, ToolCall, dump_messages, load
 class Turn:
     """A completed model call; *seen* is how much of the journal the model had been shown.
 
-    *instructions* are those that a function gave for the turn that begins with it.
+    *instructions* are those that a function gave for the turn that begins with it. *cost* is None
+    where the worker that committed it priced nothing.
     """
 
     step: int
@@ -28,6 +30,7 @@ class Turn:
     provider: Mapping[str, Any] = field(default_factory=dict)
     seen: int = 0
     instructions: str | None = None
+    cost: CallCost | None = None
 
     @property
     def text(self) -> str:
@@ -203,8 +206,19 @@ def _dump_turn(turn: Turn) -> dict[str, Any]:
         "seen": turn.seen,
         # In a list, so that an empty text is kept too.
         "told": [] if turn.instructions is None else [turn.instructions],
+        "cost": {} if turn.cost is None else _dump_cost(turn.cost),
     }
     return {name: value for name, value in stored.items() if value not in ({}, [], "", 0)}
+
+
+def _dump_cost(cost: CallCost) -> dict[str, Any]:
+    stored = {
+        "nano_usd": None if cost.usd is None else nano_usd_of(cost.usd),
+        "prices": cost.prices,
+        "as": cost.priced_as,
+        "why": cost.reason,
+    }
+    return {name: value for name, value in stored.items() if value is not None}
 
 
 def load_entry(stored: bytes | str) -> Entry:
@@ -255,7 +269,13 @@ def _load_turn(entry: Mapping[str, Any]) -> Turn:
         provider=entry.get("provider", {}),
         seen=entry.get("seen", 0),
         instructions=next(iter(entry.get("told", ())), None),
+        cost=_load_cost(entry["cost"]) if "cost" in entry else None,
     )
+
+
+def _load_cost(stored: Mapping[str, Any]) -> CallCost:
+    usd = usd_of(int(stored["nano_usd"])) if "nano_usd" in stored else None
+    return CallCost(usd, stored.get("prices", ""), stored.get("as"), stored.get("why"))
 
 
 def edited_arguments(data: Any) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from evented_agent.ledger.child_records import status_of
 from evented_agent.ledger.records import ENDED, Record, Task
 from evented_agent.ledger.settings import Settings
 from evented_agent.ledger.workers import LiveWorker
+from evented_agent.models.cost import COST_COUNTS, Cost, cost_in
 from evented_agent.models.messages import MOST_SHORT, Message, load_messages, text_in
 from evented_agent.state.views import decisions_of, pending_of, time_of
 
@@ -76,6 +77,7 @@ class RunInfo:
         inbox: The ids of messages to it that no completed model call has had, in their order.
         children: The runs of agents that it has called, and those below them.
         parent_id: The run that a child run belongs to; None for one that was started.
+        cost: What its completed model calls have cost so far; None where nothing was priced.
     """
 
     run_id: str
@@ -103,6 +105,7 @@ class RunInfo:
     inbox: Sequence[str] = ()
     children: Sequence[ChildInfo] = ()
     parent_id: str | None = None
+    cost: Cost | None = None
 
     @property
     def is_ended(self) -> bool:
@@ -132,7 +135,7 @@ def info_of(
         status=fields["status"],  # type: ignore[arg-type]
         step=int(fields["step"]),
         cursor=record.last_cursor,
-        usage=_usage(fields),
+        usage=run_usage(fields),
         created_at=created,
         updated_at=time_of(fields.get("updated")) or created,
         started_at=time_of(fields.get("started")),
@@ -152,6 +155,7 @@ def info_of(
         inbox=_inbox(fields.get("inbox", "[]")),
         children=[_child(record, run_id) for run_id in record.children],
         parent_id=fields.get("parent"),
+        cost=run_cost(fields),
     )
 
 
@@ -161,7 +165,7 @@ def _child(record: Record, run_id: str) -> ChildInfo:
         run_id=run_id,
         agent=str(stored["agent"]),
         status=status_of(record, run_id),  # type: ignore[arg-type]
-        usage=_usage(stored),
+        usage=run_usage(stored),
         tool_call_id=str(stored["call"]),
     )
 
@@ -263,8 +267,15 @@ def _message_id(waiting: Any) -> str:
     return message_id
 
 
-def _usage(fields: Mapping[str, str]) -> Usage:
-    return Usage(**pydantic_core.from_json(fields.get("usage", "{}")))
+def run_usage(fields: Mapping[str, str]) -> Usage:
+    """The tokens of a run, from its record."""
+    counts = pydantic_core.from_json(fields.get("usage", "{}"))
+    return Usage(**{name: count for name, count in counts.items() if name not in COST_COUNTS})
+
+
+def run_cost(fields: Mapping[str, str]) -> Cost | None:
+    """What a run has cost, from its record; None where nothing was priced."""
+    return cost_in(pydantic_core.from_json(fields.get("usage", "{}")))
 
 
 def _error(fields: Mapping[str, str]) -> ErrorInfo | None:

@@ -12,10 +12,11 @@ from evented_agent.agents.output_types import InvalidOutput, OutputType, partial
 from evented_agent.agents.tools.approvals import CallDecision, Pending
 from evented_agent.chunks import ErrorInfo, Usage
 from evented_agent.ledger.records import Record, Task
+from evented_agent.models.cost import Cost
 from evented_agent.models.messages import Message, ToolCall, load_messages
 from evented_agent.state.fold import State, fold
 from evented_agent.state.journal import Result
-from evented_agent.state.run_info import Status, _error, _usage
+from evented_agent.state.run_info import Status, _error, run_cost, run_usage
 from evented_agent.state.views import decisions_of, pending_of, step_infos
 
 BackgroundStatus = Literal["pending", "running", "suspended", "completed", "failed", "cancelled"]
@@ -71,6 +72,7 @@ class RunResult(Generic[Out]):
         error: Why it failed.
         pending: The calls that wait for a person, where it is suspended.
         decisions: What was decided about calls that waited, when and by whom, the oldest first.
+        cost: What its model calls cost, the whole run's; None where nothing was priced.
         output: The answer of a finished run as the agent's output type, where this process has the
             agent's code, elsewhere as JSON; None for an agent without one.
     """
@@ -87,6 +89,7 @@ class RunResult(Generic[Out]):
     pending: Sequence[Pending] = ()
     output: Out = None  # type: ignore[assignment]
     decisions: Sequence[CallDecision] = ()
+    cost: Cost | None = None
 
     @property
     def answer(self) -> str:
@@ -107,13 +110,14 @@ def result_of(
         status=fields["status"],  # type: ignore[arg-type]
         text=state.text,
         finish_reason=fields.get("finish_reason"),
-        usage=_usage(fields),
+        usage=run_usage(fields),
         steps=step_infos(state),
         messages=[*given, *state.messages()],
         error=_error(fields),
         pending=pending_of(record),
         output=_output(fields, state, output_type),
         decisions=decisions_of(record),
+        cost=run_cost(fields),
     )
 
 

@@ -35,6 +35,7 @@ def _step_info(step: Step, total: Usage) -> StepInfo:
         finish_reason=step.turn.reason,
         reasoning=step.turn.reasoning,
         model=step.turn.model,
+        cost=step.turn.cost,
     )
 
 

@@ -17,7 +17,12 @@ GRACE = float(os.environ.get("TEST_GRACE", "10"))
 #: Where tools leave marks that tests count.
 MARKS = Path(os.environ.get("TEST_MARKS", "/nonexistent"))
 
-settings = Settings(prefix=PREFIX, queue=QUEUE, shutdown_grace=timedelta(seconds=GRACE))
+#: Loading the prices takes a second of each worker's start.
+PRICING = os.environ.get("TEST_PRICING") == "1"
+
+settings = Settings(
+    prefix=PREFIX, queue=QUEUE, shutdown_grace=timedelta(seconds=GRACE), pricing=PRICING
+)
 
 
 def broker_options(url: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ from evented_agent.execution.event_loop import run_loop
 from evented_agent.execution.executor import Executor, Outcome
 from evented_agent.ledger.attempts import Worker
 from evented_agent.logs import logger_of
+from evented_agent.models.pricing import pricing_if
 
 logger = logger_of(__name__)
 
@@ -137,6 +138,7 @@ class Bridge:
             on_deleted=self._on_deleted,
             notify=runs.notifier.notify,
             calls=self.calls,
+            pricing=pricing_if(is_wanted=runs.settings.pricing),
         )
 
 

@@ -29,6 +29,7 @@ from evented_agent.ledger.attempts import release
 from evented_agent.ledger.runs import read
 from evented_agent.ledger.workers import LiveWorker
 from evented_agent.logs import add_run_fields, logger_of
+from evented_agent.models.pricing import load_prices, pricing_if
 
 logger = logger_of(__name__)
 
@@ -79,6 +80,9 @@ class AgentWorker:
             self._runs.check()
         except EventedAgentError as error:
             raise SystemExit(f"evented_agent: {error}") from None
+        if pricing_if(is_wanted=self._runs.settings.pricing) is not None:
+            # Before the pool forks, so that its children share the prices.
+            load_prices()
         choose_prefetch(worker)
         if _pool_name(worker) == "threads":
             # After a lost connection Celery restores the count from threads of the pool, over the

@@ -160,7 +160,10 @@ class AnswerBuilder:
                     yield from call.rest()
                     yield ToolCallInputEnd, ToolInputEndPayload(tool_call_id=call.id)
                 self.ended = replace(
-                    event, usage=_counted(event.usage), provider=_provider(event.provider)
+                    event,
+                    usage=_counted(event.usage),
+                    provider=_provider(event.provider),
+                    model=event.model if isinstance(event.model, str) else None,
                 )
 
     def requests(self) -> Iterator[ToolCallPayload]:

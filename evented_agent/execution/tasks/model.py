@@ -32,6 +32,7 @@ from evented_agent.execution.attempt import (
 from evented_agent.execution.interruption import Interruptible
 from evented_agent.execution.tasks.answer import AnswerBuilder, Delta
 from evented_agent.execution.tasks.background import spec_of
+from evented_agent.execution.tasks.costs import cost_counts, priced
 from evented_agent.execution.tasks.hooks import call_hook
 from evented_agent.execution.tasks.mcp_tools import fix_mcp_tools
 from evented_agent.execution.tasks.next_tasks import Following, next_tasks
@@ -92,6 +93,7 @@ async def run_model(attempt: Attempt) -> Done:
     if listening.was_interrupted and answer.ended is None:
         return await _interrupted(attempt, state, answer, model)
     turn = answer.turn(model=model.name, seen=attempt.claim.journal_length)
+    turn = await priced(attempt, state, model, answer, turn)
     return await _complete(attempt, state, answer, replace(turn, instructions=instructions.of_turn))
 
 
@@ -317,6 +319,7 @@ async def _interrupted(attempt: Attempt, state: State, answer: AnswerBuilder, mo
         payload = CallSetAsidePayload(tool_call_id=call_id, tool_name=name)
         attempt.writer.put(ToolCallDropped, payload)
     turn = answer.turn(model=model.name, reason=INTERRUPTED, seen=attempt.claim.journal_length)
+    turn = await priced(attempt, state, model, answer, turn)
     return Done(await _turn_work(attempt, state, turn, Following()))
 
 
@@ -332,7 +335,10 @@ async def _turn_work(attempt: Attempt, state: State, turn: Turn, following: Foll
         turn=len(before),
         seen=turn.seen if state.waiting else None,
         next=following.tasks,
-        usage={name: n for name in Usage.model_fields if (n := getattr(turn.usage, name))},
+        usage={
+            **{name: n for name in Usage.model_fields if (n := getattr(turn.usage, name))},
+            **cost_counts(state, turn),
+        },
     )
 
 
@@ -340,7 +346,9 @@ async def _cut_short(attempt: Attempt, state: State, answer: AnswerBuilder, mode
     """The run is being aborted: commit the part of the answer that came."""
     attempt.close()
     attempt.writer.close_all()
-    turn = answer.turn(model=model.name, reason="abort")
+    turn = await priced(
+        attempt, state, model, answer, answer.turn(model=model.name, reason="abort")
+    )
     return Done(await _turn_work(attempt, state, turn, Following()))
 
 

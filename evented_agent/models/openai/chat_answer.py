@@ -65,6 +65,7 @@ class ChatAnswer:
         self._calls = _Calls(self._kept, output_tool)
         self._reason = ""
         self._usage = Usage()
+        self._model: str | None = None
         self._counted = False
         self._sources: set[str] = set()
 
@@ -73,6 +74,7 @@ class ChatAnswer:
         choices = event.get("choices")
         choice = choices[0] if choices else {}
         self._count(event.get("usage") or choice.get("usage") or {})
+        self._model = event.get("model") or self._model
         pieces: list[ModelEvent] = list(self._cited(event))
         if not choices:
             if event.get("object") == "error":
@@ -103,7 +105,7 @@ class ChatAnswer:
         # A forced call and several compatible servers end with "stop" all the same.
         if reason == "stop" and self._calls.count:
             reason = "tool-calls"
-        return AnswerEnded(reason, self._usage, self._kept.provider())
+        return AnswerEnded(reason, self._usage, self._kept.provider(), self._model)
 
     def _count(self, usage: Any) -> None:
         if isinstance(usage, Mapping) and usage:

@@ -61,6 +61,7 @@ class ResponsesAnswer:
         self._kept = KeptItems(origin)
         self._reason: FinishReason = "other"
         self._usage = Usage()
+        self._model: str | None = None
         self._items: list[_Item] = []
         self._by_id: dict[str, _Item] = {}
         self._by_index: dict[object, _Item] = {}
@@ -81,7 +82,7 @@ class ResponsesAnswer:
 
     def end(self) -> AnswerEnded:
         """Return the end of the answer as the provider reported it."""
-        return AnswerEnded(self._reason, self._usage, self._kept.provider())
+        return AnswerEnded(self._reason, self._usage, self._kept.provider(), self._model)
 
     def _delta(self, event: Mapping[str, Any]) -> Iterable[ModelEvent]:
         kind = event["type"].removeprefix("response.").removesuffix(".delta")
@@ -211,6 +212,7 @@ class ResponsesAnswer:
             raise self._faults.reported(response.get("error"))
         pieces = tuple(self._rest(response.get("output") or ()))
         self._usage = usage_from(response.get("usage") or {})
+        self._model = response.get("model")
         if "incomplete" in (status, event["type"].removeprefix("response.")):
             details = response.get("incomplete_details") or {}
             self._reason = _INCOMPLETE.get(str(details.get("reason")), "other")

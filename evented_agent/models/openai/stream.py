@@ -22,6 +22,7 @@ from evented_agent.models.openai.clients import (
     host_of,
     key_for,
     secrets_in,
+    without_credentials,
 )
 from evented_agent.models.openai.faults import FAILURES, Faults
 from evented_agent.models.openai.profiles import Profile, profile_after_refusal, profile_of
@@ -70,7 +71,9 @@ class OpenAIModel:
     sends under that name.  *token* is a function, plain or ``async``, that returns the key for a
     call, instead of *api_key_env*.  *http_client* is a client of the kind that the installed
     openai takes, or a function that makes one, called once in each process and event loop.
-    *server* is what a name such as ``mistral/…`` stands for.
+    *server* is what a name such as ``mistral/…`` stands for.  *priced_as* says which provider's
+    price of which model holds, such as ``openai/gpt-5.5``, where the server or the model has
+    another name; it is looked up by URL and model unless given.
     """
 
     provider: ClassVar[str]
@@ -87,6 +90,7 @@ class OpenAIModel:
     token: Token | None = field(default=None, repr=False, kw_only=True)
     http_client: HttpClient = field(default=None, repr=False, kw_only=True)
     server: Server = field(default_factory=Server, repr=False, kw_only=True)
+    priced_as: str | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -98,6 +102,10 @@ class OpenAIModel:
             raise DeclarationError(f"base_url={shown!r} is not an http or https URL.")
         if self.profile is not None and not isinstance(self.profile, Profile):
             raise DeclarationError(f"profile={self.profile!r}. Pass a Profile(…).")
+        if self.priced_as is not None and not all(str(self.priced_as).partition("/")):
+            raise DeclarationError(
+                f'priced_as={self.priced_as!r}. Pass provider and model, as in "openai/gpt-5.5".'
+            )
 
     @property
     def name(self) -> str:
@@ -113,6 +121,15 @@ class OpenAIModel:
             return None
         parts = urlsplit(url)
         return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+    @property
+    def price_url(self) -> str:
+        """The server's base URL, by which prices are looked up; "" where none is named."""
+        try:
+            url = self._server_url()
+        except ModelError:
+            return ""
+        return without_credentials(url)[0]
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Call the model once; see `Model.stream`.

@@ -4,7 +4,7 @@
 -- had sent before. spec is JSON:
 --   chunks, entries  how many of texts are chunks; how many, after them, are journal entries
 --   next, turn       tasks to queue; which of the entries they belong to
---   usage            tokens to add to those of the run
+--   usage            tokens to add to those of the run, and what they cost
 --   seen             how much of the journal the model had been shown
 --   journal          how long the journal was when this was decided; refused if it has grown
 --   idle             ms that deferred calls may take from now on
@@ -33,7 +33,7 @@ local function claimed_end(end_key)
     record_for(claimed), entries_of(branch, 0, -1)}
 end
 
--- A number of tokens as the record can hold it, whatever a provider says.
+-- A number of tokens, or of nano-dollars, as the record can hold it, whatever a provider says.
 local function tokens(n)
   n = tonumber(n)
   return n and n > 0 and math.min(math.floor(n), 2 ^ 53) or 0
