@@ -57,7 +57,7 @@ from evented_agent.errors import (
 from evented_agent.ledger.embedded_server import embedded_broker
 from evented_agent.ledger.settings import Settings
 from evented_agent.ledger.workers import LiveWorker
-from evented_agent.models.cost import CallCost, Cost
+from evented_agent.models.cost import CallCost, Cost, RunsCost
 from evented_agent.models.protocol import Model
 from evented_agent.remote.http_runs import HttpRuns
 from evented_agent.state.receipt import Receipt
@@ -120,6 +120,7 @@ __all__ = [
     "RunResult",
     "RunStream",
     "Runs",
+    "RunsCost",
     "Settings",
     "Starting",
     "StepChoice",

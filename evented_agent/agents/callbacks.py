@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.chunks import ErrorInfo, Usage
-from evented_agent.models.cost import CallCost
+from evented_agent.models.cost import CallCost, Cost
 from evented_agent.models.messages import Message, ToolCall, ToolMessage
 from evented_agent.models.protocol import Model, ToolChoice
 
@@ -137,6 +137,7 @@ class RunEvent:
         thread_id: The conversation of the run, if it has one.
         resource_id: Whose run it is, if that was given.
         context: The JSON value that `stream` was given.
+        cost: What its model calls have cost so far; None where nothing was priced.
     """
 
     key: str
@@ -154,6 +155,7 @@ class RunEvent:
     thread_id: str | None = None
     resource_id: str | None = None
     context: Any = None
+    cost: Cost | None = None
 
 
 #: A plain or an ``async`` function; what it returns is ignored.

@@ -15,6 +15,7 @@ import pydantic_core
 from pydantic import BaseModel
 
 from evented_agent.agents.tools.approvals import CallDecision
+from evented_agent.models.cost import Cost, usd_text
 
 #: The longest argument, result or error in a line for people.
 SHORT = 200
@@ -115,6 +116,16 @@ def to_json(value: object) -> Any:
         fields = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
         return {name: to_json(item) for name, item in fields if item is not None}
     return value
+
+
+def cost_line(cost: Cost | None) -> str | None:
+    """What was priced, and how many calls were not; None where nothing was."""
+    if cost is None:
+        return None
+    if cost.is_complete:
+        return usd_text(cost)
+    calls = cost.priced_calls + cost.unpriced_calls
+    return f"{usd_text(cost)} (the price of {cost.unpriced_calls} of {calls} calls is unknown)"
 
 
 def printable(text: str) -> str:

@@ -1,6 +1,7 @@
 """``runs ls | show | watch | abort | delete``: what there is, with no agent code needed."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import cast, get_args
@@ -10,19 +11,28 @@ import click
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.cli.choices import Choices, shared
 from evented_agent.cli.follow import Follower, judge
-from evented_agent.cli.output import ago, call_line, on_one_line, printable, short, to_json
+from evented_agent.cli.output import (
+    ago,
+    call_line,
+    cost_line,
+    on_one_line,
+    printable,
+    short,
+    to_json,
+)
 from evented_agent.cli.places import ids_of
 from evented_agent.cli.timeline import timeline
 from evented_agent.client.follow import start_of
 from evented_agent.client.listing import RunPage
 from evented_agent.client.runs import Runs
 from evented_agent.ledger.records import ENDED
+from evented_agent.models.cost import usd_text
 from evented_agent.models.messages import dump_messages
 from evented_agent.state.run_info import RunInfo, Status
 
 #: Most characters of what was asked in a line of a list.
 _WORDS = 50
-_HEADERS = ("RUN", "AGENT", "STATUS", "STEP", "TOKENS", "CREATED", "THREAD", "RESOURCE", "")
+_HEADERS = ("RUN", "AGENT", "STATUS", "STEP", "TOKENS", "COST", "CREATED", "THREAD", "RESOURCE", "")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -99,7 +109,7 @@ def list_runs(
             output.record(to_json(info))
     elif found:
         ids = ids_of(found)
-        output.table(_HEADERS, [_row(info, ids[info.run_id]) for info in found])
+        output.table(*_table([(info, ids[info.run_id]) for info in found]))
     else:
         output.note(f"No such runs at {choices.places.description}.")
     if any(each.next_page for each in pages) or sum(map(len, pages)) > limit:
@@ -190,6 +200,17 @@ def delete_run(choices: Choices, run_id: str | None, resource: str | None) -> No
     output.note(note)
 
 
+def _table(
+    found: Sequence[tuple[RunInfo, str]],
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headers and rows, without a column of costs where nothing was priced."""
+    rows = [_row(info, short_id) for info, short_id in found]
+    if any(info.cost for info, _ in found):
+        return _HEADERS, rows
+    at = _HEADERS.index("COST")
+    return _HEADERS[:at] + _HEADERS[at + 1 :], [row[:at] + row[at + 1 :] for row in rows]
+
+
 def _row(info: RunInfo, short_id: str) -> tuple[str, ...]:
     more = on_one_line(info.asked)
     more = more if len(more) <= _WORDS else f"{more[: _WORDS - 1]}…"
@@ -203,6 +224,7 @@ def _row(info: RunInfo, short_id: str) -> tuple[str, ...]:
         info.status,
         str(info.step),
         str(info.usage.total_tokens),
+        usd_text(info.cost),
         ago(info.created_at),
         info.thread_id or "",
         info.resource_id or "",
@@ -226,6 +248,7 @@ def _facts(info: RunInfo) -> list[tuple[str, object]]:
         ("started", _moment(info.started_at)),
         ("ended", _moment(info.ended_at)),
         ("tokens", f"{usage.input_tokens} in, {usage.output_tokens} out"),
+        ("cost", cost_line(info.cost)),
         ("error", info.error and printable(f"{info.error.name}: {info.error.message}")),
         ("cursor", info.cursor),
         *(("pending", _pending(pending)) for pending in info.pending),

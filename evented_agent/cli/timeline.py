@@ -10,6 +10,7 @@ from typing import Any
 from evented_agent.agents.callbacks import StepInfo
 from evented_agent.agents.tools.approvals import CallDecision
 from evented_agent.cli.output import call_line, decided_line, on_one_line, printable, short
+from evented_agent.models.cost import CallCost, dollars
 from evented_agent.models.messages import (
     AssistantMessage,
     Message,
@@ -194,7 +195,7 @@ def _began(attempt: TaskAttempt, before: TaskAttempt | None) -> str:
 def _step_line(step: StepInfo) -> str:
     usage = step.usage
     tokens = f"{usage.input_tokens} in, {usage.output_tokens} out"
-    return f"step {step.step}: {step.finish_reason}, {tokens}"
+    return f"step {step.step}: {step.finish_reason}, {tokens}{_cost(step.cost)}"
 
 
 def _received(result: RunResult) -> Mapping[int, Sequence[str]]:
@@ -210,6 +211,14 @@ def _received(result: RunResult) -> Mapping[int, Sequence[str]]:
         elif isinstance(message, UserMessage):
             waiting.append(f"user: {_text_of(message)}")
     return found
+
+
+def _cost(cost: CallCost | None) -> str:
+    if cost is None:
+        return ""
+    if cost.usd is None:
+        return f", price unknown ({printable(cost.reason or '')})"
+    return f", {dollars(cost.usd)}"
 
 
 def _result_line(found: ToolMessage) -> str:

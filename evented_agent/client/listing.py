@@ -17,7 +17,8 @@ from evented_agent.ledger.plan import Plan, send, send_all
 from evented_agent.ledger.records import Record
 from evented_agent.ledger.runs import read
 from evented_agent.ledger.workers import LiveWorker, live_workers
-from evented_agent.state.run_info import RunInfo, Status, info_of, is_waiting
+from evented_agent.models.cost import RunsCost, total_cost
+from evented_agent.state.run_info import RunInfo, Status, info_of, is_waiting, run_cost, run_usage
 
 #: Where so few runs go on, those of a resource are looked for among them.
 _FEW = 500
@@ -83,6 +84,29 @@ def page_of_runs(
     Runs come by the time when they were created; those of a status in which they have ended, when
     they ended.
     """
+    shown, next_page = yield from _page_of_records(at, wanted, limit, page)
+    fleet: Sequence[LiveWorker] = ()
+    if any(is_waiting(record) for record in shown):
+        fleet = yield from send(live_workers(at.keys))
+    return RunPage([info_of(record, fleet) for record in shown], next_page)
+
+
+def cost_of_runs(
+    at: Deployment, wanted: RunFilter, *, limit: int, page: str | None = None
+) -> Plan[RunsCost]:
+    """What the newest runs that match cost together, at most *limit* of them."""
+    records, next_page = yield from _page_of_records(at, wanted, limit, page)
+    costs = [run_cost(record.fields) for record in records]
+    unpriced = sum(
+        cost is None and run_usage(record.fields).total_tokens > 0
+        for cost, record in zip(costs, records, strict=True)
+    )
+    return RunsCost(total_cost(costs), len(records), unpriced, next_page)
+
+
+def _page_of_records(
+    at: Deployment, wanted: RunFilter, limit: int, page: str | None
+) -> Plan[tuple[list[Record], str | None]]:
     index = yield from _narrowest(at, wanted)
     pages = IndexPages(
         at.keys,
@@ -92,11 +116,7 @@ def page_of_runs(
         matches=wanted.has,
         forget=lambda shard, gone: forget(at.keys, shard, index, gone),
     )
-    shown, next_page = yield from pages.page(limit, page)
-    fleet: Sequence[LiveWorker] = ()
-    if any(is_waiting(record) for record in shown):
-        fleet = yield from send(live_workers(at.keys))
-    return RunPage([info_of(record, fleet) for record in shown], next_page)
+    return (yield from pages.page(limit, page))
 
 
 def _narrowest(at: Deployment, wanted: RunFilter) -> Plan[tuple[str, str]]:

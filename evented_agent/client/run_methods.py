@@ -20,7 +20,13 @@ from evented_agent.client.deployment import Deployment
 from evented_agent.client.erasure import erase_resource, erase_run
 from evented_agent.client.follow import Cursor
 from evented_agent.client.inbox import NO_INPUT, send_message
-from evented_agent.client.listing import RunFilter, RunPage, page_of_runs, pending_calls
+from evented_agent.client.listing import (
+    RunFilter,
+    RunPage,
+    cost_of_runs,
+    page_of_runs,
+    pending_calls,
+)
 from evented_agent.client.owner import for_owner, run_of
 from evented_agent.client.queries import (
     check_readable_run,
@@ -33,6 +39,7 @@ from evented_agent.client.queries import (
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
 from evented_agent.client.sending import SendOptions
 from evented_agent.client.thread_methods import ThreadMethods
+from evented_agent.models.cost import RunsCost
 from evented_agent.models.messages import Input
 from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo, Status
@@ -124,6 +131,42 @@ class RunMethods(ThreadMethods):
         scope = self._agent_scope(agent)
         wanted = RunFilter(status, scope, thread_id, resource_id, since)
         plan = page_of_runs(self._deployment, wanted, limit=limit, page=page)
+        return await self._deployment.adrive(plan)
+
+    def cost(
+        self,
+        *,
+        agent: str | None = None,
+        thread_id: str | None = None,
+        resource_id: str | None = None,
+        since: datetime | None = None,
+        limit: int = 200,
+        page: str | None = None,
+    ) -> RunsCost:
+        """What the runs of a conversation, of a resource, or of all, cost together.
+
+        Added up from their records, at most *limit* runs, the newest first; the `next_page` of what
+        it returns, passed as *page*, adds up those that follow. Runs whose record is gone (7 days
+        after their end, `Settings.record_ttl`) are not counted. An agent's own method adds up the
+        runs of that agent.
+        """
+        wanted = RunFilter(None, self._agent_scope(agent), thread_id, resource_id, since)
+        plan = cost_of_runs(self._deployment, wanted, limit=limit, page=page)
+        return self._deployment.drive("cost", plan)
+
+    async def acost(
+        self,
+        *,
+        agent: str | None = None,
+        thread_id: str | None = None,
+        resource_id: str | None = None,
+        since: datetime | None = None,
+        limit: int = 200,
+        page: str | None = None,
+    ) -> RunsCost:
+        """`cost` for the running event loop."""
+        wanted = RunFilter(None, self._agent_scope(agent), thread_id, resource_id, since)
+        plan = cost_of_runs(self._deployment, wanted, limit=limit, page=page)
         return await self._deployment.adrive(plan)
 
     def pending(

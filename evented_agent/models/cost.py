@@ -76,6 +76,24 @@ class Cost:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class RunsCost:
+    """What several runs cost together.
+
+    Attributes:
+        cost: The sum; None where nothing of them was priced.
+        runs: How many runs were added up.
+        unpriced_runs: How many of them were answered by a model while nothing was priced; `cost` is
+            without them.
+        next_page: The ``page`` that adds up the runs that follow; None where these are all.
+    """
+
+    cost: Cost | None
+    runs: int
+    unpriced_runs: int = 0
+    next_page: str | None = None
+
+
 def cost_of_call(call: CallCost) -> Cost:
     """One call as a sum."""
     is_known = call.usd is not None

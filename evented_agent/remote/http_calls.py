@@ -19,6 +19,7 @@ from evented_agent.client.start import Started
 from evented_agent.errors import ThreadNotFound
 from evented_agent.given import check_names
 from evented_agent.ledger.workers import LiveWorker
+from evented_agent.models.cost import RunsCost
 from evented_agent.models.messages import Input, dump_messages, parse_messages
 from evented_agent.remote.http_requests import Outgoing, nothing_in
 from evented_agent.state.receipt import Receipt
@@ -33,6 +34,7 @@ from evented_agent.state.wire import (
     RUN_INFO,
     RUN_INFOS,
     RUN_RESULT,
+    RUNS_COST,
     TASK_ATTEMPTS,
 )
 
@@ -153,6 +155,25 @@ def list_request(
         return RunPage(RUN_INFOS.validate_python(found["runs"]), found["next_page"])
 
     return Outgoing("GET", "/runs", parse, query)
+
+
+def cost_request(
+    agent: str | None,
+    thread_id: str | None,
+    resource_id: str | None,
+    since: datetime | None,
+    limit: int,
+    page: str | None,
+) -> Outgoing[RunsCost]:
+    query = {
+        "agent": agent,
+        "thread_id": thread_id,
+        "resource_id": resource_id,
+        "since": since and since.isoformat(),
+        "limit": limit,
+        "page": page,
+    }
+    return Outgoing("GET", "/cost", RUNS_COST.validate_json, query)
 
 
 def pending_request(

@@ -16,12 +16,14 @@ from evented_agent.client.listing import RunPage
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
 from evented_agent.client.sending import SendOptions
 from evented_agent.ledger.workers import LiveWorker
+from evented_agent.models.cost import RunsCost
 from evented_agent.models.messages import Input
 from evented_agent.remote.http_calls import (
     abort_request,
     attempts_request,
     background_request,
     cancel_request,
+    cost_request,
     decision_request,
     delete_request,
     info_request,
@@ -143,6 +145,37 @@ class HttpRuns(HttpThreadMethods):
     ) -> RunPage:
         """`list` for the running event loop."""
         found = list_request(status, agent, thread_id, resource_id, since, limit, page)
+        return await self._sender.asend(found)
+
+    def cost(
+        self,
+        *,
+        agent: str | None = None,
+        thread_id: str | None = None,
+        resource_id: str | None = None,
+        since: datetime | None = None,
+        limit: int = 200,
+        page: str | None = None,
+    ) -> RunsCost:
+        """What the runs of a conversation, of a resource, or of all, cost together.
+
+        At most *limit* runs (200) at a time; see `Runs.cost`.
+        """
+        found = cost_request(agent, thread_id, resource_id, since, limit, page)
+        return self._sender.send("cost", found)
+
+    async def acost(
+        self,
+        *,
+        agent: str | None = None,
+        thread_id: str | None = None,
+        resource_id: str | None = None,
+        since: datetime | None = None,
+        limit: int = 200,
+        page: str | None = None,
+    ) -> RunsCost:
+        """`cost` for the running event loop."""
+        found = cost_request(agent, thread_id, resource_id, since, limit, page)
         return await self._sender.asend(found)
 
     def pending(

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from evented_agent.chunks import PARAGRAPH, ErrorInfo, Usage
+from evented_agent.models.cost import Cost, cost_of_call, total_cost
 from evented_agent.models.messages import (
     AssistantMessage,
     Message,
@@ -115,6 +116,15 @@ class State:
     @property
     def usage(self) -> Usage:
         return sum((step.usage for step in self.steps), Usage())
+
+    @property
+    def cost(self) -> Cost | None:
+        """What the calls have cost; None where nothing was priced."""
+        costs = [step.turn.cost for step in self.steps]
+        if all(cost is None for cost in costs):
+            return None
+        unpriced = Cost(unpriced_calls=1)
+        return total_cost(unpriced if cost is None else cost_of_call(cost) for cost in costs)
 
     @property
     def text(self) -> str:

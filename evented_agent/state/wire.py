@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.ledger.workers import LiveWorker
+from evented_agent.models.cost import RunsCost
 from evented_agent.models.messages import Message
 from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo
@@ -18,6 +19,7 @@ from evented_agent.state.thread_info import ThreadInfo
 
 RUN_INFO: TypeAdapter[RunInfo] = TypeAdapter(RunInfo)
 RUN_INFOS: TypeAdapter[list[RunInfo]] = TypeAdapter(list[RunInfo])
+RUNS_COST: TypeAdapter[RunsCost] = TypeAdapter(RunsCost)
 RUN_RESULT: TypeAdapter[RunResult[Any]] = TypeAdapter(RunResult[Any])
 RECEIPT: TypeAdapter[Receipt] = TypeAdapter(Receipt)
 PENDING: TypeAdapter[list[Pending]] = TypeAdapter(list[Pending])

@@ -117,6 +117,19 @@ ROUTES: Sequence[Route] = (
     ),
     Route(
         "GET",
+        "/cost",
+        look.get_cost,
+        query={
+            "agent": _TEXT,
+            "thread_id": _TEXT,
+            "since": _TIME,
+            "limit": _COUNT,
+            "page": _TEXT,
+            **_RESOURCE,
+        },
+    ),
+    Route(
+        "GET",
         "/pending",
         look.get_pending,
         query={"agent": _TEXT, "thread_id": _TEXT, "since": _TIME, "limit": _COUNT, **_RESOURCE},

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from evented_agent import EventedAgent, Runs, Settings, create_evented_agent
+from evented_agent import EventedAgent, Runs, RunsCost, Settings, create_evented_agent
 from tests.conftest import StartWorker
 from tests.support.servers import RedisServer
 from tests.unit.models.peer import Peer, answer, drop, refusal
@@ -92,8 +92,12 @@ def test_each_step_keeps_what_it_cost_and_the_run_sums_it_up(
         assert unknown is not None
         assert unknown.usd is None
         assert why in str(unknown.reason)
-    total = Runs(redis_server.url, settings=Settings(prefix=prefix)).get(run.run_id).cost
+    runs = Runs(redis_server.url, settings=Settings(prefix=prefix))
+    total = runs.get(run.run_id).cost
     assert total is not None
     assert (total.usd, total.priced_calls, total.unpriced_calls) == (Decimal("0.0022"), 1, 2)
     assert result.cost == total
+    for which in ({"thread_id": "t"}, {"resource_id": "r"}, {"agent": "buyer"}):
+        assert runs.cost(**which) == RunsCost(total, runs=1)  # type: ignore[arg-type]
+    assert runs.cost(thread_id="other") == RunsCost(None, runs=0)
     assert result.usage.input_tokens == 2000

@@ -14,6 +14,7 @@ from evented_agent import (
     AccessDenied,
     AsyncRunStream,
     BlockingCall,
+    Cost,
     DeclarationError,
     HttpRuns,
     InboxFull,
@@ -31,6 +32,7 @@ from evented_agent import (
     RunFailed,
     RunNotFound,
     Runs,
+    RunsCost,
     RunStream,
     ThreadNotFound,
 )
@@ -133,6 +135,28 @@ def test_runs_are_listed_with_pages_and_filters(runs: HttpRuns) -> None:
 
     assert [run.run_id for run in [*first, *second]] == started[::-1]
     assert second.next_page is None
+
+
+def test_what_runs_cost_is_told_over_http(runs: HttpRuns, durable: InProcessAgent) -> None:
+    started = [runs.stream("talker", "say Hi.", thread_id="costly") for _ in range(3)]
+    for run in started:
+        run.result(20)
+
+    first, last = runs.cost(thread_id="costly", limit=2), runs.cost(thread_id="costly")
+    assert last == durable.cost(thread_id="costly", resource_id="ann")
+    # Nobody knows the price of a model of the tests.
+    assert (last.runs, last.cost) == (3, Cost(None, 0, 3))
+    assert (first.runs, first.cost) == (2, Cost(None, 0, 2))
+    rest = asyncio.run(_acost(served_at=runs, page=first.next_page))
+    assert (rest.runs, rest.next_page) == (1, None)
+    assert runs.get(started[0].run_id).cost == Cost(None, 0, 1)
+
+
+async def _acost(served_at: HttpRuns, page: str | None) -> RunsCost:
+    try:
+        return await served_at.acost(thread_id="costly", page=page)
+    finally:
+        await served_at.aclose()
 
 
 def test_people_decide_over_http(runs: HttpRuns, durable: InProcessAgent) -> None:
@@ -438,8 +462,8 @@ def test_a_missing_extra_is_named_with_the_line_that_installs_it(
 def test_a_base_install_imports_no_extra() -> None:
     program = (
         "import sys, evented_agent, evented_agent.testing, evented_agent.cli; "
-        "print([name for name in ('starlette', 'itsdangerous', 'httpx', 'fastapi', 'uvicorn') "
-        "if name in sys.modules])"
+        "print([name for name in ('starlette', 'itsdangerous', 'httpx', 'fastapi', 'uvicorn', "
+        "'genai_prices') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 

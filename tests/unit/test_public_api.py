@@ -71,6 +71,7 @@ ROOT_NAMES = [
     "RunResult",
     "RunStream",
     "Runs",
+    "RunsCost",
     "Settings",
     "Starting",
     "StepChoice",

@@ -51,6 +51,7 @@ async def call_hook(
         step=attempt.task.step,
         text=state.text,
         usage=state.usage,
+        cost=state.cost,
         thread_id=attempt.claim.thread,
         resource_id=attempt.claim.resource,
         context=attempt.options.context,

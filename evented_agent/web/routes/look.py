@@ -8,6 +8,7 @@ from evented_agent.agents.tools.approvals import Pending
 from evented_agent.client.exposition import CONTENT_TYPE
 from evented_agent.client.listing import RunPage
 from evented_agent.client.metrics import Metrics
+from evented_agent.models.cost import RunsCost
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import RunResult
 from evented_agent.state.task_attempt import AttemptList, TaskAttempt
@@ -18,6 +19,7 @@ from evented_agent.state.wire import (
     RUN_INFO,
     RUN_INFOS,
     RUN_RESULT,
+    RUNS_COST,
     TASK_ATTEMPTS,
 )
 from evented_agent.web.access import Allowed, allowed_run, somebody
@@ -63,6 +65,23 @@ def get_runs(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     )
     runs = RUN_INFOS.dump_python([shown(who, each, each.run_id) for each in page], mode="json")
     return object_reply({"runs": runs, "next_page": page.next_page})
+
+
+def get_cost(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """What the newest runs that match cost together, page by page."""
+    who = yield from somebody(exchange, "list")
+    found: RunsCost = yield Verb(
+        "cost",
+        (),
+        {
+            "thread_id": exchange.query("thread_id"),
+            "since": exchange.time("since"),
+            "limit": exchange.count("limit", MOST_LISTED, MOST_LISTED),
+            "page": exchange.query("page"),
+            **narrowed(site, exchange, who),
+        },
+    )
+    return json_reply(RUNS_COST.dump_json(found))
 
 
 def get_pending(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:

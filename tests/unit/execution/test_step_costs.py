@@ -58,13 +58,16 @@ def test_a_sum_lacks_nothing_that_it_does_not_count(workers: list[Worker]) -> No
     for worker in workers:
         commit(entries, worker, sums)
 
-    costs = [step.turn.cost for step in fold(each.encode() for each in entries).steps]
+    state = fold(each.encode() for each in entries)
+    costs = [step.turn.cost for step in state.steps]
     known = [cost.usd for cost in costs if cost is not None and cost.usd is not None]
     total = cost_in(sums)
     if all(cost is None for cost in costs):
         assert total is None
+        assert state.cost is None
     elif costs[-1] is not None:
         assert total is not None
+        assert total == state.cost
         assert total.usd == (sum(known) if known else None)
         assert total.priced_calls == workers.count("prices")
         assert total.unpriced_calls == len(workers) - workers.count("prices")
