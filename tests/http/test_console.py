@@ -468,3 +468,15 @@ def test_the_playground_starts_a_run_of_ones_own(console: Served) -> None:
     run_id = theirs.headers["location"].rpartition("=")[2]
     assert until(admin, run_id, "finished")["resource_id"] == "bob"
     assert ann.post("/console/playground", data={**form, "agent": "none"}).status_code == 404
+
+
+def test_pages_say_what_runs_cost_and_what_is_unknown(ann: httpx.Client) -> None:
+    run_id = start(ann, "say Hi.", thread_id="costs")
+    until(ann, run_id, "finished")
+
+    # Nobody knows the price of a model of the tests.
+    cost = '<span class="cost" title="0 calls priced, 1 of unknown price">unknown</span>'
+    for page in ("runs?thread_id=costs", f"runs/{run_id}", "threads/costs?resource_id=ann"):
+        assert cost in ann.get(f"/console/{page}").text, page
+    steps = ann.get(f"/console/runs/{run_id}/steps").text
+    assert '<span title="the model is not among the prices">price unknown</span>' in steps

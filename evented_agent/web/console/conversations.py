@@ -1,6 +1,8 @@
 """Threads: lists of them, one across its runs, and what it is called."""
 
+from evented_agent.client.listing import RunPage
 from evented_agent.errors import ThreadNotFound
+from evented_agent.models.cost import total_cost
 from evented_agent.models.messages import Message
 from evented_agent.state.thread_info import ThreadInfo
 from evented_agent.web.console.asked import asked_for, form_of, scope_of, since_in
@@ -39,7 +41,7 @@ def get_console_thread(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     """What was said in a thread, over its runs."""
     view, thread, whose = yield from _thread(site, exchange, "read")
     info: ThreadInfo | None = yield Verb("thread_info", (thread,), {"resource_id": whose})
-    runs = yield Verb("list", (), {**scope_of(view), "thread_id": thread, "limit": _RUNS})
+    runs: RunPage = yield Verb("list", (), {**scope_of(view), "thread_id": thread, "limit": _RUNS})
     if info is None and not runs:
         raise ThreadNotFound(thread, whose)
     messages: list[Message] = yield Verb("thread", (thread,), {"resource_id": whose})
@@ -50,6 +52,8 @@ def get_console_thread(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
         resource_id=whose,
         info=info,
         runs=runs,
+        total=total_cost(run.cost for run in runs),
+        is_more=runs.next_page is not None,
         messages=messages,
         live=next((run for run in reversed(runs) if not run.is_ended), None),
     )

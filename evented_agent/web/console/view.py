@@ -13,6 +13,7 @@ import pydantic_core
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from evented_agent.models.cost import dollars, usd_text
 from evented_agent.state.attempt_words import outcome_words, task_words
 from evented_agent.web.console.static_files import static_address
 from evented_agent.web.console.visible import (
@@ -183,6 +184,8 @@ def _environment() -> Environment:
         "json": json_text,
         "linked": linked,
         "time": moment_tag,
+        "dollars": dollars,
+        "usd": usd_text,
     }
     made.globals |= {
         "duration": duration,
