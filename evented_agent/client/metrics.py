@@ -10,6 +10,7 @@ from evented_agent.ledger.keys import STATUSES, Keys
 from evented_agent.ledger.plan import Plan, send, send_all
 from evented_agent.ledger.script import Command
 from evented_agent.ledger.workers import LiveWorker, live_workers
+from evented_agent.models.cost import COST_COUNTS, Cost, cost_in
 
 #: Agents that are told apart, by name the first; the runs of others are counted for no agent.
 MOST_AGENTS = 100
@@ -40,6 +41,14 @@ _COUNTED: Mapping[str, tuple[str, str]] = {
     "cached_input_tokens": (
         "cached_input_tokens_total",
         "Tokens given to models that the provider had cached.",
+    ),
+}
+#: The same of what calls cost; nowhere where nothing was priced.
+_PRICED: Mapping[str, tuple[str, str]] = {
+    "priced_calls": ("priced_model_calls_total", "Completed calls of models with a known price."),
+    "unpriced_calls": (
+        "unpriced_model_calls_total",
+        "Completed calls of models without a known price.",
     ),
 }
 #: Times, each a sum and how many: counters, metric, meaning.
@@ -82,7 +91,8 @@ class Metrics:
             "steps", "retries", "crashes", "recoveries", "recovery_ms", "fenced_writes",
             "late_looks", "abandoned_calls", "queue_waits", "queue_wait_ms", "runs_finished",
             "runs_failed", "runs_aborted", "input_tokens", "output_tokens", "reasoning_tokens",
-            "cached_input_tokens". One that has not been needed is left out.
+            "cached_input_tokens", "nano_usd" (billionths of a US dollar), "priced_calls",
+            "unpriced_calls". One that has not been needed is left out.
         last_hour: The same for the last hour, in steps of five minutes.
     """
 
@@ -96,6 +106,14 @@ class Metrics:
     serving: Mapping[str, int]
     counters: CounterValues
     last_hour: CounterValues
+
+    def last_hour_cost(self, agent: str | None = None) -> Cost | None:
+        """What model calls of the last hour cost, of one agent or all; None: nothing was priced."""
+        found = {
+            name: sum(n for id_, n in self.last_hour.get(name, {}).items() if agent in (None, id_))
+            for name in COST_COUNTS
+        }
+        return cost_in(found)
 
     def prometheus(self) -> str:
         """The text format of Prometheus, version 0.0.4."""
@@ -130,9 +148,14 @@ class Metrics:
             for agent, count in self._counter(f"runs_{status}").items()
         ]
         yield Family("runs_ended_total", "counter", "Runs that have ended.", ended)
-        for name, (metric, about) in _COUNTED.items():
+        for name, (metric, about) in self._shown().items():
             samples = [Sample(n, {"agent": agent}) for agent, n in self._counter(name).items()]
             yield Family(metric, "counter", about, samples)
+        if self._is_priced:
+            cost = self._counter("nano_usd")
+            dollars = [Sample(n / 10**9, {"agent": agent}) for agent, n in cost.items()]
+            about = "US dollars that completed calls of models cost, as far as prices are known."
+            yield Family("cost_usd_total", "counter", about, dollars)
         for ms, count, metric, about in _TIMES:
             sums = [
                 Sample(n / 1000, {"agent": agent}, "_sum") for agent, n in self._counter(ms).items()
@@ -141,6 +164,13 @@ class Metrics:
                 Sample(n, {"agent": agent}, "_count") for agent, n in self._counter(count).items()
             ]
             yield Family(metric, "summary", about, [*sums, *counts])
+
+    @property
+    def _is_priced(self) -> bool:
+        return any(name in self.counters for name in _PRICED)
+
+    def _shown(self) -> Mapping[str, tuple[str, str]]:
+        return {**_COUNTED, **_PRICED} if self._is_priced else _COUNTED
 
     def _counter(self, name: str) -> Mapping[str, int]:
         """A counter of each agent; those that are served have one from the beginning."""

@@ -42,6 +42,7 @@ from evented_agent.ledger.records import (
     Work,
 )
 from evented_agent.logs import begin_work, logger_of
+from evented_agent.models.cost import COST_COUNTS
 from evented_agent.state.fold import State
 
 logger = logger_of(__name__)
@@ -395,6 +396,9 @@ def _count_turn(attempt: Attempt, result: _Result) -> None:
     for name in _TOKENS:
         if tokens := result.work.usage.get(name, 0):
             attempt.count(name, max(0, min(tokens, _MOST_TOKENS)))
+    for name in COST_COUNTS:
+        if count := result.work.usage.get(name, 0):
+            attempt.count(name, count)
 
 
 def _log_begin(claim: Claim) -> None:

@@ -30,6 +30,9 @@ COUNTERS = (
     "output_tokens",
     "reasoning_tokens",
     "cached_input_tokens",
+    "nano_usd",
+    "priced_calls",
+    "unpriced_calls",
 )
 #: Milliseconds of one bucket, and how many of them are kept: the last hour, and what is under way.
 _BUCKET_MS, BUCKETS = 300_000, 13

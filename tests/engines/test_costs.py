@@ -11,6 +11,7 @@ from celery import Celery
 from evented_agent import EventedAgent, Runs, RunsCost, Settings, create_evented_agent
 from tests.conftest import StartWorker
 from tests.support.servers import RedisServer
+from tests.support.workers import wait_until
 from tests.unit.models.peer import Peer, answer, drop, refusal
 
 
@@ -101,3 +102,8 @@ def test_each_step_keeps_what_it_cost_and_the_run_sums_it_up(
         assert runs.cost(**which) == RunsCost(total, runs=1)  # type: ignore[arg-type]
     assert runs.cost(thread_id="other") == RunsCost(None, runs=0)
     assert result.usage.input_tokens == 2000
+    wait_until(lambda: runs.metrics().counters.get("unpriced_calls") == {"buyer": 2}, "all counted")
+    metrics = runs.metrics()
+    assert metrics.last_hour_cost() == metrics.last_hour_cost("buyer") == total
+    assert metrics.last_hour_cost("another") is None
+    assert 'evented_agent_cost_usd_total{agent="buyer"} 0.0022\n' in metrics.prometheus()

@@ -17,6 +17,7 @@ from tests.http.agents import GATES
 from tests.http.conftest import Served, serving
 from tests.http.requests import call, start, until
 from tests.support.operators import known_operator
+from tests.support.workers import wait_until
 
 #: What is about a run: the method, the path behind it, a form that fits, and what its owner gets.
 RUN_ROUTES: list[tuple[str, str, dict[str, Any] | None, int]] = [
@@ -470,7 +471,7 @@ def test_the_playground_starts_a_run_of_ones_own(console: Served) -> None:
     assert ann.post("/console/playground", data={**form, "agent": "none"}).status_code == 404
 
 
-def test_pages_say_what_runs_cost_and_what_is_unknown(ann: httpx.Client) -> None:
+def test_pages_say_what_runs_cost_and_what_is_unknown(console: Served, ann: httpx.Client) -> None:
     run_id = start(ann, "say Hi.", thread_id="costs")
     until(ann, run_id, "finished")
 
@@ -478,5 +479,7 @@ def test_pages_say_what_runs_cost_and_what_is_unknown(ann: httpx.Client) -> None
     cost = '<span class="cost" title="0 calls priced, 1 of unknown price">unknown</span>'
     for page in ("runs?thread_id=costs", f"runs/{run_id}", "threads/costs?resource_id=ann"):
         assert cost in ann.get(f"/console/{page}").text, page
+    admin = console.as_("admin")
+    wait_until(lambda: "Cost, last hour" in admin.get("/console").text, "it was counted")
     steps = ann.get(f"/console/runs/{run_id}/steps").text
     assert '<span title="the model is not among the prices">price unknown</span>' in steps

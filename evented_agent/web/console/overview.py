@@ -7,6 +7,7 @@ from typing import Any
 
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.client.listing import RunPage
+from evented_agent.client.metrics import Metrics
 from evented_agent.state.run_info import RunInfo
 from evented_agent.web.console.asked import scope_of
 from evented_agent.web.console.people import operator
@@ -134,7 +135,11 @@ def get_console_overview(site: Site, exchange: Exchange) -> WebSteps[PlainReply]
         pending=pending,
         workers=sorted(workers, key=lambda each: each.node),
     )
-    values: dict[str, Any] = {"health": health, "latest": latest}
+    cost = None
+    if scope["resource_id"] is None:
+        metrics: Metrics = yield Verb("metrics")
+        cost = metrics.last_hour_cost(scope["agent"])
+    values: dict[str, Any] = {"health": health, "latest": latest, "cost_now": cost}
     return view.reply("overview", title="Overview", **values)
 
 

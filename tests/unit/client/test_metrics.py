@@ -1,6 +1,7 @@
 """The text format of Prometheus, and what alerts and the documentation name of it."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -51,7 +52,20 @@ def test_each_counter_is_exposed_once_with_its_value() -> None:
     values = [float(line.rpartition(" ")[2]) for line in TEXT.splitlines() if line[0] != "#"]
 
     for number, name in enumerate(COUNTERS, 1000):
-        assert values.count(number / 1000 if name.endswith("_ms") else number) == 1, name
+        divisor = {"recovery_ms": 1000, "queue_wait_ms": 1000, "nano_usd": 10**9}.get(name, 1)
+        assert values.count(number / divisor) == 1, name
+
+
+def test_where_nothing_is_priced_there_is_no_metric_of_costs() -> None:
+    unpriced = {name: by for name, by in METRICS.counters.items() if not is_of_costs(name)}
+
+    text = replace(METRICS, counters=unpriced).prometheus()
+    assert not is_of_costs(text)
+    assert is_of_costs(TEXT)
+
+
+def is_of_costs(text: str) -> bool:
+    return "cost" in text or "priced" in text
 
 
 def test_names_follow_the_conventions() -> None:
