@@ -328,6 +328,19 @@ def test_a_clock_that_went_back_hides_nothing_for_long(driver: Driver, is_claime
     assert alarm - now <= 5_000
 
 
+def test_a_worker_that_knows_tokens_alone_keeps_what_the_run_has_cost(driver: Driver) -> None:
+    driver.create("mixed")
+    costs = '"nano_usd":5,"priced_calls":1,"unpriced_calls":2'
+    driver.ledger.client().hset(
+        driver.keys.of("mixed").run, "usage", f'{{"input_tokens":1,{costs}}}'
+    )
+
+    driver.committed(driver.granted("mixed"), usage={"input_tokens": 1})
+
+    record = driver.ledger.send(runs.read(driver.keys, "mixed"))
+    assert json.loads(record.fields["usage"]) == {"input_tokens": 2, **json.loads(f"{{{costs}}}")}
+
+
 def test_usage_that_no_number_can_hold_is_clamped_in_the_record(driver: Driver) -> None:
     driver.create("huge")
     driver.ledger.client().hset(driver.keys.of("huge").run, "usage", '{"input_tokens":1e+20}')
