@@ -121,6 +121,11 @@ def cost_in(counts: Mapping[str, Any]) -> Cost | None:
     return Cost(usd_of(nano) if priced else None, priced, unpriced)
 
 
+def without_costs(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """The tokens among what the record of a run adds up."""
+    return {name: count for name, count in counts.items() if name not in COST_COUNTS}
+
+
 def _count(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         return 0

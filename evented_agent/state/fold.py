@@ -62,6 +62,12 @@ class Step:
         below = (result.usage for result in self.results.values() if result.usage is not None)
         return sum(below, self.turn.usage)
 
+    @property
+    def cost(self) -> Cost | None:
+        """What its model call and those child runs have cost; None where nothing was priced."""
+        own = None if self.turn.cost is None else cost_of_call(self.turn.cost)
+        return total_cost([own, *(result.cost for result in self.results.values())])
+
     def tool_messages(self) -> list[ToolMessage]:
         """What its calls came to, as the model sees it, in the model's order."""
         answered = [call.id for call in self.turn.calls if call.id in self.results]
@@ -119,12 +125,12 @@ class State:
 
     @property
     def cost(self) -> Cost | None:
-        """What the calls have cost; None where nothing was priced."""
-        costs = [step.turn.cost for step in self.steps]
-        if all(cost is None for cost in costs):
-            return None
-        unpriced = Cost(unpriced_calls=1)
-        return total_cost(unpriced if cost is None else cost_of_call(cost) for cost in costs)
+        """What the calls have cost, those of child runs as well; None where nothing was priced."""
+        total = total_cost(step.cost for step in self.steps)
+        own = [step.turn.cost for step in self.steps]
+        if total is None or all(cost is None for cost in own):
+            return total
+        return total + Cost(unpriced_calls=own.count(None))
 
     @property
     def text(self) -> str:

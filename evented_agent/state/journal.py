@@ -8,7 +8,15 @@ import pydantic_core
 
 from evented_agent.chunks import PARAGRAPH, ErrorInfo, Usage
 from evented_agent.chunks.base import dump_json
-from evented_agent.models.cost import CallCost, nano_usd_of, usd_of
+from evented_agent.models.cost import (
+    CallCost,
+    Cost,
+    cost_in,
+    counts_of,
+    nano_usd_of,
+    usd_of,
+    without_costs,
+)
 from evented_agent.models.messages import Message, ToolCall, dump_messages, load_messages
 
 
@@ -49,7 +57,7 @@ class Denied:
 class Result:
     """What a tool call came to; *is_placeholder* until a deferred call has come to something.
 
-    *usage* are the tokens of the child run that answered it.
+    *usage* are the tokens of the child run that answered it, *cost* is what that has cost.
     """
 
     step: int
@@ -60,6 +68,7 @@ class Result:
     denied: Denied | None = None
     is_placeholder: bool = False
     usage: Usage | None = None
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +187,8 @@ def _dump_result(result: Result) -> dict[str, Any]:
     named: dict[str, Any] = {"k": "result", "step": result.step}
     named |= {"call": result.call, "name": result.name}
     if result.usage is not None:
-        named["usage"] = _dump_usage(result.usage)
+        # As a record of a run has both.
+        named["usage"] = _dump_usage(result.usage) | (counts_of(result.cost) if result.cost else {})
     if result.is_placeholder:
         return {**named, "result": result.result, "placeholder": True}
     if result.denied is not None:
@@ -253,8 +263,10 @@ def _load_result(entry: Mapping[str, Any]) -> Result:
     denied = Denied(**entry["denied"]) if "denied" in entry else None
     place = (entry["step"], entry["call"], entry["name"])
     is_placeholder = entry.get("placeholder", False)
-    usage = Usage(**entry["usage"]) if entry.get("usage") else None
-    return Result(*place, entry.get("result"), error, denied, is_placeholder, usage)
+    counts = entry.get("usage") or {}
+    usage = Usage(**without_costs(counts)) if counts else None
+    result = entry.get("result")
+    return Result(*place, result, error, denied, is_placeholder, usage, cost_in(counts))
 
 
 def _load_turn(entry: Mapping[str, Any]) -> Turn:

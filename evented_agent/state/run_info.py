@@ -13,7 +13,7 @@ from evented_agent.ledger.child_records import status_of
 from evented_agent.ledger.records import ENDED, Record, Task
 from evented_agent.ledger.settings import Settings
 from evented_agent.ledger.workers import LiveWorker
-from evented_agent.models.cost import COST_COUNTS, Cost, cost_in
+from evented_agent.models.cost import Cost, cost_in, without_costs
 from evented_agent.models.messages import MOST_SHORT, Message, load_messages, text_in
 from evented_agent.state.views import decisions_of, pending_of, time_of
 
@@ -35,6 +35,8 @@ class ChildInfo:
         status: As that of a run.
         usage: The tokens so far, those of its own children included.
         tool_call_id: The call that it answers, in the run whose id its own begins with.
+        cost: What its model calls have cost so far, those of its own children included; None where
+            nothing was priced.
     """
 
     run_id: str
@@ -42,6 +44,7 @@ class ChildInfo:
     status: Status
     usage: Usage
     tool_call_id: str
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,8 @@ class RunInfo:
         inbox: The ids of messages to it that no completed model call has had, in their order.
         children: The runs of agents that it has called, and those below them.
         parent_id: The run that a child run belongs to; None for one that was started.
-        cost: What its completed model calls have cost so far; None where nothing was priced.
+        cost: What its completed model calls have cost so far, those of its children included; None
+            where nothing was priced.
     """
 
     run_id: str
@@ -167,6 +171,7 @@ def _child(record: Record, run_id: str) -> ChildInfo:
         status=status_of(record, run_id),  # type: ignore[arg-type]
         usage=run_usage(stored),
         tool_call_id=str(stored["call"]),
+        cost=run_cost(stored),
     )
 
 
@@ -270,7 +275,7 @@ def _message_id(waiting: Any) -> str:
 def run_usage(fields: Mapping[str, str]) -> Usage:
     """The tokens of a run, from its record."""
     counts = pydantic_core.from_json(fields.get("usage", "{}"))
-    return Usage(**{name: count for name, count in counts.items() if name not in COST_COUNTS})
+    return Usage(**without_costs(counts))
 
 
 def run_cost(fields: Mapping[str, str]) -> Cost | None:

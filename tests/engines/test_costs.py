@@ -8,16 +8,35 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from evented_agent import EventedAgent, Runs, RunsCost, Settings, create_evented_agent
+from evented_agent import (
+    Agent,
+    Cost,
+    EventedAgent,
+    Runs,
+    RunsCost,
+    Settings,
+    Usage,
+    create_durable_agent,
+    create_evented_agent,
+)
+from evented_agent.testing import Say, ScriptedModel, tool_call
 from tests.conftest import StartWorker
 from tests.support.servers import RedisServer
 from tests.support.workers import wait_until
 from tests.unit.models.peer import Peer, answer, drop, refusal
+from tests.unit.models.prices import use_prices_of_package, use_prices_of_tests
 
 
 @pytest.fixture(scope="module")
 def worker_app() -> str:
     return "tests.engines.priced_app"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _prices() -> Iterator[None]:
+    use_prices_of_tests()
+    yield
+    use_prices_of_package()
 
 
 @pytest.fixture
@@ -107,3 +126,24 @@ def test_each_step_keeps_what_it_cost_and_the_run_sums_it_up(
     assert metrics.last_hour_cost() == metrics.last_hour_cost("buyer") == total
     assert metrics.last_hour_cost("another") is None
     assert 'evented_agent_cost_usd_total{agent="buyer"} 0.0022\n' in metrics.prometheus()
+
+
+def test_what_a_child_run_costs_is_counted_up(redis_server: RedisServer, prefix: str) -> None:
+    usage = Usage(input_tokens=1000, output_tokens=100, total_tokens=1100)
+    child_model = ScriptedModel([Say("Seen.", usage=usage)], name="here/priced")
+    scout = Agent(id="priced-scout", description="Looks.", model=child_model)
+    # The parent's own calls have no known price.
+    model = ScriptedModel([Say("", [tool_call("priced-scout", input="Look.")]), "Done."])
+    boss = Agent(id="priced-boss", model=model, tools=[scout.as_tool()])
+    settings = Settings(prefix=prefix)
+    durable = create_durable_agent(boss, redis_url=redis_server.url, settings=settings)
+    try:
+        run = durable.stream("Go.")
+        result = run.result(timeout=30)
+        info = durable.get(run.run_id)
+        child = durable.client.get(info.children[0].run_id)
+    finally:
+        durable.close()
+
+    assert info.children[0].cost == child.cost == Cost(Decimal("0.0028"), 1, 0)
+    assert info.cost == result.cost == Cost(Decimal("0.0028"), 1, 2)

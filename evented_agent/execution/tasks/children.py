@@ -69,6 +69,7 @@ async def answered_call(attempt: Attempt, state: State, answer: Any) -> RunEnd:
             result=value,
         )
         chunks.insert(0, encode_chunk(BackgroundTaskCompleted, call.key, done))
-    entry = dump_entry(Result(call.step, call.call, call.tool, value, usage=state.usage))
+    result = Result(call.step, call.call, call.tool, value, usage=state.usage, cost=state.cost)
+    entry = dump_entry(result)
     stored = [await attempt.writer.stored(chunk) for chunk in chunks]
     return RunEnd("finished", last.reason, chunks=stored, entry=await attempt.writer.stored(entry))

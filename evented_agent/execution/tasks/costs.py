@@ -20,7 +20,7 @@ async def priced(
     pricing = attempt.process.pricing
     if pricing is None:
         # A sum that has been begun is to say that it lacks this call.
-        is_begun = bool(state.steps) and state.steps[-1].turn.cost is not None
+        is_begun = bool(state.steps) and state.steps[-1].cost is not None
         return replace(turn, cost=_NOT_HERE) if is_begun else turn
     cost = await pricing.price(
         model,

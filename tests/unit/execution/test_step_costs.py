@@ -7,14 +7,17 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any, Literal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evented_agent.chunks import Usage
 from evented_agent.execution.tasks.answer import AnswerBuilder
 from evented_agent.execution.tasks.costs import cost_counts, priced
-from evented_agent.models.cost import CallCost, cost_in
+from evented_agent.models.cost import CallCost, Cost, cost_in, counts_of
+from evented_agent.models.messages import ToolCall
 from evented_agent.state.fold import fold
-from evented_agent.state.journal import Turn, dump_entry, load_entry
+from evented_agent.state.journal import Result, Turn, dump_entry, load_entry
 from evented_agent.testing import ScriptedModel
 
 Worker = Literal["prices", "knows no price", "does not price", "is older"]
@@ -38,10 +41,10 @@ PRICINGS: dict[Worker, Any] = {
 }
 
 
-def commit(entries: list[str], worker: Worker, sums: Counter[str]) -> None:
+def commit(entries: list[str], worker: Worker, sums: Counter[str], step: int = 0) -> None:
     """What such a worker does with a turn."""
     state = fold(each.encode() for each in entries)
-    turn = Turn(len(entries) + 1, ("Hi.",), (), "stop")
+    turn = Turn(step or len(entries) + 1, ("Hi.",), (), "stop")
     attempt: Any = SimpleNamespace(process=SimpleNamespace(pricing=PRICINGS[worker]))
     answer = AnswerBuilder(step=turn.step, attempt=1, used_call_ids=set())
     model = ScriptedModel(["Hi."])
@@ -71,6 +74,23 @@ def test_a_sum_lacks_nothing_that_it_does_not_count(workers: list[Worker]) -> No
         assert total.usd == (sum(known) if known else None)
         assert total.priced_calls == workers.count("prices")
         assert total.unpriced_calls == len(workers) - workers.count("prices")
+
+
+@pytest.mark.parametrize("cost", [None, Cost(Decimal("0.5"), 2, 1), Cost(None, 0, 1)])
+def test_what_a_child_run_cost_is_part_of_its_step(cost: Cost | None) -> None:
+    call = ToolCall(id="c", name="ask")
+    result = Result(1, "c", "ask", "Yes.", usage=Usage(input_tokens=5), cost=cost)
+    entries = [dump_entry(Turn(1, (), (call,), "tool-calls")), dump_entry(result)]
+    state = fold(each.encode() for each in entries)
+
+    assert load_entry(entries[1]) == result
+    assert state.usage == Usage(input_tokens=5)
+    assert state.steps[0].cost == state.cost == cost
+    # The sum has begun: a call that nobody prices is one that it lacks, and so is the first.
+    sums = Counter(counts_of(cost)) if cost else Counter[str]()
+    commit(entries, "does not price", sums, step=2)
+    after = fold(each.encode() for each in entries)
+    assert cost_in(sums) == after.cost == (cost and cost + Cost(unpriced_calls=2))
 
 
 def test_where_nothing_is_priced_nothing_is_kept() -> None:
