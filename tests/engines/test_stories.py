@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from evented_agent import Agent, Background, Runs, Settings, ToolContext, create_durable_agent, tool
+from evented_agent.chunks import AnyChunk
 from evented_agent.cli import main
 from evented_agent.engines.in_process import InProcessAgent
 from evented_agent.errors import ModelError, RunFailed
@@ -82,7 +83,7 @@ class Stories:
     def picture(self, id_: str, run_id: str) -> Picture:
         """What the console draws of it."""
         runs = Runs(self.url, settings=Settings(prefix=f"{PREFIX}.{id_}"))
-        found, info = [], runs.get(run_id)
+        found, info = list[AnyChunk](), runs.get(run_id)
         with suppress(TimeoutError):
             found.extend(runs.observe(run_id, timeout=0.2))
         picture = clocked(picture_of(found), runs.attempts(run_id), info)

@@ -37,6 +37,7 @@ _OUTCOMES: Mapping[str, LaneOutcome] = {
 
 
 _FOR_PEOPLE = "waits for a person"
+_AGAIN = "waits before it is tried again"
 _RECOVERY = "until its lease was seen to have run out"
 
 
@@ -104,30 +105,35 @@ class _Clock:
 
     def _spans(self, lane: Lane, attempts: Sequence[TaskAttempt]) -> Iterator[Span]:
         """What the task did, one after the other."""
-        since = self._asked_at(lane)
+        since, before = self._asked_at(lane), None
         for each in attempts:
             if since is not None and each.queued_at is not None:
-                yield from self._gap(lane, since, each)
+                yield from self._gap(lane, since, each.queued_at, before)
             if each.queued_at is not None and each.started_at != each.queued_at:
-                yield self._span(each.queued_at, each.started_at, "queued")
+                is_again = before is not None and before.outcome in ("retried", "waited")
+                state: SpanState = "waits" if is_again else "queued"
+                said = _AGAIN if is_again else ""
+                yield self._span(each.queued_at, each.started_at, state, said)
             if each.started_at is not None:
                 look = _LOOKS.get(each.outcome or "", "running")
                 yield self._span(each.started_at, each.ended_at, look, _title(each))
-            since = each.ended_at
+            since, before = each.ended_at, each
         if since is not None:
             yield from self._rest(lane, since, attempts)
 
-    def _gap(self, lane: Lane, since: datetime, following: TaskAttempt) -> Iterator[Span]:
-        """Between two attempts, or before the first, where the task was not queued."""
-        until = following.queued_at
-        if until is None or until <= since:
+    def _gap(
+        self, lane: Lane, since: datetime, until: datetime, before: TaskAttempt | None
+    ) -> Iterator[Span]:
+        """Until it was queued, from the end of the attempt before, or since it was asked for."""
+        if until <= since:
             return
         if any(since <= at <= until for at in self._decided(lane)):
             yield self._span(since, until, "people", _FOR_PEOPLE)
-        elif following.attempt > 1:
-            yield self._span(since, until, "waits", _RECOVERY)
-        else:
+        elif before is None:
             yield self._span(since, until, "queued")
+        else:
+            is_recovery = before.outcome in ("crashed", "timed_out")
+            yield self._span(since, until, "waits", _RECOVERY if is_recovery else "waits")
 
     def _rest(self, lane: Lane, since: datetime, attempts: Sequence[TaskAttempt]) -> Iterator[Span]:
         """Behind the last attempt, or where there has been none."""

@@ -1,12 +1,17 @@
 """What the log of a run becomes as a picture: rows, stretches, and what they say."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from evented_agent.chunks import AnyChunk
+from evented_agent.chunks import AnyChunk, Usage
 from evented_agent.chunks.codec import CHUNKS
+from evented_agent.state.run_info import RunInfo, Status
+from evented_agent.state.task_attempt import AttemptList, TaskAttempt
+from evented_agent.web.console.clock import clocked
 from evented_agent.web.console.lanes import Lane
 from evented_agent.web.console.timeline import Picture, bars_of, picture_of
 from tests.support.chunk_logs import chunk_logs
@@ -162,3 +167,67 @@ def test_a_picture_of_any_log_stays_in_its_frame(chunks: Sequence[AnyChunk]) -> 
         ends = [span.end for span in lane.spans[:-1]]
         assert None not in ends
         assert lane.summary
+
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+_MOMENTS = st.none() | st.floats(-90_000, 90_000).map(lambda s: NOON + timedelta(seconds=s))
+_ATTEMPTS = st.lists(
+    st.builds(
+        TaskAttempt,
+        run_id=st.just("r"),
+        task=st.sampled_from(["1:model", "1:tool:c1", "2:model", "1:end", "unknown"]),
+        kind=st.sampled_from(["model", "tool", "end", "judge"]),
+        step=st.integers(0, 3),
+        attempt=st.integers(1, 3),
+        outcome=st.sampled_from([None, "committed", "crashed", "suspended", "retried", "juggled"]),
+        queued_at=_MOMENTS,
+        started_at=_MOMENTS,
+        ended_at=_MOMENTS,
+    )
+)
+
+
+@settings(max_examples=30)
+@given(chunk_logs(), _ATTEMPTS, _MOMENTS)
+def test_a_picture_in_time_stays_in_its_frame_whatever_the_attempts_say(
+    chunks: Sequence[AnyChunk], attempts: Sequence[TaskAttempt], ended: datetime | None
+) -> None:
+    status: Status = "running" if ended is None else "finished"
+    info = RunInfo("r", "a", status, 1, "1-1", Usage(), NOON, NOON, ended_at=ended)
+
+    picture = clocked(picture_of(chunks), AttemptList(attempts, read_at=NOON), info)
+
+    for lane in picture.lanes:
+        for bar in bars_of(lane, picture):
+            assert bar.x >= 0
+            assert bar.width > 0
+            assert bar.x + bar.width <= 100.01
+        assert lane.summary
+
+
+def test_a_row_shows_what_its_attempts_did_while_the_log_said_nothing() -> None:
+    def after(seconds: float) -> datetime:
+        return NOON + timedelta(seconds=seconds)
+
+    def attempt(number: int, **more: Any) -> TaskAttempt:
+        return TaskAttempt("r", "1:model", "model", 1, number, **more)
+
+    crashed = attempt(
+        1, outcome="crashed", queued_at=NOON, started_at=after(1), ended_at=after(4), worker="w@h"
+    )
+    following = attempt(2, queued_at=after(5), started_at=after(6))
+    info = RunInfo("r", "a", "running", 1, "1-1", Usage(), NOON, NOON)
+
+    picture = clocked(Log().picture, AttemptList([crashed, following], read_at=after(9)), info)
+
+    [model] = picture.lanes
+    assert [(span.start, span.end, span.state) for span in model.spans] == [
+        (0, 1, "queued"),
+        (1, 4, "withdrawn"),
+        (4, 5, "waits"),
+        (5, 6, "queued"),
+        (6, None, "running"),
+    ]
+    assert model.attempt == 2
+    assert "attempt 1 on worker w@h crashed: its lease ran out after 3.0 s" in model.summary
+    assert bars_of(model, picture)[-1].is_live
