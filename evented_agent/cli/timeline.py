@@ -93,22 +93,22 @@ class _Story:
     def __init__(self, info: RunInfo, result: RunResult, attempts: AttemptList) -> None:
         self._info = info
         self._attempts = attempts
-        self._before = before_each(attempts)
-        self._last = {each.task: each for each in attempts}
+        own = [each for each in attempts if each.run_id == info.run_id]
+        self._last = {each.task: each for each in own}
         self._steps = {step.step: step for step in result.steps}
         self._received = _received(result)
         self._decided = defaultdict[str, list[CallDecision]](list)
         for decision in result.decisions:
             self._decided[decision.tool_call_id].append(decision)
         self._committed = {
-            each.step: each
-            for each in attempts
-            if each.kind == "model" and each.outcome == "committed"
+            each.step: each for each in own if each.kind == "model" and each.outcome == "committed"
         }
 
     def events(self) -> Iterator[_Event]:
-        for attempt in self._attempts:
-            yield from self._events_of(attempt)
+        before = before_each(self._attempts)
+        followed = {id(each) for each in before}
+        for attempt, earlier in zip(self._attempts, before, strict=True):
+            yield from self._events_of(attempt, earlier, is_followed=id(attempt) in followed)
         at = self._info.created_at
         for number, step in self._steps.items():
             made = self._committed.get(number)
@@ -120,9 +120,10 @@ class _Story:
             if made is not None:
                 yield from self._decisions_of(step)
 
-    def _events_of(self, attempt: TaskAttempt) -> Iterator[_Event]:
+    def _events_of(
+        self, attempt: TaskAttempt, before: TaskAttempt | None, *, is_followed: bool
+    ) -> Iterator[_Event]:
         """When an attempt began, and how it ended where nothing else tells of that."""
-        before = self._before.get((attempt.task, attempt.attempt))
         is_plain = attempt.outcome == "committed" and attempt.attempt == 1
         if attempt.kind in _QUIET and is_plain:
             return
@@ -134,12 +135,19 @@ class _Story:
         at = attempt.started_at or attempt.queued_at
         if at is not None:
             yield _Event((at, attempt.step, began), _began(attempt, before))
-        is_followed = self._last[attempt.task] is not attempt
         is_told = attempt.outcome in _TOLD_BY_THE_NEXT and is_followed
         if attempt.ended_at is None or is_told or self._committed.get(attempt.step) is attempt:
             return
-        said = f"{task_words(attempt)} {outcome_words(attempt)}"
-        yield _Event((attempt.ended_at, attempt.step, ended), said, self._results_of(attempt))
+        said, results = f"{task_words(attempt)} {outcome_words(attempt)}", self._results_of(attempt)
+        place = (attempt.ended_at, attempt.step, ended)
+        if attempt.outcome != "spawned" or not results:
+            yield _Event(place, said, results)
+            return
+        yield _Event(place, said)
+        child = f"{attempt.run_id.partition('~')[0]}{attempt.reason}"
+        ends = [each.ended_at for each in self._attempts if each.run_id == child and each.ended_at]
+        said = f"{task_words(attempt)} has its answer"
+        yield _Event((max(ends, default=attempt.ended_at), attempt.step, ended), said, results)
 
     def _results_of(self, attempt: TaskAttempt) -> Sequence[str]:
         """What a call came to, if this is the attempt that says so."""

@@ -240,8 +240,8 @@ class RunMethods(ThreadMethods):
     def attempts(self, run_id: str, *, resource_id: str | None = None) -> AttemptList:
         """The attempts of the run's tasks: who ran what, when, and how it ended; the last 500.
 
-        Those that have ended come first, in that order, then those that run or are queued.  Raises
-        `RunNotFound`, `RunDeleted`.
+        Those of its children are among them. Those that have ended come first, in that order, then
+        those that run or are queued.  Raises `RunNotFound`, `RunDeleted`.
         """
         at = self._deployment
         return at.drive("attempts", for_owner(at, run_id, resource_id, read_attempts(at, run_id)))

@@ -428,12 +428,14 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class KeptAttempts:
-    """Attempts of a run as scripts keep them, each JSON; *total* is how many have ended.
+    """Attempts of a tree of runs as scripts keep them, each JSON; *total* is how many have ended.
 
     *ended* are the last of those, *live* run or are queued; *now* is the ms of the Redis clock.
+    *run_id* is the run that was started, *branch* the child of it that was asked for, or "".
     """
 
     run_id: str
+    branch: str
     now: int
     total: int
     ended: Sequence[bytes]

@@ -102,13 +102,14 @@ def read(keys: Keys, run_id: str, *, journal: bool = False) -> Command[Record]:
 
 
 def read_attempts(keys: Keys, run_id: str) -> Command[KeptAttempts]:
-    """Read how the attempts of a run's tasks ended.  Raises `RunNotFound`, `RunDeleted`."""
+    """Read how the attempts of a tree's tasks ended.  Raises `RunNotFound`, `RunDeleted`."""
+    root, branch = split_child(run_id)
 
     def parse(reply: Any) -> KeptAttempts:
         check_exists(run_id, text_of(reply[0]))
-        return KeptAttempts(run_id, int(reply[1]), int(reply[2]), reply[3], reply[4])
+        return KeptAttempts(root, branch, int(reply[1]), int(reply[2]), reply[3], reply[4])
 
-    return command("run/attempts", keys.of(run_id).own, parse, run_id=run_id)
+    return command("run/attempts", keys.of(root).own, parse, run_id=root, branch=branch)
 
 
 def resume(

@@ -1,6 +1,6 @@
 """Attempts in plain English, for the command line and the console."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from evented_agent.state.task_attempt import TaskAttempt
 
@@ -17,6 +17,11 @@ _ASKED = {"approval": "asked whether it may run", "crash": "asked what becomes o
 
 def task_words(attempt: TaskAttempt) -> str:
     """What the attempt is one of, as "model call of step 2" or "call of refund in step 2"."""
+    child = attempt.run_id.partition("~")[1:]
+    return f"{_task(attempt)}{' of child ' if child[0] else ''}{''.join(child)}"
+
+
+def _task(attempt: TaskAttempt) -> str:
     if attempt.kind == "tool":
         return f"call of {attempt.tool_name or 'a tool'} in step {attempt.step}"
     return {
@@ -38,8 +43,9 @@ def outcome_words(attempt: TaskAttempt) -> str:
         return f"was handed back{took}: {_RELEASED.get(given, given or 'nobody said why')}"
     return {
         "committed": f"ended{took}",
-        "failed": f"failed the run{took}{why}",
+        "failed": f"failed its run{took}{why}",
         "suspended": f"{_ASKED.get(attempt.reason or '', 'asked a person')}{took}",
+        "spawned": f"began child {attempt.reason}, which answers it",
         "retried": f"failed{took}{why}",
         "waited": f"had to wait for {attempt.reason}" if attempt.reason else "had to wait",
         "crashed": f"crashed: its lease ran out{took}",
@@ -58,13 +64,14 @@ def earlier_words(attempt: TaskAttempt, before: TaskAttempt | None) -> str:
     return f"attempt {attempt.attempt}{told}"
 
 
-def before_each(attempts: Sequence[TaskAttempt]) -> Mapping[tuple[str, int], TaskAttempt]:
-    """For each attempt, by task and number, the one of the same task that is known before it."""
-    found, last = dict[tuple[str, int], TaskAttempt](), dict[str, TaskAttempt]()
+def before_each(attempts: Sequence[TaskAttempt]) -> Sequence[TaskAttempt | None]:
+    """For each attempt the one of the same task that is known before it, in the same order."""
+    last = dict[tuple[str, str], TaskAttempt]()
+    found = list[TaskAttempt | None]()
     for each in attempts:
-        if each.task in last:
-            found[each.task, each.attempt] = last[each.task]
-        last[each.task] = each
+        task = each.run_id, each.task
+        found.append(last.get(task))
+        last[task] = each
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pydantic_core
 
+from evented_agent.chunks.codec import CHILD_MARK
 from evented_agent.ledger.records import KeptAttempts
 from evented_agent.state.views import moment
 
@@ -19,17 +20,18 @@ class TaskAttempt:
     interrupted or failed has several attempts.
 
     Attributes:
-        run_id: The run.
+        run_id: The run, or the child of it.
         task: The task, unique in its run: "1:model", "1:tool:call_7", "1:end", "hook:12", "after".
         kind: "model", "tool", "end", "hook" or "after".
         step: The step that it belongs to: 1, 2, …
         attempt: Which attempt of the task it is: 1, 2, …
-        outcome: How it ended: "committed" (what it did is kept), "failed" (the run failed with it),
-            "suspended" (it asked a person), "retried" (it failed, and the task was queued again),
-            "waited" (for its turn, or for a place; the last of several in a row), "released" (its
-            worker handed it back, as in a deploy), "crashed" (its lease ran out), "timed_out",
-            "aborted", "cancelled" or "dropped" (the run ended, or went on, without it). None while
-            it is queued or runs. Other versions may say other words.
+        outcome: How it ended: "committed" (what it did is kept), "failed" (its run failed with it),
+            "suspended" (it asked a person), "spawned" (a child run answers the call), "retried" (it
+            failed, and the task was queued again), "waited" (for its turn, or for a place; the last
+            of several in a row), "released" (its worker handed it back, as in a deploy), "crashed"
+            (its lease ran out), "timed_out", "aborted", "cancelled" or "dropped" (its run ended, or
+            went on, without it). None while it is queued or runs. Other versions may say other
+            words.
         reason: More about the outcome, up to 300 bytes: the error of one that was retried or
             failed, why it was released; None for nothing.
         queued_at: Since when it was queued; None for one that a commit went on with at once.
@@ -81,9 +83,14 @@ class AttemptList(list[TaskAttempt]):
 
 
 def attempts_of(kept: KeptAttempts) -> AttemptList:
-    """Read what scripts have kept; entries that cannot be read are left out."""
+    """Read what scripts have kept of a run and its children; what cannot be read is left out."""
     ended = list(_readable(kept.run_id, kept.ended))
-    found = [*ended, *_readable(kept.run_id, kept.live)]
+    above = f"{kept.run_id}{kept.branch}~"
+    found = [
+        each
+        for each in (*ended, *_readable(kept.run_id, kept.live))
+        if f"{each.run_id}~".startswith(above)
+    ]
     return AttemptList(found, left_out=max(0, kept.total - len(ended)), read_at=moment(kept.now))
 
 
@@ -99,9 +106,11 @@ def _readable(run_id: str, entries: Sequence[bytes]) -> Iterator[TaskAttempt]:
 def _attempt(run_id: str, entry: Mapping[str, Any]) -> TaskAttempt:
     key, number = str(entry["key"]), int(entry["gen"])
     ran_in = _text(entry, "within") or f"{key}:{number}"
+    # The key of a child's task begins with the child.
+    branch, _, own = key.partition("/") if key.startswith(CHILD_MARK) else ("", "", key)
     return TaskAttempt(
-        run_id=run_id,
-        task=key,
+        run_id=f"{run_id}{branch}",
+        task=own,
         kind=str(entry["kind"]),
         step=int(entry["step"]),
         attempt=number,

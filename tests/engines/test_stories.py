@@ -239,9 +239,9 @@ def failed_and_retried(stories: Stories) -> str:
         (
             failed_and_retried,
             [
-                "model call of step 1 failed the run after .* s: ModelError: out of credit",
-                r"model call of step 1 began on worker .*, attempt 2 \(the first failed the run",
-                "model call of step 1 failed the run after",
+                "model call of step 1 failed its run after .* s: ModelError: out of credit",
+                r"model call of step 1 began on worker .*, attempt 2 \(the first failed its run",
+                "model call of step 1 failed its run after",
                 r"failed \(error\)",
                 "  ! ModelError: out of credit",
             ],

@@ -38,6 +38,7 @@ _OUTCOMES: Mapping[str, LaneOutcome] = {
 
 _FOR_PEOPLE = "waits for a person"
 _AGAIN = "waits before it is tried again"
+_CHILD = "its child run is under way"
 _RECOVERY = "until its lease was seen to have run out"
 
 
@@ -66,7 +67,9 @@ class _Clock:
     def __post_init__(self) -> None:
         self._of_task = defaultdict(list)
         for each in self.attempts:
-            self._of_task[each.task].append(each)
+            # Children have their own page; here the call stands for them.
+            if each.run_id == self.info.run_id:
+                self._of_task[each.task].append(each)
 
     @property
     def until(self) -> float:
@@ -143,9 +146,17 @@ class _Clock:
         )
         if decided or is_asked:
             yield self._span(since, decided[-1] if decided else None, "people", _FOR_PEOPLE)
+        elif attempts and attempts[-1].outcome == "spawned":
+            yield self._span(since, self._child_ended(lane, attempts[-1]), "running", _CHILD)
         elif not attempts:
             # It was done without a task of its own, or never begun.
             yield self._span(since, None if lane.outcome == "open" else since, "ran")
+
+    def _child_ended(self, lane: Lane, call: TaskAttempt) -> datetime | None:
+        """When the child run ended that answers *call*; None where it goes on."""
+        child = f"{call.run_id.partition('~')[0]}{call.reason}"
+        ends = [each.ended_at for each in self.attempts if each.run_id == child and each.ended_at]
+        return None if lane.outcome == "open" else max(ends, default=call.ended_at)
 
     def _span(
         self, start: datetime, end: datetime | None, state: SpanState, said: str = ""

@@ -176,7 +176,8 @@ def shown(who: Principal, info: RunInfo, name: str) -> RunInfo:
 
 def _shown_attempt(allowed: Allowed, attempt: TaskAttempt) -> TaskAttempt:
     """An attempt as they may see it: where it ran, and what went wrong there, is for operators."""
-    attempt = dataclasses.replace(attempt, run_id=allowed.name)
+    run_id = f"{allowed.name}{attempt.run_id.removeprefix(allowed.run_id)}"
+    attempt = dataclasses.replace(attempt, run_id=run_id)
     if "operate" in allowed.who.scopes:
         return attempt
     return dataclasses.replace(attempt, worker=None, celery_id=None, reason=None)

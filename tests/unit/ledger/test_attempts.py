@@ -129,7 +129,7 @@ def fails_beside(driver: Driver, _: Task) -> None:
         (is_aborted, "aborted", "enough", {}),
         (is_fenced_after_an_abort, "aborted", "enough", {}),
         (is_cancelled, "cancelled", "not wanted", {"bg": "awaited"}),
-        (fails_beside, "dropped", "The run has failed.", {}),
+        (fails_beside, "dropped", "Its run has failed.", {}),
     ],
 )
 def test_each_end_of_an_attempt_is_kept_once(

@@ -2,7 +2,7 @@
 -- The attempt ends, and the call holds no worker until the child has ended. child has agent and
 -- tool_limit of its record, as JSON, messages what it is asked; chunks go before its first one.
 -- most_depth, most_children and most_live bound the tree; newest is its format.
--- INCLUDE record chunks tasks status ending
+-- INCLUDE record chunks tasks status ending attempts
 -- KEYS run statuses
 -- ARGV run_id key token sent child messages most_depth most_children most_live newest chunks...
 -- RETURNS ok sends | aborted | already sends | deleted | fenced | gap | full why | missing
@@ -25,6 +25,7 @@ if (run.descendants or 0) >= tonumber(most_children) then return {'full', 'child
 if #live_branches() > tonumber(most_live) then return {'full', 'live'} end
 for i = CHUNKS_AT, #ARGV do emit(ARGV[i]) end
 if is_aborting() then
+  keep_attempt(key, task, 'aborted', run.abort_reason)
   finish_task(key, task, {})
   if not has_running() then abort_run() end
   save()
@@ -40,6 +41,7 @@ local own = cjson.decode(child)
 own.status, own.answers, own.call, own.created = 'running', key, task.call, now
 own.step, own.entries = 1, 0
 put_task(branch, own)
+keep_attempt(key, task, 'spawned', branch)
 write_before('HSET', BLOBS, branch .. '/messages', messages)
 task.state, task.child, task.spawned = 'child', branch, token
 task.token, task.lease, task.owner, task.worker, task.open = nil, nil, nil, nil, nil

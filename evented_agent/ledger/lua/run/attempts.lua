@@ -1,11 +1,13 @@
 -- attempts: how the attempts of a run ended, the last that are kept, and those under way or queued.
--- total is how many have ended; each entry is JSON.
+-- total is how many have ended; each entry is JSON. branch ('' for the run that was started) is a
+-- child that there has to be; the attempts are those of the whole tree.
 -- INCLUDE record attempts
 -- KEYS run
--- ARGV run_id
+-- ARGV run_id branch
 -- RETURNS ok now total kept live | deleted | missing
 local state = load_run()
 if state then return {state} end
+if branch ~= '' and not get_task(branch) then return {'missing'} end
 local total, names, kept, live = run.attempts or 0, {}, {}, {}
 for number = math.max(1, total - MOST_KEPT + 1), total do
   names[#names + 1] = 'attempt:' .. int(number)

@@ -1,5 +1,5 @@
 -- children: how a child of a run ends, which settles the call of its parent that it answers.
--- INCLUDE tasks
+-- INCLUDE tasks attempts
 -- Nothing of a child goes on, nor of those below it. What they said stays.
 local function put_away(branch, status, error)
   local keys = {}
@@ -7,6 +7,7 @@ local function put_away(branch, status, error)
   for _, key in ipairs(keys) do
     local task = get_task(key)
     if task.branch and is_within(task.branch, branch) then
+      keep_attempt(key, task, 'dropped', 'Its run has ' .. status .. '.')
       close_parts(task)
       if task.state == 'child' then
         set_own(task.child, 'status', 'aborted')

@@ -27,7 +27,7 @@ local function end_run(status, reason)
     if status == 'aborted' then
       keep_attempt(key, get_task(key), 'aborted', run.abort_reason)
     else
-      keep_attempt(key, get_task(key), 'dropped', 'The run has ' .. status .. '.')
+      keep_attempt(key, get_task(key), 'dropped', 'Its run has ' .. status .. '.')
     end
     forget_task(key)
   end
