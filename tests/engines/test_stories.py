@@ -154,6 +154,16 @@ def with_background_calls(stories: Stories) -> str:
     return run.run_id
 
 
+def delegated(stories: Stories) -> str:
+    script = ScriptedModel([[tool_call("flaky")], "Found."])
+    below = Agent(id="helper", description="Helps.", model=script, tools=[flaky])
+    called = below.as_tool()
+    agent = stories.agent(
+        "delegated", [tool_call("helper", input="Look.")], "Done.", tools=[called]
+    )
+    return agent.generate("Go.", timeout=20).run_id
+
+
 def failed_and_retried(stories: Stories) -> str:
     agent = stories.agent("failed_and_retried", ModelError("out of credit"))
     run = agent.stream("Go.")
@@ -235,6 +245,19 @@ def failed_and_retried(stories: Stories) -> str:
                 "  assistant: Here.",
             ],
             {"report": ["running"]},
+        ),
+        (
+            delegated,
+            [
+                r"  > helper\(",
+                "call of helper in step 1 began child ~1, which answers it",
+                "model call of step 1 of child ~1 began",
+                r"call of flaky in step 1 of child ~1 began .*, attempt 2 \(the first failed after",
+                "call of helper in step 1 has its answer",
+                "  < helper: Found.",
+                "model call of step 2 began",
+            ],
+            {"helper": ["running", "running"]},
         ),
         (
             failed_and_retried,

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from evented_agent.chunks.codec import encode
+from evented_agent.errors import RunNotFound
 from evented_agent.ledger import attempts, runs
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.records import Fenced, NewTask, RunEnd, Task
+from evented_agent.ledger.records import Fenced, NewChild, NewTask, RunEnd, Task
 from evented_agent.state.task_attempt import AttemptList, attempts_of
 from tests.support.driver import Driver
 from tests.support.servers import RedisServer
@@ -60,6 +61,11 @@ def fails(driver: Driver, task: Task) -> None:
 def asks(driver: Driver, task: Task) -> None:
     call = attempts.suspend(driver.keys, task, sent=0, chunks=[], ask=ASK, asked="{}")
     driver.ledger.send(call)
+
+
+def spawns(driver: Driver, task: Task) -> None:
+    child = NewChild(agent="a", tool_limit=2, messages="[]")
+    driver.ledger.send(attempts.spawn(driver.keys, task, sent=0, chunks=[], child=child))
 
 
 def retries(driver: Driver, task: Task) -> None:
@@ -117,6 +123,7 @@ def fails_beside(driver: Driver, _: Task) -> None:
         (commits, "committed", None, {}),
         (fails, "failed", "Overloaded: try later", {}),
         (asks, "suspended", "suspension", {}),
+        (spawns, "spawned", "~1", {}),
         (retries, "retried", "429", {}),
         (waits, "waited", "a place", {}),
         (is_released, "released", "shutdown", {}),
@@ -180,6 +187,20 @@ def test_the_end_of_a_step_ran_in_the_celery_task_of_its_last_commit(driver: Dri
     last = kept(driver)[-1]
     assert (last.task, last.outcome, last.celery_id) == ("1:end", "committed", "r:1:tool:a:1")
     assert last.queued_at is None
+
+
+def test_attempts_of_a_child_name_it_and_are_dropped_with_it(driver: Driver) -> None:
+    spawns(driver, tool_task(driver, bg="awaited"))
+    driver.granted("r", "~1/1:model", "child")
+    driver.ledger.send(runs.cancel(driver.keys, "r", call="a", reason="not wanted"))
+
+    [found] = [each for each in kept(driver, "r~1") if each.kind == "model"]
+    assert (found.run_id, found.task, found.outcome) == ("r~1", "1:model", "dropped")
+    assert found.celery_id == "r:~1/1:model:1"
+    assert found in kept(driver)
+    assert [each.run_id for each in kept(driver, "r")][:2] == ["r", "r"]
+    with pytest.raises(RunNotFound):
+        kept(driver, "r~2")
 
 
 def test_a_run_that_only_waits_keeps_its_story(driver: Driver) -> None:
