@@ -6,6 +6,8 @@ JOBS ?= 3
 .DEFAULT_GOAL := help
 # Options of the demo: --console to look at it in a browser, --no-kill.
 DEMO ?=
+# Tests start hundreds of interpreters: without its bytecode each would compile the library again.
+export PYTHONDONTWRITEBYTECODE =
 # The engines of the conformance suite that `make test` leaves out.
 TOPOLOGIES ?= cluster cluster-in-process sentinel rabbitmq
 # What is run once more on the lowest versions that pyproject.toml allows.
