@@ -21,6 +21,7 @@ from evented_agent.ledger import workers
 from evented_agent.ledger.records import FORMAT
 from tests.support.command_line import cli_runner
 from tests.support.servers import RedisServer
+from tests.support.warm_start import run_warm
 from tests.support.words import TEXT
 from tests.support.workers import ROOT, WorkerProcess, wait_until
 
@@ -65,9 +66,7 @@ def door(redis_server: RedisServer) -> Runs:
 
 
 def command(env: Env, *arguments: str, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [SCRIPT, *arguments], env=env, cwd=cwd, capture_output=True, text=True, timeout=60
-    )
+    return run_warm(["evented-agent", *arguments], env, cwd=cwd)
 
 
 def started(env: Env, *arguments: str) -> "subprocess.Popen[str]":
@@ -269,8 +268,7 @@ def test_an_unknown_agent_is_told_with_those_that_are_known(env: Env) -> None:
 
 @with_worker
 def test_the_commands_are_celerys_too(env: Env, door: Runs) -> None:
-    celery = [sys.executable, "-m", "celery", *APP, "agents", "runs", "ls", "--json"]
-    done = subprocess.run(celery, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = run_warm(["celery", *APP, "agents", "runs", "ls", "--json"], env)
 
     assert done.returncode == 0, done.stderr
     assert {row["run_id"] for row in rows(done.stdout)} == {run.run_id for run in door.list()}

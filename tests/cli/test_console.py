@@ -1,10 +1,10 @@
 """``evented-agent console``: whom it serves, and how one gets in."""
 
 import json
+import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,9 +14,8 @@ import pytest
 from evented_agent.cli import main
 from tests.support.command_line import cli_runner
 from tests.support.servers import RedisServer, free_port
-from tests.support.workers import ROOT, wait_until
-
-SCRIPT = str(Path(sys.executable).with_name("evented-agent"))
+from tests.support.warm_start import WarmProcess, start_warm
+from tests.support.workers import wait_until
 
 Start = Callable[..., str]
 
@@ -24,13 +23,15 @@ Start = Callable[..., str]
 @pytest.fixture
 def start(redis_server: RedisServer, tmp_path: Path) -> Iterator[Start]:
     """Start the command; the address that it prints."""
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[WarmProcess | subprocess.Popen[bytes]] = []
 
     def begin(*options: str) -> str:
         output = tmp_path / f"output{len(started)}"
-        command = [SCRIPT, "console", "--redis", redis_server.url, "--prefix", "console", *options]
+        place = ["--redis", redis_server.url, "--prefix", "console"]
         with output.open("wb") as file:
-            started.append(subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file))
+            started.append(
+                start_warm(["evented-agent", "console", *place, *options], os.environ, file)
+            )
         wait_until(lambda: "http://" in output.read_text(), "the address is printed", 60)
         return output.read_text().splitlines()[0]
 

@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +9,9 @@ import pytest
 
 from evented_agent.engines.celery import fleet_checks
 from tests.support.servers import RedisServer
+from tests.support.warm_start import run_warm
 from tests.support.workers import ROOT, WorkerProcess, wait_until
 
-SCRIPT = str(Path(sys.executable).with_name("evented-agent"))
 APP = """
 from celery import Celery
 from evented_agent import Agent, Settings, create_evented_agent
@@ -42,15 +40,11 @@ class Shop:
         (self.folder / "agents.py").write_text(AGENTS)
 
     def doctor(self, *options: str, **env: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [SCRIPT, "doctor", *options],
-            cwd=self.folder,
-            env={**self.env, **env},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = run_warm(["evented-agent", "doctor", *options], {**self.env, **env}, cwd=self.folder)
         return done.returncode, done.stdout + done.stderr
+
+    def server(self, verb: str) -> int:
+        return run_warm(["evented-agent", "server", verb], self.env, cwd=self.folder).returncode
 
 
 @pytest.fixture
@@ -118,9 +112,9 @@ def test_an_app_without_a_broker(shop: Shop) -> None:
 
     assert code == 1
     assert "no embedded server runs for this folder" in said
-    subprocess.run([SCRIPT, "server", "start"], env=shop.env, cwd=shop.folder, check=True)
+    assert shop.server("start") == 0
     assert "The app names no broker, so Celery takes amqp://" in shop.doctor("-A", "agents")[1]
-    subprocess.run([SCRIPT, "server", "stop"], env=shop.env, cwd=shop.folder, check=True)
+    assert shop.server("stop") == 0
 
 
 def test_an_environment_that_puts_runs_elsewhere_than_the_broker(

@@ -2,8 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 from evented_agent import EventedAgent, Runs
 from tests.conftest import StartWorker
 from tests.support.servers import RedisServer, free_port
-from tests.support.workers import ROOT
+from tests.support.warm_start import run_warm
 
 Agents = dict[str, EventedAgent]
 
@@ -24,8 +22,7 @@ def start_run(environment: dict[str, str], broker: str, run_id: str) -> None:
         "TEST_REDIS_URL": environment["TEST_BROKER_URL"],
         "TEST_BROKER_URL": broker,
     }
-    command = [sys.executable, "-m", "tests.durability.caller", "hello", "Hi.", run_id]
-    done = subprocess.run(command, cwd=ROOT, env=env, timeout=30, capture_output=True, text=True)
+    done = run_warm(["tests.durability.caller", "hello", "Hi.", run_id], env, timeout=30)
     assert done.stdout.strip() == run_id, done.stderr
 
 

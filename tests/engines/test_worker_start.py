@@ -1,8 +1,7 @@
 """What a worker refuses at its start, with the line to change; and what it is immune to."""
 
 import asyncio
-import subprocess
-import sys
+import os
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,32 +27,14 @@ from evented_agent.ledger.runs import read
 from evented_agent.testing import ScriptedModel, tool_call
 from tests.conftest import StartWorker
 from tests.support.servers import RedisServer
-from tests.support.workers import ROOT, wait_until
+from tests.support.warm_start import run_warm
+from tests.support.workers import wait_until
 
 
 def refused(environment: dict[str, str], *options: str) -> str:
     """Start a worker that must not start; what it printed."""
-    command = [
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        "tests.support.app",
-        "worker",
-        "-Q",
-        "agents",
-        *options,
-    ]
-    import os
-
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    command = ["celery", "-A", "tests.support.app", "worker", "-Q", "agents", *options]
+    done = run_warm(command, {**os.environ, **environment})
     assert done.returncode != 0
     return done.stdout + done.stderr
 

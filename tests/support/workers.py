@@ -2,10 +2,8 @@
 
 import contextlib
 import os
-import platform
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -56,14 +54,18 @@ class WorkerProcess:
         self._process: WarmProcess | subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
-        if platform.system() == "Linux" and not self._command:
-            self._process = start_warm(self._arguments, self._env, self.log, ROOT)
-            return self
-        command = self._command or [sys.executable, "-m", "celery", *self._arguments]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, env=self._env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
-            )
+            if not self._command:
+                self._process = start_warm(["celery", *self._arguments], self._env, log)
+            else:
+                self._process = subprocess.Popen(
+                    self._command,
+                    env=self._env,
+                    cwd=ROOT,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
         return self
 
     def wait_ready(self) -> Self:
