@@ -38,7 +38,7 @@ class CliWorker(WorkerProcess):
 
     def __init__(self, env: Env, log: Path, *options: str) -> None:
         super().__init__(env, log, name="cli")
-        command = [SCRIPT, "worker", *APP, "-n", "cli@test", *options]
+        command = ["evented-agent", "worker", *APP, "-n", "cli@test", *options]
         self._command = [*command, "--", "--loglevel", "DEBUG"]
 
 

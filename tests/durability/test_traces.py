@@ -1,8 +1,6 @@
 """One trace for one run, whichever processes it takes, however they end."""
 
 import os
-import subprocess
-import sys
 import threading
 import uuid
 from collections import Counter
@@ -15,7 +13,8 @@ from tests.conftest import StartWorker
 from tests.support.proxy import Moment, Proxy, Write
 from tests.support.servers import RedisServer
 from tests.support.traces import FILE, NAME, StoredSpan, spans_in, tree
-from tests.support.workers import ROOT, WorkerProcess, wait_until
+from tests.support.warm_start import run_warm
+from tests.support.workers import WorkerProcess, wait_until
 
 Agents = dict[str, EventedAgent]
 
@@ -37,9 +36,9 @@ class Fleet:
         return self._start(name, env={**self._env, NAME: name, **env}, concurrency=4)
 
     def call(self, process: str, *arguments: str) -> None:
-        command = [sys.executable, "-m", "tests.durability.traced_app", *arguments]
         env = {**os.environ, **self._env, NAME: process}
-        subprocess.run(command, env=env, cwd=ROOT, check=True, timeout=60)
+        done = run_warm(["tests.durability.traced_app", *arguments], env)
+        assert done.returncode == 0, done.stderr
 
     def spans(self, name: str = "") -> list[StoredSpan]:
         return [span for span in spans_in(self.file) if span.name.startswith(name)]

@@ -4,8 +4,6 @@ import json
 import logging
 import math
 import os
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,8 @@ from evented_agent.engines.celery.json_logs import LOG_FORMAT_VARIABLE
 from evented_agent.logs import JsonFormatter, RunFields, begin_work
 from tests.conftest import StartWorker
 from tests.support.traces import FILE, spans_in
-from tests.support.workers import ROOT, WorkerProcess, wait_until
+from tests.support.warm_start import run_warm
+from tests.support.workers import WorkerProcess, wait_until
 
 JSON = {LOG_FORMAT_VARIABLE: "json"}
 
@@ -35,8 +34,9 @@ def test_a_worker_writes_one_object_a_line_that_names_run_and_span(
     from tests.durability.traced_app import evented
 
     run_id = uuid.uuid4().hex
-    command = [sys.executable, "-m", "tests.durability.traced_app", "start", run_id, "fast"]
-    subprocess.run(command, env={**os.environ, FILE: str(spans)}, cwd=ROOT, check=True)
+    command = ["tests.durability.traced_app", "start", run_id, "fast"]
+    done = run_warm(command, {**os.environ, FILE: str(spans)})
+    assert done.returncode == 0, done.stderr
     clerk = evented["clerk"]
     wait_until(lambda: clerk.get(run_id).status == "suspended", "it waits for approval")
     clerk.approve(run_id)

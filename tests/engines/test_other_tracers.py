@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import uuid
 from collections import Counter
 from pathlib import Path
@@ -16,7 +14,8 @@ from tests.conftest import StartWorker
 from tests.support.servers import RedisServer
 from tests.support.traced_run import OURS, names, spans_of_one_run
 from tests.support.traces import FILE, NAME, StoredSpan, spans_in
-from tests.support.workers import ROOT, wait_until
+from tests.support.warm_start import run_warm
+from tests.support.workers import wait_until
 
 Spans = list[StoredSpan]
 
@@ -38,9 +37,9 @@ def test_celerys_instrumentation_traces_messages_and_ours_the_calls(
     from tests.durability.traced_app import evented
 
     def call(*arguments: str) -> None:
-        command = [sys.executable, "-m", "tests.durability.traced_app", *arguments]
         given = {**os.environ, **environment, **env, NAME: "web"}
-        subprocess.run(command, env=given, cwd=ROOT, check=True, timeout=60)
+        done = run_warm(["tests.durability.traced_app", *arguments], given)
+        assert done.returncode == 0, done.stderr
 
     run_id, clerk = uuid.uuid4().hex, evented["clerk"]
     call("start", run_id, "fast")

@@ -15,6 +15,7 @@ from typing import Any, Self
 import httpx
 
 from tests.support.servers import free_port
+from tests.support.warm_start import WarmProcess, start_warm
 from tests.support.workers import ROOT, wait_until
 
 EXAMPLES = ROOT / "examples"
@@ -44,19 +45,19 @@ class Example:
     def worker(self) -> Sequence[str]:
         agents = ["-A", self.celery_app, "worker", "-P", "threads", "-c", "10", "-Q", "agents"]
         quick = ["-n", f"{self.celery_app}@test", "--without-gossip", "--without-mingle"]
-        return ["-m", "celery", *agents, *quick, "--loglevel", "INFO"]
+        return ["celery", *agents, *quick, "--loglevel", "INFO"]
 
 
-_UVICORN = ("-m", "uvicorn", "--port", "PORT")
+_UVICORN = ("uvicorn", "--port", "PORT")
 _DJANGO = EXAMPLES / "django_app"
 #: Each example under each kind of server that its README names.
 SERVERS = {
     "fastapi": Example(EXAMPLES, [*_UVICORN, "fastapi_app.main:web"], "fastapi_app.agents"),
     "django-asgi": Example(_DJANGO, [*_UVICORN, "shop.asgi:application"], "shop"),
-    "django-wsgi": Example(_DJANGO, ["manage.py", "runserver", "--noreload", "PORT"], "shop"),
+    "django-wsgi": Example(_DJANGO, ["manage", "runserver", "--noreload", "PORT"], "shop"),
     "flask": Example(
         EXAMPLES,
-        ["-m", "flask", "--app", "flask_app", "run", "--port", "PORT"],
+        ["flask", "--app", "flask_app", "run", "--port", "PORT"],
         "flask_app.worker",
     ),
 }
@@ -113,28 +114,20 @@ def _prepare_django(env: Mapping[str, str]) -> None:
 
 
 class Process:
-    """A Python command in a session of its own, which is killed whole."""
+    """A module of Python as a command in a session of its own, which is killed whole."""
 
     def __init__(
         self, command: Sequence[str], folder: Path, env: Mapping[str, str], log: Path
     ) -> None:
-        self._command = [sys.executable, *command]
+        self._command = command
         self._folder = folder
         self._env = env
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: WarmProcess | subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command,
-                cwd=self._folder,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            self._process = start_warm(self._command, self._env, log, cwd=self._folder)
         return self
 
     def text(self) -> str:

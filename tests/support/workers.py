@@ -43,29 +43,18 @@ class WorkerProcess:
         self.name = name
         self.log = log
         self._env = {**os.environ, **env, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-        self._arguments = [
-            *("-A", app, "worker"),
+        #: Subclasses have another command for it.
+        self._command: Sequence[str] = [
+            *("celery", "-A", app, "worker"),
             *("-n", f"{name}@test", "-P", pool, "-c", str(concurrency), "-Q", queue),
             *("--loglevel", "INFO", "--without-gossip", "--without-mingle"),
             *options,
         ]
-        #: Another command for it, which starts from cold.
-        self._command: Sequence[str] = ()
         self._process: WarmProcess | subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
         with self.log.open("ab") as log:
-            if not self._command:
-                self._process = start_warm(["celery", *self._arguments], self._env, log)
-            else:
-                self._process = subprocess.Popen(
-                    self._command,
-                    env=self._env,
-                    cwd=ROOT,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+            self._process = start_warm(self._command, self._env, log)
         return self
 
     def wait_ready(self) -> Self:

@@ -75,7 +75,7 @@ def use_chat_site(redis_url: str, model_url: str, folder: Path) -> Iterator[UseC
     port, script = free_port(), folder / "page.js"
     build(script)
     env = environment(redis_url, model_url) | {"PAGE_JS": str(script), "REPORT_SECONDS": "8"}
-    command = ["-m", "uvicorn", "use_chat.main:web", "--port", str(port)]
+    command = ["uvicorn", "use_chat.main:web", "--port", str(port)]
     web = Process(command, EXAMPLES, env, folder / "web")
     workers = {name: _worker(name, env, folder) for name in ("one", "two")}
     with UseChatSite(web, workers, port, redis_url, folder) as site:
@@ -91,7 +91,7 @@ def build(script: Path) -> None:
 
 
 def _worker(name: str, env: Mapping[str, str], folder: Path) -> Process:
-    command = ["-m", "celery", "-A", "use_chat.agents", "worker", "-P", "threads", "-c", "10"]
+    command = ["celery", "-A", "use_chat.agents", "worker", "-P", "threads", "-c", "10"]
     quick = ["-Q", "agents", "-n", f"{name}@test", "--loglevel", "INFO", "--without-gossip"]
     return Process([*command, *quick, "--without-mingle"], EXAMPLES, env, folder / name)
 
