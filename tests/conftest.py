@@ -11,10 +11,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.leaks import LeakCheck
+from tests.support.scheduling import FilesAndEngines, longest_first
 from tests.support.servers import RedisServer
 from tests.support.workers import WorkerProcess
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+
     from evented_agent import EventedAgent, Runs
 
 # Machines are shared and noisy: how long an example takes says nothing about it.
@@ -31,6 +34,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """`topologies/` is run where it is asked for: it takes many servers."""
     is_asked = any("topologies" in argument for argument in config.args)
     return True if collection_path.name == "topologies" and not is_asked else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    longest_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> FilesAndEngines | None:
+    return FilesAndEngines(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

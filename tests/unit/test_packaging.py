@@ -18,24 +18,28 @@ from tests.support.workers import ROOT
 MODULES = sorted((ROOT / "evented_agent").rglob("*.py"))
 
 
-def test_the_wheel_ships_the_library_and_nothing_else(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The files of the wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    [wheel] = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
+    [wheel] = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as file:
+        return file.namelist()
 
-    top = {name.partition("/")[0] for name in names}
+
+def test_the_wheel_ships_the_library_and_nothing_else(shipped: list[str]) -> None:
+    top = {name.partition("/")[0] for name in shipped}
     assert top == {"evented_agent", "evented_agent-0.1.0.dist-info"}
-    assert "evented_agent/py.typed" in names
+    assert "evented_agent/py.typed" in shipped
     scripts = {path.name for path in (ROOT / "evented_agent/ledger/lua").glob("*/*.lua")}
-    assert {Path(name).name for name in names if name.endswith(".lua")} == scripts
+    assert {Path(name).name for name in shipped if name.endswith(".lua")} == scripts
 
 
-def test_the_wheel_has_the_pages_of_the_console_with_the_licences_of_others(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    [wheel] = tmp_path.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
+def test_the_wheel_has_the_pages_of_the_console_with_the_licences_of_others(
+    shipped: list[str],
+) -> None:
     console = ROOT / "evented_agent/web/console"
     needed = [
         path.relative_to(ROOT).as_posix()
@@ -45,7 +49,7 @@ def test_the_wheel_has_the_pages_of_the_console_with_the_licences_of_others(tmp_
     ]
 
     assert len(needed) > 40
-    assert set(needed) <= names
+    assert set(needed) <= set(shipped)
     for package in (console / "static/vendor").iterdir():
         about = json.loads((package / "package.json").read_text())
         assert all(about[name] for name in ("name", "version", "license"))

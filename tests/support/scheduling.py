@@ -1,0 +1,48 @@
+"""What the processes of pytest-xdist take at a time, and in which order.
+
+A file at a time, since its tests share servers and workers; the conformance suite an engine at a
+time, so that each engine is started once.  What takes long, or mostly waits, comes first: the many
+short files fill up what is left at the end.
+"""
+
+import re
+
+import pytest
+from xdist.scheduler import LoadFileScheduling
+
+#: The longest files, then folders; all others follow as they were collected.
+LONG = (
+    "tests/durability/test_inbox_every_write.py",
+    "tests/durability/test_every_write.py",
+    "tests/docs/",
+    "tests/conformance/",
+    "tests/workload/",
+    "tests/durability/",
+    "tests/examples/",
+    "tests/http/test_servers.py",
+    "tests/cli/",
+    "tests/engines/",
+    "tests/mcp/",
+    "tests/protocol/",
+)
+_ENGINE = re.compile(
+    r"^tests/conformance/.*\[(cluster-in-process|in-process|[a-z]+-threads|[a-z]+-prefork|[a-z]+)"
+)
+
+
+def longest_first(items: list[pytest.Item]) -> None:
+    """Order tests by how long their files take."""
+    items.sort(key=lambda item: _place(item.nodeid))
+
+
+def _place(nodeid: str) -> int:
+    return next((at for at, name in enumerate(LONG) if nodeid.startswith(name)), len(LONG))
+
+
+class FilesAndEngines(LoadFileScheduling):  # type: ignore[misc]
+    """Hands out a file at a time, and all conformance tests of one engine at a time."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        engine = _ENGINE.match(nodeid)
+        file: str = super()._split_scope(nodeid)
+        return f"tests/conformance[{engine[1]}]" if engine else file
