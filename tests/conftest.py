@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.coverage_floor import is_measured
 from tests.support.leaks import LeakCheck
 from tests.support.scheduling import FilesAndEngines, longest_first
 from tests.support.servers import RedisServer
@@ -39,6 +40,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     longest_first(items)
+    for item in items:
+        if not is_measured(item.nodeid):
+            item.add_marker("no_cover")
 
 
 @pytest.hookimpl(optionalhook=True)
