@@ -4,8 +4,6 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,7 +14,8 @@ from evented_agent import InProcessAgent
 from tests.http.agents import GATES
 from tests.http.requests import call, reading, until_type
 from tests.support.servers import free_port
-from tests.support.workers import ROOT, wait_until
+from tests.support.warm_start import start_warm
+from tests.support.workers import wait_until
 
 APP = "tests.http.site_of_runs:asgi"
 SERVERS: dict[str, Sequence[str]] = {
@@ -39,14 +38,7 @@ class WebServer:
             each.replace("PORT", str(self.port)).replace("FOLDER", str(folder)) for each in command
         ]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", *filled],
-                cwd=ROOT,
-                env={**os.environ, "TEST_REDIS_URL": redis_url},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            self.process = start_warm(filled, {**os.environ, "TEST_REDIS_URL": redis_url}, log)
         self.client = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}",
             headers={"authorization": "Bearer ann"},

@@ -30,7 +30,7 @@ LIBRARIES = (
     *("celery.bin.celery", "celery.bin.worker", "celery.apps.worker"),
     *("celery.worker.worker", "celery.concurrency.thread", "celery.concurrency.prefork"),
     *("celery.backends.redis", "kombu.transport.redis", "evented_agent", "evented_agent.testing"),
-    *("evented_agent.cli", "rich.console", "rich.table"),
+    *("evented_agent.cli", "rich.console", "rich.table", "uvicorn.main", "evented_agent.web"),
 )
 _MOST_BYTES = 1_000_000
 _BIN = Path(sys.executable).parent
