@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Files tested at the same time: they mostly wait, for leases and for processes to start.
-JOBS ?= 3
+JOBS ?= 4
 .DEFAULT_GOAL := help
 # Options of the demo: --console to look at it in a browser, --no-kill.
 DEMO ?=
@@ -64,9 +64,10 @@ worker: .venv/dev  ## a worker for the agents of tasks/
 bench: .venv/dev  ## measure, beside the raw client
 	$(BIN)/python -m benchmarks
 
-chaos: .venv/dev  ## disturb workers under 200 dialogs and 1,000 messages, with three seeds
+chaos: .venv/dev  ## disturb workers under 200 dialogs and 1,000 messages; long walks of the protocol
 	$(BIN)/python -m tests.workload --pause 0.05 --chaos 1 2 3
 	$(BIN)/python -m tests.workload.inbox --chaos 1 2 3
+	TEST_WALKS=20 $(BIN)/pytest -n $(JOBS) --timeout 3000 tests/protocol -k machine
 
 clean:  ## forget the virtual environment
 	rm -rf .venv

@@ -363,13 +363,13 @@ class Found:
     counter_examples: dict[str, list[str]]
 
 
-def explore(rules: Rules) -> Found:
-    """Try every order of events."""
+def explore(rules: Rules, *, until_broken: bool = False) -> Found:
+    """Try every order of events, or those up to the first that breaks something."""
     protocol, first = Protocol(rules), World()
     came_from: dict[World, tuple[World, str] | None] = {first: None}
     found: dict[str, list[str]] = {}
     waiting = deque([first])
-    while waiting:
+    while waiting and not (until_broken and found):
         world = waiting.popleft()
         following = list(protocol.steps(world))
         for broken in violations(world, following):

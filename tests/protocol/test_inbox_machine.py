@@ -22,7 +22,7 @@ from evented_agent.ledger.records import (
 from evented_agent.models.messages import ToolCall
 from evented_agent.state.fold import State, fold
 from evented_agent.state.journal import Decided, Denied, Result, Resumed, Turn, dump_entry
-from tests.protocol.test_ledger_machine import CALLS, LIMIT, Attempt, numbers, play
+from tests.protocol.test_ledger_machine import CALLS, IN_A_CLUSTER, LIMIT, Attempt, numbers, play
 from tests.protocol.test_people_machine import APPROVED, PeopleMachine, ask
 from tests.support.driver import cluster_server
 from tests.support.servers import RedisServer
@@ -273,9 +273,9 @@ class InboxMachine(PeopleMachine):
 
 
 def test_no_order_of_messages_breaks_an_invariant(redis_server: RedisServer) -> None:
-    play(InboxMachine, redis_server, Keys("inbox-machine", 1), examples=25)
+    play(InboxMachine, redis_server, Keys("inbox-machine", 1))
 
 
 def test_no_order_of_messages_breaks_an_invariant_in_a_cluster(tmp_path: Path) -> None:
     with cluster_server(tmp_path) as server:
-        play(InboxMachine, server, Keys("inbox-machine", 3), examples=15)
+        play(InboxMachine, server, Keys("inbox-machine", 3), examples=IN_A_CLUSTER)

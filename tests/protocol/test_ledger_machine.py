@@ -6,6 +6,7 @@ trying; whatever they do must leave every key of the run as it was.
 
 import itertools
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -499,14 +500,20 @@ class LedgerMachine(RuleBasedStateMachine):
         }
 
 
+#: How many times as many walks are played as in `make test`; see `make chaos`.
+TIMES = int(os.environ.get("TEST_WALKS", "1"))
+#: Walks on a cluster, which refuses keys that are not declared, or in another slot, at any call.
+IN_A_CLUSTER = 15
+
+
 def play(
-    machine: type[LedgerMachine], server: RedisServer, keys: Keys, *, examples: int = 60
+    machine: type[LedgerMachine], server: RedisServer, keys: Keys, *, examples: int = 30
 ) -> None:
     """Let Hypothesis play a machine against a server."""
     ledger = Ledger(server.url)
     playing = type("Machine", (machine,), {"driver": Driver(ledger, keys)})
     how = settings(
-        max_examples=examples,
+        max_examples=examples * TIMES,
         stateful_step_count=40,
         deadline=None,
         suppress_health_check=list(HealthCheck),
@@ -521,4 +528,4 @@ def test_no_order_of_operations_breaks_an_invariant(redis_server: RedisServer) -
 
 def test_no_order_of_operations_breaks_an_invariant_in_a_cluster(tmp_path: Path) -> None:
     with cluster_server(tmp_path) as server:
-        play(LedgerMachine, server, Keys("machine", 3))
+        play(LedgerMachine, server, Keys("machine", 3), examples=IN_A_CLUSTER)

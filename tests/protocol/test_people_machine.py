@@ -11,7 +11,14 @@ from evented_agent.errors import NotSuspended, RunConflict, SuspensionExpired
 from evented_agent.ledger import attempts, runs
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Decision, Fenced, NewTask, Work
-from tests.protocol.test_ledger_machine import CALLS, Attempt, LedgerMachine, numbers, play
+from tests.protocol.test_ledger_machine import (
+    CALLS,
+    IN_A_CLUSTER,
+    Attempt,
+    LedgerMachine,
+    numbers,
+    play,
+)
 from tests.support.driver import cluster_server
 from tests.support.servers import RedisServer
 
@@ -189,4 +196,4 @@ def test_no_order_of_decisions_breaks_an_invariant(redis_server: RedisServer) ->
 
 def test_no_order_of_decisions_breaks_an_invariant_in_a_cluster(tmp_path: Path) -> None:
     with cluster_server(tmp_path) as server:
-        play(PeopleMachine, server, Keys("people-machine", 3))
+        play(PeopleMachine, server, Keys("people-machine", 3), examples=IN_A_CLUSTER)
