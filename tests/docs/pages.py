@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 from tests.support.servers import free_port
 from tests.support.workers import ROOT, wait_until
@@ -54,10 +54,65 @@ def blocks_of(page: Path) -> list[Block]:
     return [Block(m[1], m[2], text.count("\n", 0, m.start()) + 2) for m in found]
 
 
+class Interpreter:
+    """The interpreter of an environment, from which each page has one of its own."""
+
+    def __init__(self, bin_: Path) -> None:
+        code = str(Path(__file__).with_name("session.py"))
+        self._process = subprocess.Popen(
+            [str(bin_ / "python"), "-W", "error::RuntimeWarning", code],
+            env={"PATH": os.defpath},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def start(self, folder: Path, env: Mapping[str, str]) -> "Session":
+        """An interpreter in a folder, with an environment."""
+        pipes = {name: folder.parent / name for name in ("blocks", "answers")}
+        for pipe in pipes.values():
+            os.mkfifo(pipe)
+        page = {"folder": str(folder), "env": dict(env), **{k: str(v) for k, v in pipes.items()}}
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(page) + "\n")
+        self._process.stdin.flush()
+        return Session(pipes["blocks"].open("w"), pipes["answers"].open())
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+
+@dataclass(frozen=True)
+class Session:
+    """An interpreter into which blocks are pasted."""
+
+    blocks: IO[str]
+    answers: IO[str]
+
+    def paste(self, name: str, source: str) -> str:
+        """What went wrong, as Python shows it; "" where nothing did."""
+        self.blocks.write(json.dumps({"name": name, "source": source}) + "\n")
+        self.blocks.flush()
+        answer = self.answers.readline()
+        assert answer, f"{name}: the interpreter has ended"
+        problem: str = json.loads(answer)
+        return problem
+
+    def close(self) -> None:
+        """Let it end, and wait for that."""
+        self.blocks.close()
+        assert self.answers.read() == ""
+        self.answers.close()
+
+
 class Walk:
     """Works through one page in an empty folder, with the commands of an environment."""
 
-    def __init__(self, page: Path, folder: Path, env: Mapping[str, str], bin_: Path) -> None:
+    def __init__(
+        self, page: Path, folder: Path, env: Mapping[str, str], interpreter: Interpreter
+    ) -> None:
         self.name = str(page.relative_to(ROOT))
         # Another program of this machine may have the port of the page.
         port = str(free_port())
@@ -68,9 +123,8 @@ class Walk:
         self.elsewhere = 0
         self._folder = folder
         self._env = dict(env)
-        self._bin = bin_
-        self._session: subprocess.Popen[str] | None = None
-        self._answers = -1
+        self._interpreter = interpreter
+        self._session: Session | None = None
         self._servers: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
@@ -78,10 +132,7 @@ class Walk:
 
     def __exit__(self, *_: object) -> None:
         if self._session is not None:
-            assert self._session.stdin is not None
-            self._session.stdin.close()
-            self._session.wait(30)
-            os.close(self._answers)
+            self._session.close()
         for server in self._servers:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGKILL)
@@ -120,33 +171,9 @@ class Walk:
 
     def _paste(self, block: Block) -> None:
         if self._session is None:
-            self._start_session()
-        assert self._session is not None
-        assert self._session.stdin is not None
-        pasted = {"name": f"<{self.name}:{block.line}>", "source": block.text}
-        self._session.stdin.write(json.dumps(pasted) + "\n")
-        self._session.stdin.flush()
-        answer = b""
-        while not answer.endswith(b"\n"):
-            piece = os.read(self._answers, 65536)
-            assert piece, f"{self.name}:{block.line}: the interpreter has ended"
-            answer += piece
-        problem = json.loads(answer)
+            self._session = self._interpreter.start(self._folder, self._env)
+        problem = self._session.paste(f"<{self.name}:{block.line}>", block.text)
         assert not problem, f"{self.name}:{block.line}\n{problem}"
-
-    def _start_session(self) -> None:
-        self._answers, theirs = os.pipe()
-        code = str(Path(__file__).with_name("session.py"))
-        self._session = subprocess.Popen(
-            [str(self._bin / "python"), "-W", "error::RuntimeWarning", code, str(theirs)],
-            cwd=self._folder,
-            env=self._env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-            pass_fds=[theirs],
-        )
-        os.close(theirs)
 
     def _type(self, block: Block) -> None:
         for command, shown in _commands(block.text):

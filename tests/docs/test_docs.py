@@ -11,7 +11,7 @@ import pytest
 
 from evented_agent.ledger.embedded_server import stop_server
 from tests.docs.answers import Teller
-from tests.docs.pages import Walk, blocks_of
+from tests.docs.pages import Interpreter, Walk, blocks_of
 from tests.support.servers import free_port
 from tests.support.workers import ROOT
 
@@ -49,9 +49,20 @@ def model() -> Iterator[Teller]:
     teller.close()
 
 
+@pytest.fixture(scope="module")
+def interpreter(clean_bin: Path) -> Iterator[Interpreter]:
+    started = Interpreter(clean_bin)
+    yield started
+    started.close()
+
+
 @pytest.fixture
 def walk(
-    request: pytest.FixtureRequest, tmp_path: Path, clean_bin: Path, model: Teller
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    clean_bin: Path,
+    interpreter: Interpreter,
+    model: Teller,
 ) -> Iterator[Walk]:
     folder = tmp_path / "new"
     folder.mkdir()
@@ -64,7 +75,7 @@ def walk(
         "PYTHONDONTWRITEBYTECODE": "1",
         "FLOWER_PORT": str(free_port()),
     }
-    with Walk(request.param, folder, env, clean_bin) as made:
+    with Walk(request.param, folder, env, interpreter) as made:
         yield made
     stop_server(tmp_path / "home")
 
