@@ -14,6 +14,7 @@ from xdist.scheduler import LoadFileScheduling
 LONG = (
     "tests/durability/test_inbox_every_write.py",
     "tests/durability/test_every_write.py",
+    "tests/durability/test_tree_every_write.py",
     "tests/docs/",
     "tests/conformance/",
     "tests/workload/",
