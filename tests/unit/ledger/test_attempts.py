@@ -12,7 +12,8 @@ from evented_agent.errors import RunNotFound
 from evented_agent.ledger import attempts, runs
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.records import Fenced, NewChild, NewTask, RunEnd, Task
+from evented_agent.ledger.records import Fenced, NewTask, RunEnd, Task
+from evented_agent.ledger.tree_records import NewChild
 from evented_agent.state.task_attempt import AttemptList, attempts_of
 from tests.support.driver import Driver
 from tests.support.servers import RedisServer
