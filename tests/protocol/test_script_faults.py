@@ -4,81 +4,50 @@ The law is that all that can err comes before the first write.  A write that fai
 all the same (Redis gives no promise) must leave a run that goes on, ends, and can be read.
 """
 
-import itertools
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from evented_agent.chunks import ErrorInfo
 from evented_agent.chunks.codec import encode
-from evented_agent.client.reader import Reader
 from evented_agent.errors import EventedAgentError
 from evented_agent.ledger import attempts, runs, watch
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
     FORMAT,
-    Claim,
-    Decision,
-    Fenced,
     NewTask,
-    Record,
     RunEnd,
     Task,
     Work,
 )
-from evented_agent.ledger.script import Command, Script
+from evented_agent.ledger.script import Command
 from evented_agent.models.messages import ToolCall
-from evented_agent.state.journal import Decided, Result, Resumed, Turn, dump_entry
-from evented_agent.state.run_info import info_of
-from evented_agent.state.run_result import result_of
+from evented_agent.state.journal import Decided, Turn, dump_entry
+from tests.protocol.script_faults import (
+    Prepare,
+    check_readable,
+    ends_when_aborted,
+    errs_before_its_first_write,
+    goes_on_when_called_again,
+    play_on,
+    reconciling,
+    resuming,
+)
+from tests.support import trees
 from tests.support.driver import FIELDS, WORKER, Driver, message
 from tests.support.servers import RedisServer
+from tests.support.trees import TreeDriver, committing, finish_work
 
-POLICY = {"on_crash": "ask", "most_retries": 2, "expiry": 60_000, "on_expiry": "decline"}
+POLICY = {**trees.POLICY, "on_crash": "ask"}
 ASK = encode("tool-call-approval", "1:tool:b", {"toolCallId": "b", "toolName": "look", "args": {}})
-DENIED = encode(
-    "tool-output-denied",
-    "1:tool:b",
-    {"toolCallId": "b", "toolName": "look", "approval": {"approved": False}},
-)
-
-#: Goes in front of a script: its step number AT errs; so does what may err after a write.
-SABOTAGE = """
-local step_, written_, redis_, cjson_ = 0, false, redis, cjson
-local WRITES_ = {HSET = 1, HDEL = 1, RPUSH = 1, XADD = 1, XDEL = 1, ZADD = 1, ZREM = 1, SET = 1,
-  PEXPIRE = 1, PERSIST = 1, UNLINK = 1}
-local function sabotage_(is_write)
-  step_ = step_ + 1
-  if step_ == AT then error(written_ and 'written' or 'unwritten') end
-  written_ = written_ or is_write
-end
-local redis = {
-  call = function(name, ...) sabotage_(WRITES_[name]) return redis_.call(name, ...) end,
-  pcall = function(name, ...) sabotage_(WRITES_[name]) return redis_.pcall(name, ...) end,
-}
-local cjson = {
-  null = cjson_.null,
-  encode = function(value) sabotage_() return cjson_.encode(value) end,
-  decode = function(value)
-    if written_ then error('too late') end
-    sabotage_()
-    return cjson_.decode(value)
-  end,
-}
-"""
-
-ids = itertools.count()
 
 
 @pytest.fixture
-def driver(redis_server: RedisServer) -> Iterator[Driver]:
+def driver(redis_server: RedisServer) -> Iterator[TreeDriver]:
     ledger = Ledger(redis_server.url)
     keys = Keys("faults")
-    yield Driver(ledger, keys)
+    yield TreeDriver(ledger, keys)
     for key in ledger.client().keys(f"{keys.prefix}:*"):
         ledger.client().delete(key)
     ledger.close()
@@ -122,7 +91,7 @@ def turn(driver: Driver, run_id: str) -> Command[Any]:
         next=following,
         usage={"input_tokens": 1},
     )
-    return _commit(driver, task, work, sent=2)
+    return committing(driver.keys, task, work, sent=2)
 
 
 def called(driver: Driver, run_id: str, key: str = "1:tool:a") -> Task:
@@ -134,18 +103,6 @@ def said_by_tool(driver: Driver, run_id: str) -> Task:
     task = called(driver, run_id)
     driver.say(task, "working", 0)
     return task
-
-
-def _commit(driver: Driver, task: Task, work: Work, sent: int = 0) -> Command[Any]:
-    return attempts.commit(
-        driver.keys, task, sent=sent, work=work, worker=WORKER, end_token=f"end-{task.key}"
-    )
-
-
-def _reconcile(driver: Driver, run_id: str) -> Command[Any]:
-    now = driver.ledger.send(runs.read(driver.keys, run_id)).now
-    look = watch.Tick(is_watching=True, now=now)
-    return watch.reconcile(driver.keys, run_id, look=look, may_send=True, jitter=0)
 
 
 def claiming(driver: Driver, run_id: str) -> Command[Any]:
@@ -180,19 +137,14 @@ def suspending(driver: Driver, run_id: str) -> Command[Any]:
     return attempts.suspend(driver.keys, task, sent=0, chunks=[], ask=ask, asked='{"payload":{}}')
 
 
-def _resuming(follows: Any) -> Callable[[Driver, str], Command[Any]]:
-    def resuming(driver: Driver, run_id: str) -> Command[Any]:
+def _resuming(follows: Any) -> Prepare:
+    def deciding(driver: Driver, run_id: str) -> Command[Any]:
         driver.ledger.send(turn(driver, run_id))
-        return _resume(driver, run_id, "b", follows)
+        tasks = driver.ledger.send(runs.read(driver.keys, run_id)).tasks
+        [asking] = [task for task in tasks if task.state == "suspended"]
+        return resuming(driver, asking, follows)
 
-    return resuming
-
-
-def _resume(driver: Driver, run_id: str, call: str, follows: Any) -> Command[Any]:
-    entry = dump_entry(Resumed(call, 1, "approval", {"approved": True}))
-    result = dump_entry(Result(1, call, "look", error=ErrorInfo(name="No", message="no")))
-    decision = Decision("digest", follows, entry, data="{}", chunk=DENIED, result=result)
-    return runs.resume(driver.keys, run_id, call=call, number=0, decision=decision, notifies=False)
+    return deciding
 
 
 def requeuing(driver: Driver, run_id: str) -> Command[Any]:
@@ -208,27 +160,27 @@ def releasing(driver: Driver, run_id: str) -> Command[Any]:
 
 def crashing(driver: Driver, run_id: str) -> Command[Any]:
     driver.expire(said_by_tool(driver, run_id))
-    return _reconcile(driver, run_id)
+    return reconciling(driver, run_id)
 
 
 def ending_a_step(driver: Driver, run_id: str) -> Command[Any]:
     """The last commit of a step claims the end task."""
     driver.ledger.send(create(driver, run_id))
     task = driver.granted(run_id)
-    return _commit(driver, task, Work(entries=[dump_entry(Turn(1, ("hi",), (), "stop"))]))
+    return committing(driver.keys, task, Work(entries=[dump_entry(Turn(1, ("hi",), (), "stop"))]))
 
 
 def finishing(driver: Driver, run_id: str) -> Command[Any]:
     driver.ledger.send(ending_a_step(driver, run_id))
     end = driver.granted(run_id, "1:end", "end-1:model")
-    return _commit(driver, end, _finish())
+    return committing(driver.keys, end, finish_work(end, None))
 
 
 def failing(driver: Driver, run_id: str) -> Command[Any]:
     task = spoken(driver, run_id)
     error = encode("error", task.key, {"error": {"name": "E", "message": "no"}})
     end = RunEnd("failed", "error", {"name": "E", "message": "no"})
-    return _commit(driver, task, Work(chunks=[error], finish=end), sent=2)
+    return committing(driver.keys, task, Work(chunks=[error], finish=end), sent=2)
 
 
 def retrying(driver: Driver, run_id: str) -> Command[Any]:
@@ -256,9 +208,7 @@ def asked(driver: Driver, run_id: str) -> None:
     driver.committed(task, entries=[turn_], next=[call])
 
 
-def _sending(
-    prepare: Callable[[Driver, str], object], **how: Any
-) -> Callable[[Driver, str], Command[Any]]:
+def _sending(prepare: Callable[[Driver, str], object], **how: Any) -> Prepare:
     def sending(driver: Driver, run_id: str) -> Command[Any]:
         prepare(driver, run_id)
         return runs.put_message(driver.keys, run_id, message("m", **how), notifies=True)
@@ -274,7 +224,7 @@ def answering(driver: Driver, run_id: str) -> Command[Any]:
     driver.put(run_id, "m2")
     turn_ = dump_entry(Turn(1, ("hi",), [ToolCall(id="b", name="look")], "tool-calls", seen=1))
     call = NewTask("1:tool:b", "tool", 1, call="b", tool="look", policy=POLICY, ask=ASK)
-    return _commit(driver, task, Work(entries=[turn_], next=[call], seen=1))
+    return committing(driver.keys, task, Work(entries=[turn_], next=[call], seen=1))
 
 
 def dropping(driver: Driver, run_id: str) -> Command[Any]:
@@ -359,52 +309,25 @@ every_call = pytest.mark.parametrize("prepare", LIFE.values(), ids=LIFE)
 
 @every_call
 def test_all_that_can_err_comes_before_the_first_write(
-    driver: Driver, prepare: Callable[[Driver, str], Command[Any]]
+    driver: TreeDriver, prepare: Prepare
 ) -> None:
-    run_id = f"r{next(ids)}"
-    call = prepare(driver, run_id)
-
-    before = everything(driver, run_id)
-    at = 1
-    while err(driver, call, at) == "unwritten":
-        assert everything(driver, run_id) == before
-        at += 1
+    errs_before_its_first_write(driver, prepare)
 
 
 @every_call
 def test_a_run_whose_script_died_half_way_goes_on_and_stays_readable(
-    driver: Driver, prepare: Callable[[Driver, str], Command[Any]]
+    driver: TreeDriver, prepare: Prepare
 ) -> None:
-    for at in itertools.count(1):
-        run_id = f"r{next(ids)}"
-        call = prepare(driver, run_id)
-        why = err(driver, call, at)
-        if not why:
-            break
-        if why == "unwritten":
-            continue
-        with suppress(Fenced, EventedAgentError):
-            driver.ledger.send(call)
-        if prepare is not deleting:
-            play_on(driver, run_id)
-            check_readable(driver, run_id)
+    goes_on_when_called_again(driver, prepare, leaves_a_run=prepare is not deleting)
 
 
 @every_call
 def test_a_run_whose_script_died_half_way_and_was_not_called_again_ends_when_aborted(
-    driver: Driver, prepare: Callable[[Driver, str], Command[Any]]
+    driver: TreeDriver, prepare: Prepare
 ) -> None:
-    for at in itertools.count(1):
-        run_id = f"r{next(ids)}"
-        why = err(driver, prepare(driver, run_id), at)
-        if not why:
-            break
-        # A retry that died has taken the end back: only the retry itself brings it again.
-        if why == "unwritten" or prepare in (create, deleting, retrying):
-            continue
-        driver.ledger.send(runs.abort(driver.keys, run_id, reason=None))
-        play_on(driver, run_id)
-        check_readable(driver, run_id)
+    # A retry that died has taken the end back: only the retry itself brings it again.
+    if prepare not in (create, deleting, retrying):
+        ends_when_aborted(driver, prepare)
 
 
 def test_a_record_behind_its_topic_catches_up_with_the_next_append(driver: Driver) -> None:
@@ -443,7 +366,7 @@ def test_a_run_that_no_look_can_help_is_failed_and_readable(
     key, field, value = damage
     driver.ledger.client().hset(getattr(driver.keys.of("broken"), key), field, value)
     with pytest.raises(EventedAgentError) as erred:
-        driver.ledger.send(_reconcile_now(driver, "broken"))
+        driver.ledger.send(reconciling(driver, "broken"))
     assert watch.is_script_error(erred.value)
 
     assert driver.ledger.send(watch.give_up_run(driver.keys, "broken"))
@@ -458,85 +381,3 @@ def test_what_the_server_refuses_says_nothing_about_the_run() -> None:
 
     assert not watch.is_script_error(RuntimeError(refused))
     assert not watch.is_script_error(ConnectionError("connection closed"))
-
-
-# How it is done -------------------------------------------------------------------------------
-
-
-def err(driver: Driver, call: Command[Any], at: int) -> str:
-    """Send *call* with an error at its step *at*: when that was, or "" if there is no such step."""
-    source = SABOTAGE.replace("== AT", f"== {at}") + call.script.source
-    sabotaged = Script(call.script.name, source, "0" * 40, call.script.header)
-    try:
-        driver.ledger.send(replace(call, script=sabotaged))
-    except EventedAgentError as error:
-        if "written" not in str(error):
-            raise
-        return "unwritten" if "unwritten" in str(error) else "written"
-    return ""
-
-
-def everything(driver: Driver, run_id: str) -> Any:
-    client, keys = driver.ledger.client(), driver.keys.of(run_id)
-    scores = [client.zscore(key, run_id) for key in (keys.alarms, keys.bells, *keys.statuses)]
-    return [client.dump(key) for key in keys.own[:5]], scores
-
-
-def check_readable(driver: Driver, run_id: str) -> Record:
-    """Its record, its result and its stream can be read, and it has ended."""
-    record = driver.ledger.send(runs.read(driver.keys, run_id, journal=True))
-    assert info_of(record).is_ended
-    result_of(record, record.entries)
-    reader = Reader(driver.keys, driver.ledger, run_id)
-    chunks = [chunk for chunk in reader.chunks(0, timeout=5) if chunk]
-    assert [chunk.seq for chunk in chunks] == list(range(1, len(chunks) + 1))
-    assert chunks[-1].ends_topic
-    client, keys = driver.ledger.client(), driver.keys.of(run_id)
-    assert all(client.pttl(key) != -1 for key in keys.own[:5])
-    return record
-
-
-def play_on(driver: Driver, run_id: str, only: str = "") -> None:
-    """Whoever is there does what is due: workers, people and the watchdog."""
-    client, keys = driver.ledger.client(), driver.keys.of(run_id)
-    for turn_ in range(60):
-        record = driver.ledger.send(runs.read(driver.keys, run_id))
-        is_ended = record.fields["status"] in ("finished", "failed", "aborted")
-        if is_ended and not record.tasks and client.pttl(keys.run) != -1:
-            return
-        for task in record.tasks:
-            if only in ("", task.key):
-                _do_what_is_due(driver, task, f"{turn_}-{task.key}")
-        driver.ledger.send(_reconcile_now(driver, run_id))
-    raise AssertionError(f"{run_id} does not end")
-
-
-def _do_what_is_due(driver: Driver, task: Task, token: str) -> None:
-    if task.state == "queued":
-        found = driver.claim(task.run_id, task.key, token)
-        if isinstance(found, Claim):
-            driver.ledger.send(_commit(driver, found.task, _work(found.task)))
-    elif task.state == "running":
-        driver.expire(task)
-    elif task.state == "suspended":
-        # Nobody decides about a run that is being aborted.
-        with suppress(EventedAgentError):
-            driver.ledger.send(_resume(driver, task.run_id, task.call or "", "settle"))
-
-
-def _reconcile_now(driver: Driver, run_id: str) -> Command[Any]:
-    look = watch.Tick(is_watching=True, now=2**50)
-    return watch.reconcile(driver.keys, run_id, look=look, may_send=True, jitter=0)
-
-
-def _work(task: Task) -> Work:
-    if task.kind == "model":
-        return Work(entries=[dump_entry(Turn(task.step, ("hi",), (), "stop"))])
-    if task.kind == "tool":
-        return Work(entries=[dump_entry(Result(task.step, task.call or "", "look", result=1))])
-    return _finish() if task.kind == "end" else Work()
-
-
-def _finish() -> Work:
-    end = encode("finish", "1:end", {"stepResult": {"reason": "stop"}})
-    return Work(chunks=[end], finish=RunEnd("finished", "stop"))

@@ -32,6 +32,7 @@ WORKER = Worker("w", "node/1", 3000)
 TASK = Task("r", "1:model", "model", step=1, state="running", generation=1, token="t")
 FIRST = NewTask("1:model", "model", 1)
 LIVE = workers.LiveWorker("w", "node", queues=["q"], agents=["a"], pool="prefork", slots=1)
+CHILD = NewChild("b", 4, "[]")
 DECISION = Decision("digest", "approved", "{}")
 MESSAGE = NewMessage("m", digest="d", entry="{}", chunk="[]")
 
@@ -46,7 +47,7 @@ CALLS: dict[Callable[..., Command[Any]], Command[Any]] = {
         KEYS, TASK, sent=0, work=Work(["c"], ["e"]), worker=WORKER, end_token="u"
     ),
     attempts.suspend: attempts.suspend(KEYS, TASK, sent=0, chunks=["c"], ask="a", asked="{}"),
-    attempts.spawn: attempts.spawn(KEYS, TASK, sent=0, chunks=["c"], child=NewChild("a", 1, "[]")),
+    attempts.spawn: attempts.spawn(KEYS, TASK, sent=0, chunks=["c"], child=CHILD),
     attempts.requeue: attempts.requeue(KEYS, TASK, delay_ms=0, reason="why", change={}),
     attempts.release: attempts.release(KEYS, "r", worker="w", reason="why"),
     attempts.close: attempts.close(KEYS, TASK, sent=0, work=Work(chunks=["c"]), journal_length=1),
