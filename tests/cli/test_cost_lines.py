@@ -7,6 +7,7 @@ from evented_agent import CallCost, Cost, RunInfo, RunResult, StepInfo, Usage
 from evented_agent.cli.output import cost_line, to_json
 from evented_agent.cli.runs import _table
 from evented_agent.cli.timeline import timeline
+from evented_agent.state.task_attempt import AttemptList
 
 NOW = datetime.now(UTC)
 PART = Cost(Decimal("0.0123"), 1, 1)

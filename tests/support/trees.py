@@ -9,14 +9,13 @@ from evented_agent.ledger import attempts, runs
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
     Committed,
-    NewChild,
     NewTask,
     Record,
     RunEnd,
     Task,
-    TreeFull,
     Work,
 )
+from evented_agent.ledger.tree_records import NewChild, TreeFull
 from evented_agent.ledger.script import Command
 from evented_agent.models.messages import ToolCall
 from evented_agent.state.journal import Result, Turn, dump_entry

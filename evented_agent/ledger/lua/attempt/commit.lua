@@ -73,9 +73,13 @@ local turn = entry_count(branch) + (spec.turn or 0)
 local began = run.seq + 1
 local entries_at = TEXTS_AT + spec.chunks
 if spec.seen then take_seen(spec.seen) end
+task.open = nil
 for i = TEXTS_AT, entries_at - 1 do
-  -- The last chunk of a run that fails says so; what it leaves unanswered comes before that.
-  if spec.finish and i == entries_at - 1 then drop_messages('The run failed.') end
+  -- The last chunk of a run says how it ended; what it leaves unanswered or open comes before that.
+  if spec.finish and i == entries_at - 1 then
+    if branch == '' then drop_messages('The run failed.')
+    elseif not is_aborting() then close_within(branch) end
+  end
   emit(ARGV[i])
 end
 for i = entries_at, entries_at + spec.entries - 1 do add_entry(ARGV[i], branch) end
@@ -88,7 +92,6 @@ if spec.usage then
     counted = string.match(counted, '^(.*)~%d+$')
   end
 end
-task.open = nil
 
 local sends = {}
 local failure = spec.finish and spec.finish.error

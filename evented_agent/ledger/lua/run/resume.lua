@@ -77,9 +77,6 @@ local function write(each)
   if is_deferred(task) then
     queue_task(key, task)
     sends[#sends + 1] = due_message(key, task)
-    -- Waiting for people is not being idle.
-    local own = own_of(branch)
-    if (own.idle or 0) > 0 then set_own(branch, 'idle', now + own.idle_for) end
   else
     -- Behind those that wait for a slot already; a free slot is taken at once.
     task.state = 'waiting'

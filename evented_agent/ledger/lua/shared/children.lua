@@ -1,14 +1,22 @@
 -- children: how a child of a run ends, which settles the call of its parent that it answers.
 -- INCLUDE tasks attempts
+-- What the tasks of a child, and of those below it, have opened is closed.
+local function close_within(branch)
+  for _, key in ipairs(run.live) do
+    local task = get_task(key)
+    if is_within(branch_of(task), branch) then close_parts(task) end
+  end
+end
+
 -- Nothing of a child goes on, nor of those below it. What they said stays.
 local function put_away(branch, status, error)
+  close_within(branch)
   local keys = {}
   for _, key in ipairs(run.live) do keys[#keys + 1] = key end
   for _, key in ipairs(keys) do
     local task = get_task(key)
-    if task.branch and is_within(task.branch, branch) then
+    if is_within(branch_of(task), branch) then
       keep_attempt(key, task, 'dropped', 'Its run has ' .. status .. '.')
-      close_parts(task)
       if task.state == 'child' then
         set_own(task.child, 'status', 'aborted')
         set_own(task.child, 'ended', now)

@@ -60,6 +60,7 @@ end
 local function fail_run(key, name, message, sends)
   local branch = branch_of(get_task(key))
   if branch ~= '' then
+    close_within(branch)
     emit_new('error', key, {error = {name = name, message = message}})
     return fail_child(branch, name, message, sends)
   end

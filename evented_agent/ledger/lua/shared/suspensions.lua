@@ -42,10 +42,20 @@ local function ask_again(key, task)
     {toolCallId = task.call, toolName = task.tool}))
 end
 
+-- Waiting for people is not being idle: for all that waited for the call the time begins anew.
+local function renew_idle(branch)
+  while branch do
+    local own = own_of(branch)
+    if (own.idle or 0) > 0 then set_own(branch, 'idle', now + own.idle_for) end
+    branch = string.match(branch, '^(.*)~%d+$')
+  end
+end
+
 -- What was decided, for whoever decides again; told (JSON) says it to readers, before its effects.
 -- It belongs to no task, so that nothing withdraws it. Returns who said what, and when, or ''.
 local function remember_decision(task, n, digest, told)
   local call = task.call
+  renew_idle(branch_of(task))
   put_field('decision:' .. int(n), digest)
   put_field('latest:' .. call, int(n))
   put_field('latest:', int(n))

@@ -150,9 +150,9 @@ local function has_running()
   return false
 end
 
--- Calls over the limit wait; a finished or suspended call hands its place on.
+-- Calls over the limit wait; finished and suspended calls hand their places on.
 local function wake_waiting(sends, branch)
-  local busy, first_waiting, waiting_task = 0, nil, nil
+  local busy, waiting = 0, {}
   for _, key in ipairs(run.live) do
     local task = get_task(key)
     if task.kind == 'tool' and branch_of(task) == branch and not is_deferred(task) then
@@ -160,14 +160,13 @@ local function wake_waiting(sends, branch)
         or task.state == 'child' and not only_asks(task) then
         busy = busy + 1
       end
-      if task.state == 'waiting' and not first_waiting then
-        first_waiting, waiting_task = key, task
-      end
+      if task.state == 'waiting' then waiting[#waiting + 1] = key end
     end
   end
-  if first_waiting and busy < own_of(branch).tool_limit then
-    queue_task(first_waiting, waiting_task)
-    sends[#sends + 1] = due_message(first_waiting, waiting_task)
+  for at = 1, math.min(#waiting, own_of(branch).tool_limit - busy) do
+    local key, task = waiting[at], get_task(waiting[at])
+    queue_task(key, task)
+    sends[#sends + 1] = due_message(key, task)
   end
 end
 

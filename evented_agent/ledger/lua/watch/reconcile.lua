@@ -114,6 +114,9 @@ local function bring_near(key, task)
     task.queued_at, task.send_at = now, task.send_at - ahead
     if task.not_before then task.not_before = task.not_before - ahead end
     put_task(key, task)
+  elseif task.state == 'child' and task.due and task.due > now + task.timeout then
+    task.due = now + task.timeout
+    put_task(key, task)
   end
 end
 
