@@ -17,7 +17,8 @@ from evented_agent.given import check_names
 from evented_agent.ledger import runs
 from evented_agent.ledger.keys import split_child
 from evented_agent.ledger.plan import Plan, notify, send
-from evented_agent.ledger.records import Decision, Record, is_done
+from evented_agent.ledger.records import Decision, Record
+from evented_agent.ledger.run_turns import is_done
 from evented_agent.logs import logger_of
 from evented_agent.state.journal import edited_arguments
 from evented_agent.state.views import decision_in

@@ -52,7 +52,7 @@ def read_background_task(at: Deployment, task_id: str) -> Plan[BackgroundTask | 
     return next((task for task in found if task.task_id == task_id), None)
 
 
-def read_attempts(at: Deployment, run_id: str) -> Plan[AttemptList]:
+def list_attempts(at: Deployment, run_id: str) -> Plan[AttemptList]:
     return attempts_of((yield from send(runs.read_attempts(at.keys, run_id))))
 
 

@@ -20,7 +20,8 @@ from evented_agent.ledger import runs, threads
 from evented_agent.ledger.indexes import indexes_of
 from evented_agent.ledger.keys import Keys, is_run_id, thread_name
 from evented_agent.ledger.plan import Plan, notify, send
-from evented_agent.ledger.records import FIRST_FORMAT, FORMAT, Due, Record, turn_ends_in
+from evented_agent.ledger.records import FIRST_FORMAT, FORMAT, Due, Record
+from evented_agent.ledger.run_turns import turn_ends_in
 from evented_agent.ledger.script import Command
 from evented_agent.ledger.settings import Settings, milliseconds
 from evented_agent.models.messages import Input, Message, dump_messages, parse_messages

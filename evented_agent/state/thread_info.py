@@ -6,7 +6,8 @@ from datetime import datetime
 import pydantic_core
 
 from evented_agent.ledger.keys import thread_named
-from evented_agent.ledger.records import Record, turn_ends_in
+from evented_agent.ledger.records import Record
+from evented_agent.ledger.run_turns import turn_ends_in
 from evented_agent.ledger.threads import Conversation
 from evented_agent.state.run_info import Status
 from evented_agent.state.views import moment

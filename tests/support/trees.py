@@ -15,8 +15,8 @@ from evented_agent.ledger.records import (
     Task,
     Work,
 )
-from evented_agent.ledger.tree_records import NewChild, TreeFull
 from evented_agent.ledger.script import Command
+from evented_agent.ledger.tree_records import NewChild, TreeFull
 from evented_agent.models.messages import ToolCall
 from evented_agent.state.journal import Result, Turn, dump_entry
 from tests.support.driver import WORKER, Driver

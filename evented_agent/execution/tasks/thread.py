@@ -11,7 +11,8 @@ from evented_agent.execution.attempt import Attempt, Process, Requeue
 from evented_agent.execution.own_context import OwnContext
 from evented_agent.ledger import runs, threads, watch
 from evented_agent.ledger.keys import thread_name
-from evented_agent.ledger.records import Claim, Due, Record, turn_ends_in
+from evented_agent.ledger.records import Claim, Due, Record
+from evented_agent.ledger.run_turns import turn_ends_in
 from evented_agent.ledger.settings import milliseconds
 from evented_agent.logs import logger_of
 from evented_agent.models.messages import (
