@@ -28,7 +28,7 @@ from evented_agent.client.runs import Runs
 from evented_agent.ledger.records import ENDED
 from evented_agent.models.cost import usd_text
 from evented_agent.models.messages import dump_messages
-from evented_agent.state.run_info import RunInfo, Status
+from evented_agent.state.run_info import ChildInfo, RunInfo, Status
 
 #: Most characters of what was asked in a line of a list.
 _WORDS = 50
@@ -253,7 +253,13 @@ def _facts(info: RunInfo) -> list[tuple[str, object]]:
         ("cursor", info.cursor),
         *(("pending", _pending(pending)) for pending in info.pending),
         *(("message", f"{printable(each)} (waits to be answered)") for each in info.inbox),
+        ("part of", info.parent_id),
+        *(("child", _child(child)) for child in info.children),
     ]
+
+
+def _child(child: ChildInfo) -> str:
+    return f"{child.run_id}  {child.agent}  {child.status}, {child.usage.total_tokens} tokens"
 
 
 def _pending(pending: Pending) -> str:

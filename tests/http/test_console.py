@@ -12,10 +12,12 @@ import httpx
 import pytest
 
 from evented_agent import ConfigurationError, InProcessAgent
+from evented_agent.cli import main
 from evented_agent.web import create_app
 from tests.http.agents import GATES
 from tests.http.conftest import Served, serving
 from tests.http.requests import call, start, until
+from tests.support.command_line import cli_runner
 from tests.support.operators import known_operator
 from tests.support.workers import wait_until
 
@@ -483,3 +485,22 @@ def test_pages_say_what_runs_cost_and_what_is_unknown(console: Served, ann: http
     wait_until(lambda: "Cost, last hour" in admin.get("/console").text, "it was counted")
     steps = ann.get(f"/console/runs/{run_id}/steps").text
     assert '<span title="the model is not among the prices">price unknown</span>' in steps
+
+
+def test_children_are_listed_with_their_run_and_have_pages_of_their_own(
+    ann: httpx.Client, durable: InProcessAgent
+) -> None:
+    run_id = start(ann, call("helper", input=call("erase", name="notes")))
+    until(ann, run_id, "suspended")
+    child = f"{run_id}~1"
+    whole = ann.get(f"/console/runs/{run_id}").text
+    assert f'href="/console/runs/{child}"' in whole
+    assert "erase" in whole
+    for path in ("", "/steps", "/chunks", "/background"):
+        page = ann.get(f"/console/runs/{child}{path}")
+        assert page.status_code == 200, path
+        assert f'href="/console/runs/{run_id}"' in page.text
+    runs = durable.client
+    place = ("--redis", runs.redis_url, "--prefix", runs.settings.prefix)
+    told = cli_runner().invoke(main, [*place, "runs", "show", run_id]).stdout
+    assert f"{child}  helper  suspended" in told
