@@ -67,6 +67,7 @@ bench: .venv/dev  ## measure, beside the raw client
 chaos: .venv/dev  ## disturb workers under 200 dialogs and 1,000 messages; long walks of the protocol
 	$(BIN)/python -m tests.workload --pause 0.05 --chaos 1 2 3
 	$(BIN)/python -m tests.workload.inbox --chaos 1 2 3
+	$(BIN)/python -m tests.workload.tree --chaos 1 2 3
 	TEST_WALKS=20 $(BIN)/pytest -n $(JOBS) --timeout 3000 tests/protocol -k machine
 
 clean:  ## forget the virtual environment

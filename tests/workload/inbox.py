@@ -158,7 +158,7 @@ def _check(runs: Runs, thread: str, shares: list[list[str]], report: Report) -> 
 
 @contextlib.contextmanager
 def deployment(
-    folder: Path, workers: int, port: int, *, seed: int | None
+    folder: Path, workers: int, port: int, *, seed: int | None, app: str = APP
 ) -> Iterator[tuple[Fleet, str]]:
     """A server and workers, and where senders find it; with a *seed* replies are lost."""
     chance = random.Random(seed)
@@ -173,10 +173,10 @@ def deployment(
         url = server.url
         if seed is not None:
             url = stack.enter_context(Proxy(server.port, watch)).url
-        env = {"TEST_BROKER_URL": server.url, "TEST_MARKS": str(marks), "TEST_PREFIX": "inbox"}
+        env = {"TEST_BROKER_URL": server.url, "TEST_MARKS": str(marks), "TEST_PREFIX": "chaos"}
         os.environ |= env
         os.environ.pop("TEST_RESULT_BACKEND", None)
-        fleet = Fleet({**env, "TEST_REDIS_URL": url}, folder, workers, app=APP)
+        fleet = Fleet({**env, "TEST_REDIS_URL": url}, folder, workers, app=app)
         stack.callback(fleet.stop)
         yield fleet, url
 
