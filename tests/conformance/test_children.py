@@ -158,6 +158,7 @@ def test_a_timeout_puts_the_child_away(engine: Engine) -> None:
     topic = uuid.uuid4().hex
     run = engine["chief"].stream(ask("hurried", call("hold_open", topic=topic)))
     assert run.result(timeout=20).answer.startswith("They say: error ToolTimeout: ")
+    assert list(engine["chief"].observe(f"{run.run_id}~1"))[-1].type == "abort"
     assert [child.status for child in engine["chief"].get(run.run_id).children] == ["aborted"]
 
 

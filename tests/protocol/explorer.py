@@ -7,10 +7,11 @@ reader follows.  Each protection of the protocol can be left out, which must bre
 """
 
 import sys
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+from tests.protocol.searching import Found, search, tell
 
 SAYS = {"model": 2, "tool a": 0, "tool b": 0, "end": 0}
 TASKS = tuple(SAYS)
@@ -355,39 +356,18 @@ def started_after_abort(before: World, after: World) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class Found:
-    """What exploring came to: counter-examples as lists of sentences, the shortest of each."""
-
-    worlds: int
-    counter_examples: dict[str, list[str]]
-
-
 def explore(rules: Rules, *, until_broken: bool = False) -> Found:
     """Try every order of events, or those up to the first that breaks something."""
-    protocol, first = Protocol(rules), begin()
-    came_from: dict[World, tuple[World, str] | None] = {first: None}
-    found: dict[str, list[str]] = {}
-    waiting = deque([first])
-    while waiting and not (until_broken and found):
-        world = waiting.popleft()
-        for broken in violations(protocol, world):
-            found.setdefault(broken, _story(came_from, world))
-        for sentence, after in protocol.steps(world):
-            if started_after_abort(world, after):
-                found.setdefault("a task began after the abort", _story(came_from, world))
-            if after not in came_from:
-                came_from[after] = (world, sentence)
-                waiting.append(after)
-    return Found(len(came_from), found)
+    protocol = Protocol(rules)
 
+    def look(world: World) -> tuple[list[str], list[tuple[str, World]]]:
+        following = list(protocol.steps(world))
+        broken = list(violations(protocol, world))
+        if any(started_after_abort(world, after) for _, after in following):
+            broken.append("a task began after the abort")
+        return broken, following
 
-def _story(came_from: dict[World, tuple[World, str] | None], world: World) -> list[str]:
-    sentences = []
-    while (step := came_from[world]) is not None:
-        world, sentence = step
-        sentences.append(sentence)
-    return sentences[::-1]
+    return search(begin(), look, until_broken=until_broken)
 
 
 PROTOCOL = Rules()
@@ -412,11 +392,7 @@ LEFT_OUT = {
 
 def main() -> int:
     for name, rules in (AS_IT_IS | LEFT_OUT).items():
-        found = explore(rules)
-        print(f"{name:<34}{found.worlds:>9,} worlds, {len(found.counter_examples)} broken")
-        for broken, story in found.counter_examples.items():
-            print(f"    {broken}:")
-            print("\n".join(f"        {sentence}" for sentence in story))
+        tell(name, explore(rules))
     return 0
 
 

@@ -8,10 +8,11 @@ protection can be left out, which must break something.
 """
 
 import sys
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+from tests.protocol.searching import Found, search, tell
 
 TASKS = ("model", "a", "b", "end")
 ENDED = ("finished", "aborted")
@@ -355,39 +356,16 @@ def _settled(world: World) -> World:
     return world._replace(workers=workers)
 
 
-@dataclass(frozen=True)
-class Found:
-    """What exploring came to: counter-examples as lists of sentences, the shortest of each."""
-
-    worlds: int
-    counter_examples: dict[str, list[str]]
-
-
 def explore(rules: Rules, *, until_broken: bool = False) -> Found:
     """Try every order of events, or those up to the first that breaks something."""
-    protocol, first = Protocol(rules), World()
-    came_from: dict[World, tuple[World, str] | None] = {first: None}
-    found: dict[str, list[str]] = {}
-    waiting = deque([first])
-    while waiting and not (until_broken and found):
-        world = waiting.popleft()
+    protocol = Protocol(rules)
+
+    def look(world: World) -> tuple[list[str], list[tuple[str, World]]]:
         following = list(protocol.steps(world))
-        for broken in violations(world, following):
-            found.setdefault(broken, _story(came_from, world))
-        for sentence, _, after in following:
-            settled = _settled(after)
-            if settled not in came_from:
-                came_from[settled] = (world, sentence)
-                waiting.append(settled)
-    return Found(len(came_from), found)
+        after = [(sentence, _settled(next_world)) for sentence, _, next_world in following]
+        return list(violations(world, following)), after
 
-
-def _story(came_from: dict[World, tuple[World, str] | None], world: World) -> list[str]:
-    sentences = []
-    while (step := came_from[world]) is not None:
-        world, sentence = step
-        sentences.append(sentence)
-    return sentences[::-1]
+    return search(World(), look, until_broken=until_broken)
 
 
 PROTOCOL = Rules()
@@ -415,11 +393,7 @@ LEFT_OUT = {
 
 def main() -> int:
     for name, rules in (AS_IT_IS | LEFT_OUT).items():
-        found = explore(rules)
-        print(f"{name:<34}{found.worlds:>9,} worlds, {len(found.counter_examples)} broken")
-        for broken, story in found.counter_examples.items():
-            print(f"    {broken}:")
-            print("\n".join(f"        {sentence}" for sentence in story))
+        tell(name, explore(rules))
     return 0
 
 

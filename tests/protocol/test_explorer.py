@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.protocol import inbox_explorer
+from tests.protocol import inbox_explorer, tree_explorer
 from tests.protocol.explorer import AS_IT_IS, LEFT_OUT, Rules, explore
 
 
@@ -31,3 +31,17 @@ def test_no_order_of_events_loses_a_message(faults: str) -> None:
 def test_each_protection_of_messages_is_needed(protection: str) -> None:
     rules = inbox_explorer.LEFT_OUT[protection]
     assert inbox_explorer.explore(rules, until_broken=True).counter_examples
+
+
+@pytest.mark.parametrize("faults", tree_explorer.AS_IT_IS)
+def test_no_order_of_events_breaks_a_tree_of_runs(faults: str) -> None:
+    found = tree_explorer.explore(tree_explorer.AS_IT_IS[faults])
+
+    assert found.counter_examples == {}
+    assert found.worlds > 1_000
+
+
+@pytest.mark.parametrize("protection", tree_explorer.LEFT_OUT)
+def test_each_protection_of_a_tree_is_needed(protection: str) -> None:
+    rules = tree_explorer.LEFT_OUT[protection]
+    assert tree_explorer.explore(rules, until_broken=True).counter_examples

@@ -10,6 +10,7 @@ end
 
 -- Nothing of a child goes on, nor of those below it. What they said stays.
 local function put_away(branch, status, error)
+  local why = 'The run that has called it waits for it no longer.'
   close_within(branch)
   local keys = {}
   for _, key in ipairs(run.live) do keys[#keys + 1] = key end
@@ -20,11 +21,13 @@ local function put_away(branch, status, error)
       if task.state == 'child' then
         set_own(task.child, 'status', 'aborted')
         set_own(task.child, 'ended', now)
+        emit_new('abort', nil, {reason = why}, task.child)
       end
       forget_task(key)
       drop_live(key)
     end
   end
+  if status == 'aborted' then emit_new('abort', nil, {reason = why}, branch) end
   set_own(branch, 'status', status)
   set_own(branch, 'ended', now)
   if error then set_own(branch, 'error', error) end
