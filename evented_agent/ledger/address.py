@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, NoReturn
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from evented_agent.errors import ConfigurationError
 
@@ -47,6 +47,10 @@ class Node(NamedTuple):
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+
+#: A URL with several hosts: what stands before them, they, and what stands behind.
+_SEVERAL = re.compile(r"([A-Za-z+]+://)([^/?#,]*,[^/?#]*)(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +143,8 @@ def _parts(url: str) -> tuple[str, str, str, str, str]:
     """Scheme, user info, hosts, path and query; of several URLs the hosts of all."""
     first, *others = str(url).split(";")
     try:
-        parts = urlsplit(first)
-        also = [urlsplit(other) for other in others if other.strip()]
+        parts = _split(first)
+        also = [_split(other) for other in others if other.strip()]
     except ValueError:
         _refuse("it cannot be read. Write '[', ']', '/', '?' and '#' of a password as %5B, %2F …")
     if parts.scheme not in SCHEMES:
@@ -159,6 +163,15 @@ def _parts(url: str) -> tuple[str, str, str, str, str]:
     path = parts.path or next((each.path for each in also if each.path.strip("/")), "")
     query = "&".join(filter(None, (parts.query, *(each.query for each in also))))
     return parts.scheme, userinfo, ",".join((hosts, *more)), path, query
+
+
+def _split(url: str) -> SplitResult:
+    """`urlsplit`, which in some Pythons refuses several hosts of which one is in brackets."""
+    found = _SEVERAL.fullmatch(url)
+    if found is None:
+        return urlsplit(url)
+    scheme, netloc, rest = found.groups()
+    return urlsplit(f"{scheme}several{rest}")._replace(netloc=netloc)
 
 
 def _nodes(hosts: str, port: int) -> tuple[Node, ...]:

@@ -8,6 +8,7 @@ import hashlib
 import re
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 from evented_agent.errors import ChildRun, RunNotFound
 
@@ -27,12 +28,14 @@ def is_run_id(value: object) -> bool:
 _CHILD = re.compile(r"(?:~[1-9][0-9]{0,3}){1,9}")
 
 
-def split_child(run_id: str) -> tuple[str, str]:
+def split_child(run_id: Any) -> tuple[str, str]:
     """The run that was started, and which child of it is meant (``~1~2``), or ""."""
-    text = str(run_id)
-    root, mark, rest = text.partition("~")
+    if not isinstance(run_id, str):
+        # What is no id is refused by whoever makes keys of it.
+        return run_id, ""
+    root, mark, rest = run_id.partition("~")
     branch = f"{mark}{rest}"
-    return (root, branch) if _CHILD.fullmatch(branch) else (text, "")
+    return (root, branch) if _CHILD.fullmatch(branch) else (run_id, "")
 
 
 def thread_name(thread: str, resource: str | None) -> str:

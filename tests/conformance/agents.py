@@ -91,7 +91,7 @@ def erase(ctx: ToolContext, name: str) -> str:
     return f"erased {name}"
 
 
-@tool(requires_approval=True, expiry=0.3, on_expiry="fail")
+@tool(requires_approval=True, expiry=1.5, on_expiry="fail")
 def sign(name: str) -> str:
     """Sign something at once, or the run fails."""
     return f"signed {name}"

@@ -99,13 +99,13 @@ def test_a_failure_is_an_error_result(served: Served, mode: str) -> None:
 
 
 def test_the_same_run_id_is_the_same_run(served: Served) -> None:
-    first = drive(served, "ann", ask("talker", "say Once.", run_id="mine"))
-    again = drive(served, "ann", ask("talker", "say Once.", run_id="mine"))
-    other = drive(served, "ann", ask("talker", "say Twice.", run_id="mine"))
-    of_bob = drive(served, "bob", ask("talker", "say Twice.", run_id="mine"))
+    first = drive(served, "ann", ask("talker", "say Once.", run_id="asked-once"))
+    again = drive(served, "ann", ask("talker", "say Once.", run_id="asked-once"))
+    other = drive(served, "ann", ask("talker", "say Twice.", run_id="asked-once"))
+    of_bob = drive(served, "bob", ask("talker", "say Twice.", run_id="asked-once"))
 
     assert first.structured_content == again.structured_content
-    assert first.structured_content["run_id"] == "mine"
+    assert first.structured_content["run_id"] == "asked-once"
     assert other.is_error
     assert other.structured_content["error"]["code"] == "run_conflict"
     assert of_bob.structured_content["text"] == "Twice."

@@ -331,7 +331,7 @@ def test_a_response_is_deleted_with_its_run(client: OpenAI) -> None:
 
 
 def test_the_agents_are_the_models(client: OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["other", "talker"]
+    assert [model.id for model in client.models.list()] == ["helper", "other", "talker"]
     assert client.models.retrieve("talker").id == "talker"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("none")

@@ -11,6 +11,7 @@ from evented_agent.chunks.codec import encode
 from evented_agent.ledger import attempts, runs
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
+    Claim,
     Committed,
     Decision,
     Fenced,
@@ -79,6 +80,11 @@ class InboxMachine(PeopleMachine):
         assert self.everything() == before
 
     # What workers do ----------------------------------------------------------------------------
+
+    def adopt(self, claim: Claim) -> None:
+        """A new attempt is not cut short, even under the token of an older one."""
+        self.interrupted.discard(claim.task.token)
+        super().adopt(claim)
 
     @rule(at=numbers)
     def claim_any(self, at: int) -> None:
