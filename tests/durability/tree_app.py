@@ -52,6 +52,7 @@ boss = Agent(
     tools=[lead.as_tool(), scout.as_tool(), look, erase, sign],
     max_steps=8,
 )
-AGENTS = (boss, lead, scout)
+front = Agent(id="front", model=_model, handoffs=[scout])
+AGENTS = (boss, lead, scout, front)
 app = make_app("tests.durability.tree_app")
 evented = serve(app, *SHARED, *AGENTS)

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from evented_agent import EventedAgent, NotSuspended, RunConflict, RunResult, Runs
-from evented_agent.chunks import AnyChunk, RunWaiting, ToolCallDecided, Transcript, child_chunk
+from evented_agent.chunks import (
+    AnyChunk,
+    Handoff,
+    RunWaiting,
+    ToolCallDecided,
+    Transcript,
+    child_chunk,
+)
 from evented_agent.chunks.children import Child
 from tests.durability.outcomes import ENDS
 from tests.support.proxy import Write
@@ -80,10 +87,11 @@ class _Story:
 
     plan: Sequence[Call]
     answer: str
+    agent = "boss"
 
     def __init__(self, agents: Agents, runs: Runs, name: str, queue: str = "") -> None:
         self._queue = queue or name
-        self._agent, self._runs, self._name = agents["boss"], runs, name
+        self._agent, self._runs, self._name = agents[self.agent], runs, name
 
     def begin(self) -> Any:
         return self._agent.stream(json.dumps(self.plan), run_id=self._name, queue=self._queue)
@@ -172,4 +180,30 @@ class OfAbort(_Story):
         yield from wrong_with(self._runs, self._name, marks)
 
 
-STORIES: dict[str, type[Any]] = {"people": OfPeople, "retry": OfRetry, "abort": OfAbort}
+class OfHandoff(_Story):
+    """Another agent goes on with the run."""
+
+    plan = (("transfer_to_scout", {"reason": "It looks."}),)
+    answer = "I have: The agent scout goes on.."
+    agent = "front"
+
+    def play(self) -> None:
+        self.begin().result(timeout=60)
+
+    def is_about(self, write: Write) -> bool:
+        return write.script in ("claim", "commit")
+
+    def wrong(self, marks: Path) -> Iterator[str]:
+        yield from super().wrong(marks)
+        handed = [c for c in self._runs.observe(self._name) if isinstance(c, Handoff)]
+        if len(handed) != 1 or self._runs.get(self._name).acting != "scout":
+            yield f"it was handed over {len(handed)} times"
+
+
+#: Stories of child runs, and one of an agent that goes on with another one's run.
+STORIES: dict[str, type[Any]] = {
+    "people": OfPeople,
+    "retry": OfRetry,
+    "abort": OfAbort,
+    "hand-off": OfHandoff,
+}
