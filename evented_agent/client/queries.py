@@ -48,7 +48,9 @@ def read_background_tasks(at: Deployment, run_id: str) -> Plan[list[BackgroundTa
 
 
 def read_background_task(at: Deployment, task_id: str) -> Plan[BackgroundTask | None]:
-    found = yield from read_background_tasks(at, run_of(task_id))
+    call = str(task_id).partition(":")[2]
+    branch = call.partition("/")[0] if call.startswith("~") else ""
+    found = yield from read_background_tasks(at, f"{run_of(task_id)}{branch}")
     return next((task for task in found if task.task_id == task_id), None)
 
 

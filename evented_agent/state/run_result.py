@@ -11,6 +11,7 @@ from evented_agent.agents.generics import Out
 from evented_agent.agents.output_types import InvalidOutput, OutputType, partial
 from evented_agent.agents.tools.approvals import CallDecision, Pending
 from evented_agent.chunks import ErrorInfo, Usage
+from evented_agent.ledger.keys import split_child
 from evented_agent.ledger.records import Record, Task
 from evented_agent.models.cost import Cost
 from evented_agent.models.messages import Message, ToolCall, load_messages
@@ -152,7 +153,8 @@ def _background(
 ) -> BackgroundTask:
     is_open = result is None or result.is_placeholder
     return BackgroundTask(
-        task_id=f"{record.run_id}:{call.id}",
+        # Of a tree, as its chunks have it: the call's id names the child.
+        task_id=f"{split_child(record.run_id)[0]}:{call.id}",
         run_id=record.run_id,
         agent=record.fields["agent"],
         tool_call_id=call.id,

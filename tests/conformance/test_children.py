@@ -220,3 +220,17 @@ def test_a_retry_goes_on_in_the_child(engine: Engine) -> None:
     mark(f"open-{topic}", "now")
     result = again.result(timeout=20)
     assert result.answer == f"They say: Done: worked on {topic}.; signed it."
+
+
+def test_a_background_call_of_a_child_can_be_found_and_cancelled(engine: Engine) -> None:
+    topic = uuid.uuid4().hex
+    run = engine["chief"].stream(ask("researcher", call("compile_report", topic=topic)))
+    wait_until(lambda: bool(marks(f"compile-{topic}")), "the report is being written")
+    [background] = engine["chief"].background_tasks(f"{run.run_id}~1")
+    assert background.task_id.startswith(f"{run.run_id}:~1/")
+    assert engine["chief"].background_task(background.task_id) == background
+    assert engine["chief"].cancel(background.task_id, reason="no longer wanted")
+    found = engine["chief"].background_task(background.task_id)
+    assert found is not None
+    assert found.status == "cancelled"
+    assert "no longer wanted" in run.result(timeout=20).answer
