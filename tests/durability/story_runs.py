@@ -1,5 +1,6 @@
 """Plays stories while workers are killed at their writes, or while replies are lost."""
 
+import re
 import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,14 @@ Agents = dict[str, EventedAgent]
 
 #: Cases at the same time: they mostly wait for leases to run out.
 AT_ONCE = 8
+
+
+def of_story(write: Write, part: str | None) -> Write:
+    """A write under the names that it has each time that the story is played.
+
+    The number of a hook's task is that of a chunk, and others may come before it.
+    """
+    return replace(write, run_id=part or "", task=re.sub("^hook:[0-9]+$", "hook", write.task))
 
 
 @dataclass
@@ -40,7 +49,7 @@ class Kills:
         def watch(write: Write, moment: Moment) -> bool:
             part = story.part_of(write.run_id)
             if part is not None and moment == "after":
-                writes.append(replace(write, run_id=part))
+                writes.append(of_story(write, part))
             return True
 
         with Proxy(self.redis_server.port, watch) as proxy:
@@ -74,7 +83,7 @@ class Kills:
         victims: list[WorkerProcess] = []
 
         def watch(seen: Write, at: Moment) -> bool:
-            is_it = replace(seen, run_id=story.part_of(seen.run_id) or "") == write
+            is_it = of_story(seen, story.part_of(seen.run_id)) == write
             if is_it and at == moment and not killed.is_set():
                 victims[0].kill()
                 killed.set()
@@ -115,10 +124,10 @@ class Loss:
             return True
         part = self._noted.part_of(write.run_id)
         if part is not None and write.script in self._scripts:
-            self.writes.append(replace(write, run_id=part))
+            self.writes.append(of_story(write, part))
         for story, at, was_lost in list(self._at):
             part = story.part_of(write.run_id)
-            if replace(write, run_id=part or "") == at and not was_lost.is_set():
+            if of_story(write, part) == at and not was_lost.is_set():
                 was_lost.set()
                 return False
         return True

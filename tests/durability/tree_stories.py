@@ -176,6 +176,10 @@ class OfAbort(_Story):
                 self._agent.abort(self._name, reason="enough")
         wait_until(lambda: run.status == "aborted", "it is aborted", 60)
 
+    def is_about(self, write: Write) -> bool:
+        # How far the last child comes before the abort is not always the same.
+        return super().is_about(write) and not write.task.startswith("~2~1/")
+
     def wrong(self, marks: Path) -> Iterator[str]:
         yield from wrong_with(self._runs, self._name, marks)
 

@@ -1,6 +1,8 @@
 """Agents as MCP tools over HTTP, driven by the official client, in both eras of the protocol."""
 
 import asyncio
+import json
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -185,7 +187,9 @@ def test_leaving_touches_no_run(served: Served, mode: str) -> None:
 
 def test_a_run_is_cancelled_by_a_tool(served: Served) -> None:
     async def cancel(client: Client) -> Any:
-        given = {"message": 'hold {"name": "never"}', "run_id": "cancelled"}
+        # A gate that no test before this one has opened.
+        gate = json.dumps({"name": uuid.uuid4().hex})
+        given = {"message": f"hold {gate}", "run_id": "cancelled"}
         call = asyncio.create_task(client.call_tool("talker", given))
         while (await client.call_tool("run_cancel", {"run_id": "cancelled"})).is_error:
             # Between two looks: it is not started yet.
