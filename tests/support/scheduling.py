@@ -10,18 +10,19 @@ import re
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-#: The longest files, then folders; all others follow as they were collected.
+#: The longest files, then folders; all others follow as they were collected.  Those that start many
+#: workers at once are apart from each other: together they would take all of a small machine.
 LONG = (
     "tests/durability/test_inbox_every_write.py",
-    "tests/durability/test_every_write.py",
-    "tests/durability/test_tree_every_write.py",
     "tests/docs/",
     "tests/conformance/",
+    "tests/durability/test_tree_every_write.py",
+    "tests/examples/",
+    "tests/durability/test_every_write.py",
+    "tests/cli/",
     "tests/workload/",
     "tests/durability/",
-    "tests/examples/",
     "tests/http/test_servers.py",
-    "tests/cli/",
     "tests/engines/",
     "tests/mcp/",
     "tests/protocol/",
