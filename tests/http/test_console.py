@@ -125,7 +125,7 @@ def test_what_is_about_no_run_needs_somebody_who_operates(
 
 def test_pages_list_what_is_ones_own(console: Served) -> None:
     ann, bob, admin = (console.as_(name) for name in ("ann", "bob", "admin"))
-    run_id = start(ann, "say Mine.", thread_id="diary")
+    run_id = start(ann, "say Mine.", thread_id="logbook")
     until(ann, run_id, "finished")
     waiting = suspended(ann)
 
@@ -133,7 +133,7 @@ def test_pages_list_what_is_ones_own(console: Served) -> None:
         "/runs",
         f"/runs?q={run_id}",
         "/runs?q=ann",
-        "/runs?q=diary",
+        "/runs?q=logbook",
         "/runs?resource_id=ann",
     ):
         assert f'/console/runs/{run_id}"' in ann.get(f"/console{path}").text
@@ -141,10 +141,10 @@ def test_pages_list_what_is_ones_own(console: Served) -> None:
     assert waiting in ann.get("/console/inbox").text
     assert waiting not in bob.get("/console/inbox?resource_id=ann").text
     assert waiting not in bob.get("/console").text
-    assert "diary" not in bob.get("/console/threads?resource_id=ann").text
-    assert bob.get("/console/threads/diary?resource_id=ann").status_code == 404
+    assert "logbook" not in bob.get("/console/threads?resource_id=ann").text
+    assert bob.get("/console/threads/logbook?resource_id=ann").status_code == 404
     assert run_id in admin.get("/console/runs?resource_id=ann").text
-    assert run_id in admin.get("/console/threads/diary?resource_id=ann").text
+    assert run_id in admin.get("/console/threads/logbook?resource_id=ann").text
     ann.post(f"/runs/{waiting}/abort")
 
 

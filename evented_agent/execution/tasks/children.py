@@ -1,6 +1,6 @@
 """Child runs: the call that begins one, and what its end says to the run of that call."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pydantic_core
@@ -14,7 +14,7 @@ from evented_agent.chunks import (
 )
 from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.codec import encode_chunk
-from evented_agent.execution.attempt import Attempt, Done, Spawned
+from evented_agent.execution.attempt import Attempt
 from evented_agent.execution.tasks.background import task_id
 from evented_agent.ledger.attempts import MOST_CHILDREN, MOST_DEPTH, MOST_LIVE_CHILDREN
 from evented_agent.ledger.records import RunEnd
@@ -38,19 +38,10 @@ def too_many(full: TreeFull) -> TooManyAgents:
     return TooManyAgents(said[full.limit])
 
 
-async def spawned(
-    attempt: Attempt,
-    tool: AgentTool,
-    arguments: Mapping[str, Any],
-    refused: Callable[[TreeFull], Awaitable[Done]],
-) -> Spawned:
-    """End the attempt with the child run that answers the call."""
-    attempt.close()
-    messages = checked_messages(tool.messages_for(arguments))
-    child = NewChild(
-        tool.agent.id, tool.agent.tool_call_concurrency, dump_json(dump_messages(messages))
-    )
-    return Spawned(await attempt.writer.drain(), child, refused)
+def new_child(tool: AgentTool, arguments: Mapping[str, Any]) -> NewChild:
+    """The child run that answers a call; raises whatever the tool's input raises as JSON."""
+    messages = dump_json(dump_messages(checked_messages(tool.messages_for(arguments))))
+    return NewChild(tool.agent.id, tool.agent.tool_call_concurrency, messages)
 
 
 async def answered_call(attempt: Attempt, state: State, answer: Any) -> RunEnd:

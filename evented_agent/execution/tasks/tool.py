@@ -52,7 +52,7 @@ from evented_agent.execution.isolated_tool import run_isolated
 from evented_agent.execution.mcp.failures import MCPToolRefused
 from evented_agent.execution.own_context import OwnContext
 from evented_agent.execution.tasks.background import emit_background_chunk, slot
-from evented_agent.execution.tasks.children import TooManyAgents, spawned, too_many
+from evented_agent.execution.tasks.children import TooManyAgents, new_child, too_many
 from evented_agent.execution.tasks.mcp_tools import load_mcp_tools
 from evented_agent.ledger.records import Fenced, Work
 from evented_agent.ledger.tree_records import TreeFull
@@ -109,7 +109,11 @@ async def run_tool(attempt: Attempt) -> Done | Suspended | Spawned:
 
 async def _call_agent(
     attempt: Attempt, call: ToolCall, tool: AgentTool, arguments: dict[str, Any]
-) -> Spawned:
+) -> Done | Spawned:
+    try:
+        child = new_child(tool, arguments)
+    except Exception as error:  # noqa: BLE001 - the serializers of an input are user code
+        return await _result(attempt, call, error=error)
     if attempt.task.background is not None:
         emit_background_chunk(attempt, BackgroundTaskRunning, call)
     attempt.count("tool_calls")
@@ -117,7 +121,8 @@ async def _call_agent(
     async def refused(full: TreeFull) -> Done:
         return await _result(attempt, call, error=too_many(full))
 
-    return await spawned(attempt, tool, arguments, refused)
+    attempt.close()
+    return Spawned(await attempt.writer.drain(), child, refused)
 
 
 async def _run(
