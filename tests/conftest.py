@@ -3,6 +3,8 @@
 import importlib
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,9 +42,21 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     longest_first(items)
-    for item in items:
-        if not is_measured(item.nodeid):
-            item.add_marker("no_cover")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Trace no lines where they do not count: it takes as long again as what is traced."""
+    here, threads = sys.gettrace(), threading.gettrace()
+    if is_measured(item.nodeid) or here is None:
+        return (yield)
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(here)
+        threading.settrace(threads)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -63,16 +77,19 @@ def leak_check(redis_server: RedisServer) -> Iterator[LeakCheck]:
     check.close()
 
 
-@pytest.fixture(autouse=True)
-def no_key_stays_for_ever(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After each test that used the shared server, whatever an ended run left has an end too."""
-    if "redis_server" not in request.fixturenames:
-        yield
-        return
-    check: LeakCheck = request.getfixturevalue("leak_check")
+@pytest.fixture(scope="module")
+def no_key_stays_for_ever(leak_check: LeakCheck) -> Iterator[None]:
+    """After a file's tests, whatever their ended runs left on the shared server has an end too."""
     yield
-    leaks = check.leaks()
+    leaks = leak_check.leaks()
     assert not leaks, "These keys would stay for ever:\n" + "\n".join(leaks)
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing(request: pytest.FixtureRequest) -> None:
+    """Look for leaks once a file: each look goes through all keys of the server."""
+    if "redis_server" in request.fixturenames:
+        request.getfixturevalue("no_key_stays_for_ever")
 
 
 @pytest.fixture(scope="session")
