@@ -124,7 +124,7 @@ def _more(work: Work) -> dict[str, Any]:
         "usage": dict(work.usage) if any(work.usage.values()) else None,
         "turn": work.turn or None,
         "idle": work.idle_ms,
-        "drop": work.drops_deferred or None,
+        "drop": list(work.drops) or None,
         "seen": work.seen,
         "hand": None if work.hand_over is None else asdict(work.hand_over),
         "journal": work.journal_length,

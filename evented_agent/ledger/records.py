@@ -135,6 +135,7 @@ class Task:
     timeout_ms: int | None = None
     most_retries: int = 0
     is_idle_over: bool = False
+    late: Sequence[str] | None = None
     is_decided: bool = False
     is_put_off: bool = False
     branch: str = ""
@@ -185,6 +186,7 @@ class Task:
             timeout_ms=record.get("timeout"),
             most_retries=int(record.get("most_retries", 0)),
             is_idle_over=bool(record.get("idle_over")),
+            late=tuple(record["late"]) if "late" in record else None,
             is_put_off=bool(record.get("put_off")),
             branch=record.get("branch", ""),
             child=record.get("child", "") if record["state"] == "child" else "",
@@ -273,8 +275,8 @@ class Work:
     *journal_length* is given for decisions to end or to wait: the commit is refused if the journal
     has grown. *seen* is how much of it a turn's model had been shown. *turn* says which of
     *entries* the next tasks belong to. With *idle_ms* the run has nothing to do but wait for its
-    deferred calls, for so long; with *drops_deferred* it no longer waits for them. *hand_over* says
-    who goes on with the run.
+    deferred calls, for so long; *drops* are those that it no longer waits for. *hand_over* says who
+    goes on with the run.
     """
 
     chunks: Sequence[str] = ()
@@ -287,7 +289,7 @@ class Work:
     turn: int = 0
     idle_ms: int | None = None
     hand_over: HandOver | None = None
-    drops_deferred: bool = False
+    drops: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

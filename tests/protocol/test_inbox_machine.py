@@ -23,7 +23,8 @@ from evented_agent.ledger.records import (
 from evented_agent.models.messages import ToolCall
 from evented_agent.state.fold import State, fold
 from evented_agent.state.journal import Decided, Denied, Result, Resumed, Turn, dump_entry
-from tests.protocol.test_ledger_machine import CALLS, IN_A_CLUSTER, LIMIT, Attempt, numbers, play
+from tests.protocol.script_machine import IN_A_CLUSTER, Attempt, numbers, play
+from tests.protocol.test_ledger_machine import CALLS, LIMIT
 from tests.protocol.test_people_machine import APPROVED, PeopleMachine, ask
 from tests.support.driver import cluster_server
 from tests.support.servers import RedisServer

@@ -6,27 +6,14 @@ trying; whatever they do must leave every key of the run as it was.
 
 import itertools
 import json
-import os
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from evented_agent.chunks import Chunk, RunWaiting, Transcript
-from evented_agent.chunks.codec import decode, encode
+from evented_agent.chunks import RunWaiting, Transcript
+from evented_agent.chunks.codec import encode
 from evented_agent.ledger import attempts, runs
-from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import (
     Claim,
@@ -36,45 +23,30 @@ from evented_agent.ledger.records import (
     NewTask,
     Refused,
     RunEnd,
-    Task,
     Work,
 )
-from tests.support.driver import WORKER, Driver, cluster_server
+from tests.protocol.script_machine import (
+    ENDS,
+    IN_A_CLUSTER,
+    Attempt,
+    ScriptMachine,
+    numbers,
+    play,
+)
+from tests.support.driver import WORKER, cluster_server
 from tests.support.servers import RedisServer
 
 CALLS = ("a", "b", "c")
 TASKS = ("1:model", *(f"1:tool:{call}" for call in CALLS), "1:end", "2:model", "2:end")
 LIMIT = 2
-ENDS = ("finish", "error", "abort")
-numbers = st.integers(0, 1000)
 
 
-@dataclass
-class Attempt:
-    """An attempt as its worker knows it."""
-
-    task: Task
-    journal_length: int
-    said: list[str] = field(default_factory=list)
-    began: int = 0
-    sent: int = 0
-    last_append: tuple[int, list[str]] | None = None
-    committed: Committed | None = None
-    work: Work | None = None
-
-
-class LedgerMachine(RuleBasedStateMachine):
+class LedgerMachine(ScriptMachine):
     """One run of two steps with three calls."""
-
-    run_ids = itertools.count()
-    driver: Driver
 
     def __init__(self) -> None:
         super().__init__()
-        self.run_id = f"machine-{next(self.run_ids)}"
-        self.tokens = itertools.count()
         self.beginnings = itertools.count(1)
-        self.attempts: list[Attempt] = []
         self.owners: dict[str, Attempt] = {}
         self.lapsed: set[str] = set()
         self.journal: list[str] = []
@@ -360,9 +332,6 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # The model ----------------------------------------------------------------------------------
 
-    def attempt(self, at: int) -> Attempt:
-        return self.attempts[at % len(self.attempts)]
-
     def owns(self, attempt: Attempt) -> bool:
         return self.owners.get(attempt.task.key) is attempt
 
@@ -433,93 +402,6 @@ class LedgerMachine(RuleBasedStateMachine):
         end = [encode("finish", task.key, {"stepResult": {"reason": "stop"}})]
         finish = RunEnd("finished", "stop")
         return Work(chunks=[*closing, *end], entries=["{}"], journal_length=length, finish=finish)
-
-    def part(self, attempt: Attempt) -> str:
-        return f"txt-{attempt.task.key}.{attempt.task.generation}"
-
-    def chunks(self, attempt: Attempt, texts: list[str]) -> list[str]:
-        part, key = self.part(attempt), attempt.task.key
-        opening = [] if attempt.said else [encode("text-start", key, {"id": part})]
-        return opening + [encode("text-delta", key, {"id": part, "text": t}) for t in texts]
-
-    def append(self, attempt: Attempt, sent: int, chunks: list[str]) -> None:
-        closing = encode("text-end", attempt.task.key, {"id": self.part(attempt)})
-        call = attempts.append(
-            self.driver.keys,
-            self.run_id,
-            attempt.task.key,
-            token=attempt.task.token,
-            sent=sent,
-            chunks=chunks,
-            closing=[closing],
-        )
-        self.driver.ledger.send(call)
-
-    def heartbeat(self, attempt: Attempt, lease_ms: int) -> None:
-        task = attempt.task
-        call = attempts.heartbeat(
-            self.driver.keys, self.run_id, task.key, token=task.token, lease_ms=lease_ms
-        )
-        self.driver.ledger.send(call)
-
-    def expect_fenced(self, before: dict[str, Any], act: Any) -> None:
-        with pytest.raises(Fenced):
-            act()
-        assert self.everything() == before
-
-    # What Redis holds ---------------------------------------------------------------------------
-
-    def record(self) -> Any:
-        return self.driver.ledger.send(runs.read(self.driver.keys, self.run_id, journal=True))
-
-    def stored_journal(self) -> list[str]:
-        return [entry.decode() for entry in self.record().entries]
-
-    def states(self) -> dict[str, str]:
-        return {task.key: task.state for task in self.record().tasks}
-
-    def topic(self) -> list[Chunk]:
-        key = self.driver.keys.of(self.run_id).topic
-        entries: Any = self.driver.ledger.client().xrange(key)
-        return [
-            decode(int(id_.split(b"-")[0]), id_.decode(), self.run_id, fields[b"d"])
-            for id_, fields in entries
-        ]
-
-    def everything(self) -> dict[str, Any]:
-        """All that Redis holds of the run, and when it rings."""
-        keys, client = self.driver.keys.of(self.run_id), self.driver.ledger.client()
-        tasks: Any = client.hgetall(keys.tasks)
-        return {
-            "record": client.hgetall(keys.run),
-            "tasks": {k: json.loads(v) if v[:1] == b"{" else v for k, v in tasks.items()},
-            "journal": client.lrange(keys.journal, 0, -1),
-            "topic": client.xrange(keys.topic),
-            "alarm": client.zscore(keys.alarms, self.run_id),
-            "bell": client.zscore(keys.bells, self.run_id),
-        }
-
-
-#: How many times as many walks are played as in `make test`; see `make chaos`.
-TIMES = int(os.environ.get("TEST_WALKS", "1"))
-#: Walks on a cluster, which refuses keys that are not declared, or in another slot, at any call.
-IN_A_CLUSTER = 15
-
-
-def play(
-    machine: type[LedgerMachine], server: RedisServer, keys: Keys, *, examples: int = 30
-) -> None:
-    """Let Hypothesis play a machine against a server."""
-    ledger = Ledger(server.url)
-    playing = type("Machine", (machine,), {"driver": Driver(ledger, keys)})
-    how = settings(
-        max_examples=examples * TIMES,
-        stateful_step_count=40,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    run_state_machine_as_test(playing, settings=how)
-    ledger.close()
 
 
 def test_no_order_of_operations_breaks_an_invariant(redis_server: RedisServer) -> None:

@@ -11,14 +11,8 @@ from evented_agent.errors import NotSuspended, RunConflict, SuspensionExpired
 from evented_agent.ledger import attempts, runs
 from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Decision, Fenced, NewTask, Work
-from tests.protocol.test_ledger_machine import (
-    CALLS,
-    IN_A_CLUSTER,
-    Attempt,
-    LedgerMachine,
-    numbers,
-    play,
-)
+from tests.protocol.script_machine import IN_A_CLUSTER, Attempt, numbers, play
+from tests.protocol.test_ledger_machine import CALLS, LedgerMachine
 from tests.support.driver import cluster_server
 from tests.support.servers import RedisServer
 

@@ -104,7 +104,7 @@ async def _next_action(attempt: Attempt, state: State) -> NextAction:
     if state.arrived and not has_dropped(state):
         return CallModel(attempt.task.step + 1, notice=notice_of(state))
     if state.outstanding:
-        return Drop() if attempt.task.is_idle_over and _unanswered(state) else Idle()
+        return Drop() if _late(attempt, state) else Idle()
     return _repair(attempt, state) or action
 
 
@@ -121,9 +121,14 @@ async def _answer(attempt: Attempt, state: State) -> CallModel | CallTools:
     return CallModel(attempt.task.step + 1, verdict.feedback, notice=notice)
 
 
-def _unanswered(state: State) -> list[Result]:
-    """The deferred calls that are under way, without those about which a person is asked."""
-    return [result for result in state.outstanding if result.call not in state.asking]
+def _late(attempt: Attempt, state: State) -> list[Result]:
+    """The deferred calls whose time is over: what waits for a person does not count."""
+    if not attempt.task.is_idle_over:
+        return []
+    under_way = [result for result in state.outstanding if result.call not in state.asking]
+    late = attempt.task.late
+    # An older version has queued the task, and named none.
+    return [result for result in under_way if late is None or result.call in late]
 
 
 async def _after_step(attempt: Attempt, state: State) -> NextAction:
@@ -220,7 +225,7 @@ async def _idle(attempt: Attempt, state: State, action: Idle) -> Work:
 async def _drop(attempt: Attempt, state: State, action: Drop) -> Work:
     """Cancel the calls that are not done, in a commit before the one that ends the run."""
     attempt.close()
-    dropped = [_dropped(result) for result in _unanswered(state)]
+    dropped = [_dropped(result) for result in _late(attempt, state)]
     for result in dropped:
         call = ToolCall(id=result.call, name=result.name)
         reason = None if result.error is None else result.error.message
@@ -231,7 +236,7 @@ async def _drop(attempt: Attempt, state: State, action: Drop) -> Work:
     return replace(
         work,
         entries=entries,
-        drops_deferred=True,
+        drops=[result.call for result in dropped],
         journal_length=attempt.claim.journal_length,
     )
 

@@ -435,13 +435,13 @@ def test_a_retry_opens_a_closed_run_again(driver: Driver) -> None:
     assert put(driver, message()).number
 
 
-def test_calls_that_people_decide_about_are_not_dropped(driver: Driver) -> None:
+def test_calls_whose_time_is_not_over_are_not_dropped(driver: Driver) -> None:
     background = {"bg": "deferred"}
     turned(driver, tool("b", **background), tool(ask=ASK))
     put(driver, message())
     end = driver.granted("r", "1:end")
     following = NewTask("1:end:dropped", "end", 1)
-    driver.committed(end, entries=["{}"], drops_deferred=True, next=[following])
+    driver.committed(end, entries=["{}"], drops=["b"], next=[following])
     live = driver.ledger.send(runs.read(driver.keys, "r")).tasks
     assert sorted(task.key for task in live) == ["1:end:dropped", "1:tool:a"]
 

@@ -293,6 +293,32 @@ def test_idle_time_begins_anew_when_a_person_lets_a_child_go_on(driver: TreeDriv
     assert not [key for key in driver.states() if key.startswith("1:end")]
 
 
+def test_idle_time_is_over_for_no_call_whose_child_only_asks(driver: TreeDriver) -> None:
+    driver.create("r")
+    driver.asks(
+        "r",
+        "",
+        new_call("", "a", bg="deferred"),
+        new_call("", "b", bg="deferred"),
+        new_call("", "c"),
+    )
+    driver.spawn(driver.attempt("r", "1:tool:a"))
+    driver.asks("r", "~1", new_call("~1", "a", asks=True))
+    driver.attempt("r", "1:tool:b")
+    last = driver.attempt("r", "1:tool:c")
+    end = driver.work(last, result_work(last)).end
+    assert end is not None
+    driver.work(end.task, Work(entries=["{}"], idle_ms=30_000))
+    driver.ledger.client().hset(driver.keys.of("r").run, "idle", 1)
+    driver.reconcile("r")
+    [key] = [key for key in driver.states() if ":end" in key]
+
+    late = driver.attempt("r", key)
+    assert (late.is_idle_over, late.late) == (True, ("b",))
+    driver.work(late, Work(entries=["{}"], drops=["b"], idle_ms=30_000))
+    assert driver.states() == {"1:tool:a": "child", "~1/1:tool:a": "suspended"}
+
+
 def test_a_message_to_the_run_outlives_its_child(driver: TreeDriver) -> None:
     driver.create("r")
     driver.spawned("r", "", "a")

@@ -8,7 +8,7 @@
 --   seen             how much of the journal the model had been shown
 --   journal          how long the journal was when this was decided; refused if it has grown
 --   idle             ms that deferred calls may take from now on
---   drop             deferred calls are over; what they came to is among the entries
+--   drop             deferred calls that are over; what they came to is among the entries
 --   hand             the agent that goes on with the run, with fields of the record to set
 --   claim            token, worker, owner and lease for the step's end task, if this was the last,
 --                    and the newest format that the worker serves
@@ -76,11 +76,11 @@ if spec.seen then take_seen(spec.seen) end
 task.open = nil
 for i = TEXTS_AT, entries_at - 1 do
   -- The last chunk of a run says how it ended; what it leaves unanswered or open comes before that.
-  if spec.finish and i == entries_at - 1 then
-    if branch == '' then drop_messages('The run failed.')
-    elseif not is_aborting() then close_within(branch) end
-  end
-  emit(ARGV[i])
+  local ends_it = spec.finish and i == entries_at - 1
+  if ends_it and branch == '' then drop_messages('The run failed.') end
+  if ends_it and branch ~= '' and not is_aborting() then close_within(branch) end
+  -- A child that would have ended is aborted with its tree, whose last chunk says so of all.
+  if not (ends_it and branch ~= '' and is_aborting()) then emit(ARGV[i]) end
 end
 for i = entries_at, entries_at + spec.entries - 1 do add_entry(ARGV[i], branch) end
 if spec.usage then
@@ -145,11 +145,11 @@ if spec.hand then
   if run.v < 2 then set('v', 2) end
 end
 if spec.drop then
+  local is_dropped = {}
+  for _, id in ipairs(spec.drop) do is_dropped[id] = true end
   for _, live in ipairs(run.live) do
     local call = get_task(live)
-    -- What a person may still decide stays, as does what one let go on.
-    if call and branch_of(call) == branch and is_deferred(call) and call.state ~= 'suspended'
-      and not call.put_off then
+    if call and branch_of(call) == branch and is_dropped[call.call] then
       stop_child(call)
       keep_attempt(live, call, 'dropped', 'The run no longer waits for background calls.')
       close_parts(call)

@@ -237,14 +237,29 @@ end
 -- own, or a message.
 local has_news = {}
 
+-- The deferred calls whose idle time is over: not what people may still decide, nor what they let
+-- go on.
+local function late_calls(branch)
+  local late = {}
+  for _, key in ipairs(run.live) do
+    local task = get_task(key)
+    if branch_of(task) == branch and is_deferred(task) and not only_asks(task)
+      and not task.put_off then
+      late[#late + 1] = task.call
+    end
+  end
+  return late[1] and late
+end
+
 local function queue_end(sends, branch, is_late)
   local own = own_of(branch)
   if awaited(branch) > 0 or ENDED[own.status] then return end
   if (own.idle or 0) > 0 and not has_news[branch] and not is_late then return end
   set_own(branch, 'idle', 0)
   local key = end_key(branch)
+  local late = is_late and late_calls(branch) or nil
   local task = new_task(key, branch_task(branch, {kind = 'end', step = own.step,
-    idle_over = is_late}))
+    idle_over = is_late, late = late}))
   queue_task(key, task)
   sends[#sends + 1] = due_message(key, task)
 end
