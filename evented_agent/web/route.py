@@ -16,7 +16,7 @@ class Route:
 
     Attributes:
         method: The HTTP method.
-        path: With placeholders, ``{run_id}``, each of one segment.
+        path: With placeholders, ``{run_id}``, each of one segment; ``{call_id}`` of any number.
         handler: What answers.
         answers: The statuses that it may answer with, beside those that any route may.
         query: The names of its query parameters, each with its JSON schema.

@@ -174,6 +174,8 @@ FACES: Sequence[Face] = (AI_SDK, OPENAI, MCP, CONSOLE)
 
 
 def _pattern(path: str) -> re.Pattern[str]:
+    # The ids of a child's calls have a slash, which some proxies and servers decode.
+    path = path.replace("{call_id}", "(?P<call_id>.+)")
     return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path) + r"\Z")
 
 

@@ -94,7 +94,10 @@ class Speaker:
 
 
 helper = Agent(
-    id="helper", description="Does what it is told.", model=Speaker(), tools=[hold, erase, ask]
+    id="helper",
+    description="Does what it is told.",
+    model=Speaker(),
+    tools=[hold, erase, ask, report],
 )
 talker = Agent(id="talker", model=Speaker(), tools=[hold, erase, ask, report, helper.as_tool()])
 other = Agent(id="other", model=ScriptedModel(["I am another."]))

@@ -15,6 +15,7 @@ from tests.http.openai_client import client_of
 from tests.http.requests import call, read, start, until
 from tests.http.test_ai_sdk import answered, approval, asked, events_in, message, post, run_of, text
 from tests.http.test_openai_responses import decision, items_of
+from tests.support.workers import wait_until
 
 Event = dict[str, Any]
 
@@ -70,6 +71,23 @@ def test_a_question_in_a_child_is_decided_over_http(ann: httpx.Client) -> None:
     assert reply.status_code == 200
     until(ann, run_id, "finished")
     assert ann.get(f"/runs/{run_id}/result").json()["text"] == "erased notes"
+
+
+@pytest.mark.parametrize("slash", ["/", "%2F"])
+def test_a_background_call_of_a_child_is_cancelled_over_http(ann: httpx.Client, slash: str) -> None:
+    """Its id has a slash, which proxies and WSGI servers hand on as one."""
+    run_id = start(ann, through_helper(call("report", name=f"never {slash}")))
+
+    def calls() -> list[dict[str, Any]]:
+        reply = ann.get(f"/runs/{run_id}~1/background").json()
+        found: list[dict[str, Any]] = reply.get("tasks", [])
+        return found
+
+    [task] = wait_until(calls, "it is under way")
+    path = task["tool_call_id"].replace("/", slash)
+    reply = ann.post(f"/runs/{run_id}/background/{path}/cancel", json={"reason": "enough"})
+    assert reply.json() == {"cancelled": True}
+    assert until(ann, run_id, "finished")
 
 
 def test_the_ai_sdk_shows_a_call_of_a_child_that_is_asked_about(ann: httpx.Client) -> None:
