@@ -68,7 +68,8 @@ chaos: .venv/dev  ## disturb workers under 200 dialogs and 1,000 messages; long 
 	$(BIN)/python -m tests.workload --pause 0.05 --chaos 1 2 3
 	$(BIN)/python -m tests.workload.inbox --chaos 1 2 3
 	$(BIN)/python -m tests.workload.tree --chaos 1 2 3
-	TEST_WALKS=20 $(BIN)/pytest -n $(JOBS) --timeout 3000 tests/protocol -k machine
+	TEST_WALKS=20 $(BIN)/pytest -n $(JOBS) --timeout 3000 tests/protocol \
+		tests/durability/test_tree_zombies.py -k "machine or zombies"
 
 clean:  ## forget the virtual environment
 	rm -rf .venv

@@ -105,6 +105,84 @@ class Kills:
         return list(story.wrong(self.marks))
 
 
+@dataclass
+class Freezes:
+    """Freezes a worker at a write that is on its way, until another one has finished the story."""
+
+    start: Start
+    agents: Agents
+    runs: Runs
+    redis_server: RedisServer
+    marks: Path
+
+    def problems(self, make: type[Story], of: str, writes: Collection[Write]) -> list[str]:
+        """What is wrong with the stories, each with a worker that freezes at another write."""
+        cases = list(writes)
+
+        def play(number: int) -> list[str]:
+            names = (f"{of}-{number}-{n}" for n in range(TRIES))
+            tries = (self._freeze_at(make, cases[number], name) for name in names)
+            wrong = next((found for found in tries if found is not None), ["never came to it"])
+            return [f"{cases[number].run_id}'s {cases[number]}: {problem}" for problem in wrong]
+
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            return [line for found in threads.map(play, range(len(cases))) for line in found]
+
+    def _freeze_at(self, make: type[Story], write: Write, name: str) -> list[str] | None:
+        """What is wrong with a story whose worker froze there; None if it never came to it."""
+        story = make(self.agents, self.runs, name)
+        frozen, awake = threading.Event(), threading.Event()
+        zombies: list[WorkerProcess] = []
+
+        def watch(seen: Write, at: Moment) -> bool:
+            is_it = of_story(seen, story.part_of(seen.run_id)) == write
+            if is_it and at == "before" and not frozen.is_set():
+                zombies[0].pause()
+                frozen.set()
+                awake.wait(120)
+            return True
+
+        with Proxy(self.redis_server.port, watch) as proxy, ThreadPoolExecutor(1) as people:
+            zombies.append(self.start(name, proxy))
+            played = people.submit(story.play)
+            try:
+                wait_until(lambda: frozen.is_set() or played.done(), "it is frozen", 60)
+                if not frozen.is_set():
+                    return None
+                consume(name, by="survivor")
+                played.result(timeout=90)
+                consume(name, by="survivor", stop=True)
+                found = self._after_waking(story, zombies[0], name, awake)
+            except Exception as error:  # noqa: BLE001 - one case of many: told with the others
+                found = [f"{error!r}"]
+            finally:
+                awake.set()
+                zombies[0].kill()
+        return found
+
+    def _after_waking(
+        self, story: Story, zombie: WorkerProcess, name: str, awake: threading.Event
+    ) -> list[str]:
+        """The write arrives at last, and its worker goes on as if nothing had happened."""
+        before = self._all_of(name)
+        awake.set()
+        zombie.resume()
+        assert self.agents["hello"].generate("Are you well?", queue=name, timeout=30).text
+        after = self._all_of(name)
+        changed = [] if after == before else [f"waking up made {after} of {before}"]
+        return [*changed, *story.wrong(self.marks)]
+
+    def _all_of(self, name: str) -> object:
+        ours = [self.runs.get(name), *self.runs.get(name).children]
+        done = [
+            line
+            for file in sorted(self.marks.iterdir())
+            for line in file.read_text().splitlines()
+            if line.startswith((f"{name}:", f"{name}~"))
+        ]
+        return ours, done
+
+
 class Loss:
     """Loses the reply to one write of each story, and notes the writes of another."""
 
