@@ -1,15 +1,20 @@
 """What keeps agents that call each other from going on for ever, or from failing their run."""
 
+from contextlib import closing
 from typing import Any
 
 import pydantic
+import pytest
 
-from evented_agent import Agent, create_durable_agent
+from evented_agent import Agent, create_durable_agent, tool
+from evented_agent.execution.tasks import children
+from evented_agent.ledger import attempts
 from evented_agent.ledger.attempts import MOST_DEPTH
 from evented_agent.models.messages import ToolMessage
 from evented_agent.models.protocol import ModelRequest
 from evented_agent.testing import ScriptedModel, tool_call
 from tests.support.servers import RedisServer
+from tests.support.workers import wait_until
 
 
 def passes_on(request: ModelRequest) -> Any:
@@ -18,6 +23,49 @@ def passes_on(request: ModelRequest) -> Any:
     if isinstance(last, ToolMessage):
         return str(last.result)
     return [tool_call(spec.name, input="x") for spec in request.tools] or "the deepest"
+
+
+@tool(requires_approval=True)
+def sign() -> str:
+    """Sign, once somebody agrees."""
+    return "signed"
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("MOST_CHILDREN", "TooManyAgents: At most 2 calls of agents are made in all."),
+        ("MOST_LIVE_CHILDREN", "TooManyAgents: At most 2 calls of agents go on at a time."),
+    ],
+)
+def test_a_model_is_told_of_the_calls_for_which_there_is_no_room(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, limit: str, said: str
+) -> None:
+    for module in (attempts, children):
+        monkeypatch.setattr(module, limit, 2)
+    signer = Agent(
+        id="signer",
+        description="Signs.",
+        model=ScriptedModel([[tool_call("sign")], "Here."]),
+        tools=[sign],
+    )
+    boss = Agent(
+        id="boss",
+        model=ScriptedModel([[tool_call("signer", input="x")] * 3, told]),
+        tools=[signer.as_tool()],
+    )
+    with closing(create_durable_agent(boss, redis_url=redis_server.url)) as evented:
+        run = evented.stream("go")
+        wait_until(lambda: run.status == "suspended", "both that have room ask")
+        for pending in evented.get(run.run_id).pending:
+            run.approve(tool_call_id=pending.tool_call_id)
+        assert sorted(run.result(timeout=30).answer.split("; ")) == ["Here.", "Here.", said]
+
+
+def told(request: ModelRequest) -> str:
+    """What each call came to."""
+    results = [each for each in request.messages if isinstance(each, ToolMessage)]
+    return "; ".join(str(each.result) for each in results)
 
 
 def test_agents_call_each_other_five_levels_deep(redis_server: RedisServer) -> None:

@@ -21,6 +21,7 @@ from evented_agent.ledger.records import (
     Committed,
     Decision,
     Fenced,
+    HandOver,
     JournalChanged,
     NewTask,
     Refused,
@@ -67,6 +68,8 @@ class TreeMachine(ScriptMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        #: Who goes on with a run that was handed over.
+        self.acting: dict[str, str] = {}
         #: Words that readers must have, and words that they must not have.
         self.kept: set[str] = set()
         self.gone: set[str] = set()
@@ -107,7 +110,7 @@ class TreeMachine(ScriptMachine):
         elif owners:
             attempt = self.attempts[owners[at % len(owners)]]
             if not (spawns and self.spawn_of(attempt)):
-                self.commit_of(attempt, fails=False)
+                self.commit_of(attempt)
 
     @precondition(lambda self: self.attempts)
     @rule(at=numbers)
@@ -164,18 +167,19 @@ class TreeMachine(ScriptMachine):
         return True
 
     @precondition(lambda self: self.attempts)
-    @rule(at=numbers, fails=seldom)
-    def commit(self, at: int, fails: bool) -> None:
+    @rule(at=numbers, fails=seldom, hands=seldom)
+    def commit(self, at: int, fails: bool, hands: bool) -> None:
         """Also by an attempt that lost its task, and by one whose reply was lost."""
-        self.commit_of(self.attempt(at), fails=fails)
+        self.commit_of(self.attempt(at), fails=fails, hands=hands)
 
-    def commit_of(self, attempt: Attempt, *, fails: bool) -> None:
+    def commit_of(self, attempt: Attempt, *, fails: bool = False, hands: bool = False) -> None:
         if attempt.spawns:
             return
         before, was_owner = self.everything(), self.owns(attempt)
         fails = fails and attempt.task.kind == "model"
+        attempt.work = attempt.work or self.work(attempt, fails=fails, hands=hands)
         try:
-            found = self.send_commit(attempt, fails=fails)
+            found = self.send_commit(attempt, attempt.work)
         except Fenced:
             assert not was_owner
             assert self.everything() == before
@@ -187,6 +191,8 @@ class TreeMachine(ScriptMachine):
             return
         if was_owner:
             attempt.committed = found
+            if attempt.work.hand_over is not None and not found.aborted:
+                self.acting[attempt.task.own_run_id] = attempt.work.hand_over.agent
             # What a run failed with is withdrawn if it goes on; a child never does.
             self.kept.update(attempt.said if attempt.task.branch or not fails else [])
             if found.end is not None:
@@ -330,6 +336,12 @@ class TreeMachine(ScriptMachine):
             assert len(set(results)) == len(results)
 
     @invariant()
+    def whoever_was_handed_a_run_goes_on_with_it(self) -> None:
+        record = self.record()
+        owns = {self.run_id: record.fields, **record.children}
+        assert {id_: own["acting"] for id_, own in owns.items() if own.get("acting")} == self.acting
+
+    @invariant()
     def readers_have_what_was_committed_and_nothing_withdrawn(self) -> None:
         transcripts: dict[str, Transcript] = {}
         for chunk in self.said():
@@ -367,7 +379,7 @@ class TreeMachine(ScriptMachine):
                 break
             self.decide(0, agrees=False)
             for attempt in [each for each in self.attempts if self.owns(each)]:
-                self.commit_of(attempt, fails=False)
+                self.commit_of(attempt)
             for at in range(len(self.states())):
                 if not self.is_over:
                     self.claim(at)
@@ -400,19 +412,18 @@ class TreeMachine(ScriptMachine):
     def journal_of(self, task: Task) -> list[dict[str, Any]]:
         return self.entries(task.own_run_id)
 
-    def send_commit(self, attempt: Attempt, *, fails: bool) -> Committed | JournalChanged:
-        attempt.work = attempt.work or self.work(attempt, fails=fails)
+    def send_commit(self, attempt: Attempt, work: Work) -> Committed | JournalChanged:
         call = attempts.commit(
             self.driver.keys,
             attempt.task,
             sent=attempt.sent,
-            work=attempt.work,
+            work=work,
             worker=WORKER,
             end_token=f"end-{attempt.task.token}",
         )
         return self.driver.ledger.send(call)
 
-    def work(self, attempt: Attempt, *, fails: bool) -> Work:
+    def work(self, attempt: Attempt, *, fails: bool, hands: bool) -> Work:
         task = attempt.task
         if fails:
             return fail_work(task)
@@ -420,14 +431,15 @@ class TreeMachine(ScriptMachine):
             calls = () if task.step == 2 else CALLS[: 1 if depth_of(task) == DEPTH else 2]
             asked = [new_call(task.branch, call, asks=call == "b") for call in calls]
             return turn_work(task, *asked)
-        return result_work(task) if task.kind == "tool" else self.end(attempt)
+        return result_work(task) if task.kind == "tool" else self.end(attempt, hands=hands)
 
-    def end(self, attempt: Attempt) -> Work:
+    def end(self, attempt: Attempt, *, hands: bool) -> Work:
         """A turn with calls is followed by another one; without any, its run has its answer."""
         task = attempt.task
         if task.step == 1:
             following = [NewTask("2:model", "model", 2)]
-            return Work(next=following, journal_length=attempt.journal_length)
+            hand_over = HandOver("b", {}) if hands else None
+            return Work(next=following, journal_length=attempt.journal_length, hand_over=hand_over)
         call = self.driver.answers(self.run_id, task.branch) if task.branch else None
         return replace(finish_work(task, call), journal_length=attempt.journal_length)
 

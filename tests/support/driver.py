@@ -78,7 +78,7 @@ class Driver:
     def claim(self, run_id: str, key: str = "1:model", token: str = "t") -> Claim | Refused:
         return self.ledger.send(
             attempts.claim(
-                self.keys, run_id, key, token=token, worker=WORKER, newest=FORMAT, agents=["a"]
+                self.keys, run_id, key, token=token, worker=WORKER, newest=FORMAT, agents=["a", "b"]
             )
         )
 
