@@ -155,8 +155,8 @@ def test_what_was_sent_is_sent_again_in_the_same_order(log: Sequence[AnyChunk]) 
                 assert so_far == all_of_it[: len(so_far)]
 
 
-def long_log(length: int = 600) -> Sequence[AnyChunk]:
-    """Steps of a hundred deltas, each begun three times, up to so many chunks."""
+def long_log(length: int = 250) -> Sequence[AnyChunk]:
+    """Steps of some forty deltas, each begun three times, up to so many chunks."""
     log = LogBuilder()
     log.add("start", id="a")
     step = 0
@@ -166,7 +166,7 @@ def long_log(length: int = 600) -> Sequence[AnyChunk]:
         for attempt in range(1, 4):
             first = log.seq + 1
             log.add("text-start", f"{step}:model", id=f"txt-{step}.{attempt}")
-            for at in range(40):
+            for at in range(14):
                 delta = {"id": f"txt-{step}.{attempt}", "text": f"{at} "}
                 log.add("text-delta", f"{step}:model", **delta)
             if attempt < 3:
@@ -198,7 +198,7 @@ def followed(log: Sequence[AnyChunk], skip: int) -> list[str]:
 
 
 def _told(event: Event) -> str:
-    # What tells the events of this log apart, and costs little: this is called millions of times.
+    # What tells the events of this log apart, and costs little: this is called for each at each.
     return f"{event.get('delta') or event.get('id') or event['type']}\n"
 
 
@@ -207,7 +207,7 @@ def test_a_long_reply_is_resumed_at_every_event() -> None:
     log = long_log()
     assert sum(isinstance(chunk, StepReset) for chunk in log) > 8
     uncut = followed(log, 0)
-    assert len(uncut) > 600
+    assert len(uncut) > 250
 
     for had in range(len(uncut)):
         assert followed(log, had) == uncut[had:]
