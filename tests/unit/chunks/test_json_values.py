@@ -191,7 +191,7 @@ def circle() -> Any:
 
 
 def laughs() -> Any:
-    made: Any = ["ha"]
+    made: Any = ["ha"] * 1_000
     for _ in range(60):
         made = [made, made]
     return made
