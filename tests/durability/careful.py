@@ -1,6 +1,7 @@
 """The careful agent: a call that lasts, one that is tried again, one that fails, and hooks."""
 
 import asyncio
+import os
 import time
 
 from evented_agent import Agent, RunEvent, ToolContext, tool
@@ -43,6 +44,7 @@ def _explore(request: ModelRequest) -> Say:
 
 def _note(event: RunEvent) -> None:
     mark("careful-hooks", event.key)
+    mark("careful-tellers", f"{os.getpid()} {event.key}")
 
 
 def make_careful(version: str = "") -> Agent:

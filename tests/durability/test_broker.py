@@ -22,7 +22,7 @@ def start_run(environment: dict[str, str], broker: str, run_id: str) -> None:
         "TEST_REDIS_URL": environment["TEST_BROKER_URL"],
         "TEST_BROKER_URL": broker,
     }
-    done = run_warm(["tests.durability.caller", "hello", "Hi.", run_id], env, timeout=30)
+    done = run_warm(["tests.durability.caller", "hello", "Hi.", run_id], env, timeout=90)
     assert done.stdout.strip() == run_id, done.stderr
 
 

@@ -159,7 +159,10 @@ def test_frozen_with_the_claim_of_the_end_it_tells_no_hook(
     scene.start("careful", "Explore.")
     scene.finish_elsewhere()
 
-    assert sorted(lines(marks, "careful-hooks")) == sorted(f"z-hook:{each}" for each in HOOKS)
+    told = [line.split() for line in lines(marks, "careful-tellers")]
+    assert {key for _, key in told} == {f"z-hook:{each}" for each in HOOKS}
+    own = {key for pid, key in told if int(pid) == scene.zombie.pid}
+    assert own == {"z-hook:start", "z-hook:step:1"}
 
 
 HELD = {

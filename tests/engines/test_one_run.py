@@ -107,6 +107,8 @@ def test_a_loop_over_the_text_of_a_failed_run_says_so(make: Make) -> None:
 
 
 def test_a_model_that_says_nothing_is_told_of(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    # A worker that another test started in this process may have silenced all warnings.
+    caplog.set_level("WARNING", logger="evented_agent")
     run = make(model=ScriptedModel([""], name="test/mute")).stream("Hi")
     assert run.result(timeout=20).text == ""
     expected = f"test/mute finished with nothing (stop) in step 1 of run {run.run_id}"
