@@ -64,12 +64,13 @@ worker: .venv/dev  ## a worker for the agents of tasks/
 bench: .venv/dev  ## measure, beside the raw client
 	$(BIN)/python -m benchmarks
 
-chaos: .venv/dev  ## disturb workers under 200 dialogs and 1,000 messages; long walks of the protocol
+chaos: .venv/dev  ## disturb workers under 200 dialogs and 1,000 messages; long walks of the protocol, laws
 	$(BIN)/python -m tests.workload --pause 0.05 --chaos 1 2 3
 	$(BIN)/python -m tests.workload.inbox --chaos 1 2 3
 	$(BIN)/python -m tests.workload.tree --chaos 1 2 3
 	TEST_WALKS=20 $(BIN)/pytest -n $(JOBS) --timeout 3000 tests/protocol \
 		tests/durability/test_tree_zombies.py -k "machine or zombies"
+	TEST_WALKS=20 $(BIN)/pytest -n $(JOBS) --timeout 3000 tests/unit -m hypothesis
 
 clean:  ## forget the virtual environment
 	rm -rf .venv

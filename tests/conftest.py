@@ -16,6 +16,7 @@ from tests.support.coverage_floor import is_measured
 from tests.support.leaks import LeakCheck
 from tests.support.scheduling import FilesAndEngines, longest_first
 from tests.support.servers import RedisServer
+from tests.support.walks import EXAMPLES
 from tests.support.workers import WorkerProcess
 
 if TYPE_CHECKING:
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
     from evented_agent import EventedAgent, Runs
 
 # Machines are shared and noisy: how long an example takes says nothing about it.
-settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "here",
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("here")
 
 # A shell's background jobs ignore Ctrl-C, and so would the processes that tests send it to.

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +18,7 @@ from evented_agent.ledger.keys import Keys
 from evented_agent.ledger.records import Committed, Fenced, Task, Work
 from tests.support.driver import Driver
 from tests.support.servers import RedisServer
+from tests.support.walks import TIMES
 
 ENDS = ("finish", "error", "abort")
 numbers = st.integers(0, 1000)
@@ -121,8 +121,6 @@ class ScriptMachine(RuleBasedStateMachine):
         }
 
 
-#: How many times as many walks are played as in `make test`; see `make chaos`.
-TIMES = int(os.environ.get("TEST_WALKS", "1"))
 #: Walks on a cluster, which refuses keys that are not declared, or in another slot, at any call.
 IN_A_CLUSTER = 15
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from evented_agent.chunks import (
     AnyChunk,
@@ -116,7 +116,6 @@ def test_a_client_that_has_a_complete_reply_posts_nothing_by_itself(
             assert not client.posts_by_itself
 
 
-@settings(max_examples=50)
 @given(chunk_logs())
 def test_a_whole_message_is_what_its_replies_add_up_to(log: Sequence[AnyChunk]) -> None:
     for upto in prefixes(log):
