@@ -7,7 +7,7 @@ requests.  It does not import a Redis client, so its rules can be tested with a 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from evented_agent.chunks import AnyChunk, Chunk, TopicReset, TopicResetPayload
+from evented_agent.chunks import AnyChunk, Chunk, RunWaiting, TopicReset, TopicResetPayload
 from evented_agent.chunks.codec import decode
 from evented_agent.errors import InvalidCursor, RunExpired
 from evented_agent.ledger.records import Record
@@ -175,8 +175,8 @@ class _Place:
             yield chunk
             if chunk.ends_topic:
                 return True
-            # The run may wait for people now, which no chunk says.
-            self._may_wait = self._may_wait or chunk.asks_person
+            # Where the run does not say yet that it waits for people, it may wait for them now.
+            self._may_wait = self._may_wait or chunk.asks_person or _waits_for_people(chunk)
             self.is_idle = not (self._may_wait and chunk.may_be_last)
         self._trusted = _incarnation(self.position)
         return False
@@ -200,6 +200,11 @@ class _Place:
         reset = _topic_reset(self._run_id, self.position)
         self.position = _START
         return reset
+
+
+def _waits_for_people(chunk: Chunk) -> bool:
+    """Whether the run says so: nothing else here does of a person whom a child has asked."""
+    return isinstance(chunk, RunWaiting) and chunk.payload.waits_for == "people"
 
 
 def _judge(run_id: str, position: str, record: Reply, close_on_suspend: bool) -> str:

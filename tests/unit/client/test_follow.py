@@ -231,6 +231,14 @@ def test_the_record_is_asked_for_only_where_the_run_may_wait_for_people() -> Non
     assert not asked_about(waiting)
 
 
+@pytest.mark.parametrize("waits_for", ["people", "model"])
+def test_the_record_is_asked_for_at_once_where_a_child_waits_for_people(waits_for: str) -> None:
+    topic = Topic("a")
+    topic.write(encode("run-waiting", None, {"for": waits_for, "calls": ["~1/c1"]}))
+
+    assert asked_about(topic) == (waits_for == "people")
+
+
 @pytest.mark.parametrize("bad", ["x", "-1", "1-", "1-x", "", "1.5", -1])
 def test_a_bad_cursor_is_refused(bad: str | int) -> None:
     with pytest.raises(ValueError, match="is no cursor"):
