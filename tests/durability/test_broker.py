@@ -36,20 +36,20 @@ def silent_listener() -> Iterator[str]:
 def test_a_run_survives_a_refused_broker(
     environment: dict[str, str], runs: Runs, start_worker: StartWorker
 ) -> None:
-    start_run(environment, f"redis://127.0.0.1:{free_port()}/0", "refused-1")
+    start_run(environment, f"redis://127.0.0.1:{free_port()}/0", "broker-refused-1")
     start_worker()
 
-    assert runs.observe("refused-1").result(timeout=30).text == "Hello, world."
+    assert runs.observe("broker-refused-1").result(timeout=30).text == "Hello, world."
 
 
 def test_a_run_survives_a_silent_broker(
     environment: dict[str, str], runs: Runs, start_worker: StartWorker
 ) -> None:
     with silent_listener() as broker:
-        start_run(environment, broker, "silent-1")
+        start_run(environment, broker, "broker-silent-1")
     start_worker()
 
-    assert runs.observe("silent-1").result(timeout=30).text == "Hello, world."
+    assert runs.observe("broker-silent-1").result(timeout=30).text == "Hello, world."
 
 
 def test_a_run_completes_once_a_frozen_broker_is_back(
@@ -59,11 +59,11 @@ def test_a_run_completes_once_a_frozen_broker_is_back(
         apart = {"TEST_BROKER_URL": broker.url, "TEST_REDIS_URL": environment["TEST_BROKER_URL"]}
         start_worker(env=apart)
         broker.pause()
-        start_run(environment, broker.url, "frozen-1")
-        assert runs.get("frozen-1").status == "queued"
+        start_run(environment, broker.url, "broker-frozen-1")
+        assert runs.get("broker-frozen-1").status == "queued"
         broker.resume()
 
-        assert runs.observe("frozen-1").result(timeout=40).text == "Hello, world."
+        assert runs.observe("broker-frozen-1").result(timeout=40).text == "Hello, world."
 
 
 def test_runs_go_on_after_the_broker_was_restarted_empty(
@@ -75,9 +75,9 @@ def test_runs_go_on_after_the_broker_was_restarted_empty(
     with RedisServer(tmp_path / "broker", aof=False) as broker:
         apart = {"TEST_BROKER_URL": broker.url, "TEST_REDIS_URL": environment["TEST_BROKER_URL"]}
         start_worker(env=apart)
-        start_run(environment, broker.url, "restart-0")
-        runs.observe("restart-0").result(timeout=30)
+        start_run(environment, broker.url, "broker-restart-0")
+        runs.observe("broker-restart-0").result(timeout=30)
         broker.restart()
-        start_run(environment, broker.url, "restart-1")
+        start_run(environment, broker.url, "broker-restart-1")
 
-        assert runs.observe("restart-1").result(timeout=60).text == "Hello, world."
+        assert runs.observe("broker-restart-1").result(timeout=60).text == "Hello, world."
