@@ -2,8 +2,8 @@
 
 Reads the `.coverage` that ``pytest --cov`` left. Workers and commands that tests start as processes
 of their own are not measured, so the figure of the whole says less than those of the pure packages.
-Tests that mostly drive such processes, or models in Python, are not measured either: measuring
-takes about as long again as what is measured.
+Tests that mostly drive such processes, or models in Python, or send much of what others send too,
+are not measured either: measuring takes about as long again as what is measured.
 """
 
 import json
@@ -22,6 +22,7 @@ WHOLE = 89.0
 _UNMEASURED = re.compile(
     r"tests/(durability|docs|examples|workload|protocol)/"
     r"|tests/conformance/.*\[(?!in-process)"
+    r"|tests/http/test_(hostile|slow_readers|behind_nginx)\.py"
 )
 
 
