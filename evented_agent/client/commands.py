@@ -82,7 +82,8 @@ def take_decisions(
     """
     [(_, first), *_] = decisions
     record = yield from read_owned(at, run_id, first.get("resource_id"))
-    with deciding(at.settings, record) as span:
+    calls = {which.get("tool_call_id") for _, which in decisions}
+    with deciding(at.settings, record, calls) as span:
         chosen = [_decision(at, record, data, which) for data, which in decisions]
         root, _ = split_child(record.run_id)
         command = runs.resume_all(at.keys, root, chosen, notifies=at.notifies)

@@ -127,9 +127,13 @@ class Suspended:
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """A *child* run answers the call; *refused* makes what the call comes to where none can."""
+    """A *child* run of *agent* answers the call.
+
+    *refused* makes what the call comes to where none can.
+    """
 
     chunks: Sequence[str]
+    agent: Agent
     child: NewChild
     refused: Callable[[TreeFull], Awaitable["Done"]]
 

@@ -41,9 +41,11 @@ from evented_agent.ledger.records import (
     Task,
     Work,
 )
+from evented_agent.ledger.tree_records import TreeFull
 from evented_agent.logs import begin_work, logger_of
 from evented_agent.models.cost import COST_COUNTS
 from evented_agent.state.fold import State
+from evented_agent.telemetry.conventions import RUN
 
 logger = logger_of(__name__)
 
@@ -284,13 +286,14 @@ class Executor:
 
     async def _log_abort(self, attempt: Attempt) -> None:
         """Log that a run has come to its end here, if this attempt was what it waited for."""
-        claim, run_id = attempt.claim, attempt.task.run_id
+        run_id = attempt.task.run_id
         with contextlib.suppress(EventedAgentError):
             record = await self._process.send(runs.read(self._process.keys, run_id))
             if record.fields["status"] == "aborted":
                 reason = record.fields.get("abort_reason") or "no reason given"
-                logger.info("Run %s of agent %s was aborted: %s", run_id, claim.agent, reason)
-                attempt.trace.ended_run("aborted", reason)
+                agent = record.fields["agent"]
+                logger.info("Run %s of agent %s was aborted: %s", run_id, agent, reason)
+                attempt.trace.aborted_run(record, reason)
 
     async def _commit(
         self, attempt: Attempt, result: _Result
@@ -319,9 +322,16 @@ class Executor:
     ) -> tuple[Done | Spawned, Committed | JournalChanged]:
         """Begin a child run; what came of that, and as what it was recorded."""
         attempt.lease.seal()
-        reply = await attempt.ledger.spawn(
-            result.chunks, sent=attempt.writer.sent, child=result.child
-        )
+        with attempt.trace.begin_child(result.agent.id, result.agent.version) as span:
+            child = replace(result.child, trace=span.stored)
+            reply = await attempt.ledger.spawn(result.chunks, sent=attempt.writer.sent, child=child)
+            if isinstance(reply, TreeFull):
+                span.failed("full", f"The tree of runs has too many: {reply.limit}")
+            elif reply.aborted:
+                span.failed("aborted", "The run is being aborted.")
+            elif reply.sends:
+                first = reply.sends[0]
+                span.about(RUN, f"{first.run_id}{first.key.partition('/')[0]}")
         if isinstance(reply, Committed):
             return result, reply
         refused = _with_chunks(result.chunks, await result.refused(reply))
@@ -364,6 +374,8 @@ def _with_chunks(before: Sequence[str], done: Done) -> Done:
 def _trace_commit(attempt: Attempt, result: _Result, committed: Committed) -> None:
     trace, task = attempt.trace, attempt.task
     if isinstance(result, Spawned):
+        if committed.aborted:
+            trace.failed("aborted", "The run is being aborted.")
         return
     if isinstance(result, Suspended):
         trace.asks_person(task.call or "", task.tool or "", result.kind)
@@ -373,7 +385,7 @@ def _trace_commit(attempt: Attempt, result: _Result, committed: Committed) -> No
     for new in () if committed.aborted else result.work.next:
         if new.ask is not None:
             trace.asks_person(new.call or "", new.tool or "", "approval")
-    if (finish := result.work.finish) is not None and not committed.aborted and not task.branch:
+    if (finish := result.work.finish) is not None and not committed.aborted:
         trace.ended_run(finish.status, finish.reason, result.failure)
 
 

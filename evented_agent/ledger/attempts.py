@@ -257,6 +257,7 @@ def spawn(
             return TreeFull(text_of(reply[1]))  # type: ignore[arg-type]
         return _committed(task.run_id, reply)
 
+    own = {"agent": child.agent, "tool_limit": child.tool_limit}
     return command(
         "attempt/spawn",
         keys.of(task.run_id).all,
@@ -265,7 +266,7 @@ def spawn(
         key=task.key,
         token=task.token,
         sent=sent,
-        child=dump_json({"agent": child.agent, "tool_limit": child.tool_limit}),
+        child=dump_json({**own, "trace": child.trace} if child.trace else own),
         messages=child.messages,
         most_depth=MOST_DEPTH,
         most_children=MOST_CHILDREN,
@@ -345,6 +346,7 @@ def _claim(run_id: str, task_key: str, reply: Any) -> Claim:
         entries=entries,
         trace=trace.decode(errors="replace") if trace else None,
         answers=_answered_call(more[0]) if more else None,
+        conversation=text_of(more[1]) if more and more[1] else None,
     )
 
 

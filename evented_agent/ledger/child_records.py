@@ -7,7 +7,9 @@ from evented_agent.ledger.keys import split_child
 from evented_agent.ledger.records import ENDED, Record
 
 #: What a child has from the run that was started.
-_INHERITED = ("v", "queue", "resource", "metadata", "updated")
+_INHERITED = ("v", "queue", "resource", "metadata", "updated", "trace")
+#: What is its own, as text.
+_OWN = ("agent", "acting", "usage", "trace")
 
 
 def child_record(whole: Record, run_id: str, messages: str) -> Record:
@@ -21,7 +23,7 @@ def child_record(whole: Record, run_id: str, messages: str) -> Record:
         for name in ("step", "created", "started", "ended")
         if name in stored
     }
-    fields |= {name: str(stored[name]) for name in ("agent", "acting", "usage") if name in stored}
+    fields |= {name: str(stored[name]) for name in _OWN if name in stored}
     fields |= {
         "messages": messages,
         "status": status_of(whole, run_id),

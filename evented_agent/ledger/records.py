@@ -220,7 +220,8 @@ class Claim:
     *agent* goes on with it, *run_agent* is the one that the run began with. *is_revived* says that
     the run had failed before and was told to go on, *yielded* is the number of its entry in the
     thread that it has given back; *trace* is the span that the run belongs to, as
-    `telemetry.trace_context` stores it; *answers* the call that a child run is for.
+    `telemetry.trace_context` stores it; *answers* the call that a child run is for, *conversation*
+    the thread of the run above it, which is not its own.
     """
 
     task: Task
@@ -237,6 +238,7 @@ class Claim:
     entries: Sequence[bytes]
     trace: str | None = None
     answers: AnsweredCall | None = None
+    conversation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

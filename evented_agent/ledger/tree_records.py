@@ -17,11 +17,15 @@ class AnsweredCall:
 
 @dataclass(frozen=True, slots=True)
 class NewChild:
-    """A child run to begin: its agent, how many of its calls go on at a time, and its messages."""
+    """A child run to begin: its agent, how many of its calls go on at a time, and its messages.
+
+    *trace* is the span that it belongs to, as that of a `Claim`; empty where nobody traces.
+    """
 
     agent: str
     tool_limit: int
     messages: str
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Spans and metrics as OpenTelemetry takes them.  The only module that imports it."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Set
 from contextvars import Token
 from types import TracebackType
 from typing import Any
@@ -20,6 +20,7 @@ from opentelemetry.trace import (
 )
 from typing_extensions import override
 
+from evented_agent.agents.tools.agent_tool import AgentTool
 from evented_agent.agents.tools.tool import Tool
 from evented_agent.chunks.json_values import error_text
 from evented_agent.ledger.records import Claim, Record, Task
@@ -87,6 +88,11 @@ class _RecordedCall(CallerSpan):
 
     @override
     @harmless(None)
+    def failed(self, error_type: str, message: str) -> None:
+        _mark_failed(self._current.span, error_type, message)
+
+    @override
+    @harmless(None)
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -107,16 +113,27 @@ def record_start(agent_id: str, version: str | None) -> CallerSpan:
     return _RecordedCall(span, stores=True)
 
 
-def record_decision(stored: str, record: Record) -> CallerSpan:
-    parent = _parent(stored)
+def record_decision(record: Record, calls: Set[str | None]) -> CallerSpan:
+    waiting = [
+        task
+        for task in record.tasks
+        if task.suspended is not None and (None in calls or task.call in calls)
+    ]
+    # About calls of one child run, it is in that one.
+    meant = {task.own_run_id for task in waiting}
+    run_id = meant.pop() if len(meant) == 1 else record.run_id
+    own = record.children.get(run_id, record.fields)
+    parent = _parent(str(own.get("trace") or record.fields["trace"]))
     if parent is None:
         return CallerSpan()
     # Who decides has a trace of their own, days later: a link leads there.
     here = trace.get_current_span()
     links = [trace.Link(here.get_span_context())] if here.get_span_context().is_valid else []
-    agent = record.fields["agent"]
-    attributes: Attributes = {names.AGENT: agent, names.RUN: record.run_id}
-    since = [task.suspended.at for task in record.tasks if task.suspended is not None]
+    agent = str(own["agent"])
+    attributes: Attributes = {names.AGENT: agent, names.RUN: run_id}
+    if "thread" in record.fields:
+        attributes[names.CONVERSATION] = record.fields["thread"]
+    since = [task.suspended.at for task in waiting if task.suspended is not None]
     if since:
         attributes[names.WAITED] = (record.now - min(since)) / 1000
     span = tracer().start_span(f"resume_run {agent}", parent, attributes=attributes, links=links)
@@ -201,7 +218,15 @@ class _RecordedAttempt(AttemptTrace):
         attributes = about | self._of_attempt() | {names.CALL_ID: call.id}
         if is_wanted():
             attributes["gen_ai.tool.call.arguments"] = as_text(call.arguments)
-        self._call = _Call(f"execute_tool {tool.name}", SpanKind.INTERNAL, attributes, about)
+        kind = _AgentCall if isinstance(tool, AgentTool) else _Call
+        self._call = kind(f"execute_tool {tool.name}", SpanKind.INTERNAL, attributes, about)
+
+    @override
+    @harmless(CallerSpan())
+    def begin_child(self, agent_id: str, version: str) -> CallerSpan:
+        span = record_start(agent_id, version)
+        span.about(names.CONVERSATION, self._conversation)
+        return span
 
     @override
     @harmless(None)
@@ -246,6 +271,23 @@ class _RecordedAttempt(AttemptTrace):
 
     @override
     @harmless(None)
+    def aborted_run(self, record: Record, reason: str) -> None:
+        if not self._claim.task.branch:
+            self.ended_run("aborted", reason)
+            return
+        # What has ended is the tree, not the child run whose attempt was the last.
+        agent, stored = record.fields["agent"], record.fields.get("trace")
+        attributes: Attributes = {
+            names.AGENT: agent,
+            names.RUN: record.run_id,
+            names.STATUS: "aborted",
+            names.FINISH_REASON: reason,
+        }
+        parent = _parent(stored) if stored else None
+        tracer().start_span(f"end_run {agent}", parent, attributes=attributes).end()
+
+    @override
+    @harmless(None)
     def end(self, given_up: str | None = None) -> None:
         call, self._call = self._call, None
         if call is not None:
@@ -257,13 +299,18 @@ class _RecordedAttempt(AttemptTrace):
         claim, task = self._claim, self._claim.task
         found: Attributes = {
             names.AGENT: claim.agent,
-            names.RUN: task.run_id,
+            names.RUN: task.own_run_id,
             names.STEP: task.step,
             names.ATTEMPT: task.generation,
         }
-        if claim.thread is not None:
-            found[names.CONVERSATION] = claim.thread
+        if self._conversation is not None:
+            found[names.CONVERSATION] = self._conversation
         return found | _crashes(task)
+
+    @property
+    def _conversation(self) -> str | None:
+        """The thread; of a child run that of the run which was started, to be found by it."""
+        return self._claim.thread or self._claim.conversation
 
 
 def _crashes(task: Task) -> Attributes:
@@ -309,6 +356,14 @@ class _Call:
 
     def measure(self, seconds: float) -> None:
         instruments().tool_duration.record(seconds, self.about)
+
+
+class _AgentCall(_Call):
+    """A call of an agent: the span says that a child run began, not how long it takes."""
+
+    @override
+    def measure(self, seconds: float) -> None:
+        pass
 
 
 class _ModelCall(_Call):

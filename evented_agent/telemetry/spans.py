@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 from evented_agent.agents.tools.tool import Tool
+from evented_agent.ledger.records import Record
 from evented_agent.logs import logger_of
 from evented_agent.models.messages import ToolCall
 from evented_agent.models.protocol import Model, ModelEvent, ModelRequest
@@ -31,6 +32,9 @@ class CallerSpan:
 
     def about(self, name: str, value: str | int | float | None) -> None:
         """Say more about it, by a name of `conventions`; None says nothing."""
+
+    def failed(self, error_type: str, message: str) -> None:
+        """It was refused, without an exception."""
 
     def __enter__(self) -> Self:
         return self
@@ -65,6 +69,11 @@ class AttemptTrace:
     def begin_tool_call(self, tool: Tool, call: ToolCall) -> None:
         """The tool is about to be called."""
 
+    def begin_child(self, agent_id: str, version: str) -> CallerSpan:  # noqa: ARG002 - see below
+        """A child run is about to begin, which answers the call that has begun."""
+        # Only who traces asks what it is called.
+        return CallerSpan()
+
     def returned(self, value: Any) -> None:
         """The tool returned *value*."""
 
@@ -76,6 +85,9 @@ class AttemptTrace:
 
     def ended_run(self, status: str, reason: str, error: BaseException | None = None) -> None:
         """What was committed ends the run."""
+
+    def aborted_run(self, record: Record, reason: str) -> None:
+        """The run that was started, whose *record* it is, has been aborted with this attempt."""
 
     def end(self, given_up: str | None = None) -> None:
         """The attempt is over; *given_up* is why it did not come to its end, in a word."""

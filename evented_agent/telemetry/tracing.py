@@ -6,6 +6,7 @@ does nothing, and costs nothing.
 
 import sys
 import time
+from collections.abc import Set
 from typing import Protocol
 
 from evented_agent.ledger.records import Claim, Record
@@ -38,7 +39,7 @@ class Recorder(Protocol):
 
     def record_start(self, agent_id: str, version: str | None) -> CallerSpan: ...
 
-    def record_decision(self, stored: str, record: Record) -> CallerSpan: ...
+    def record_decision(self, record: Record, calls: Set[str | None]) -> CallerSpan: ...
 
     def record_attempt(self, claim: Claim) -> AttemptTrace: ...
 
@@ -57,7 +58,7 @@ def recorder() -> Recorder:
 def starting(settings: Settings, agent_id: str, version: str | None) -> CallerSpan:
     """The span of a run's start: all that the run does later are its children.
 
-    A run that another starts would do the same inside the span of the call that it answers.
+    Those of a child run are children of the one that `AttemptTrace.begin_child` makes.
     """
     return recorder().record_start(agent_id, version) if is_traced(settings) else _NO_SPAN
 
@@ -71,12 +72,14 @@ def following_span(settings: Settings, before: Record, run_id: str) -> CallerSpa
 
 
 @harmless(_NO_SPAN)
-def deciding(settings: Settings, record: Record) -> CallerSpan:
-    """The span of people's decisions, in the trace of the run that they are about."""
-    stored = record.fields.get("trace")
-    if not stored or not is_traced(settings):
+def deciding(settings: Settings, record: Record, calls: Set[str | None]) -> CallerSpan:
+    """The span of people's decisions about *calls*, in the trace of the run that they are of.
+
+    None among the calls is for the one that waits.
+    """
+    if not record.fields.get("trace") or not is_traced(settings):
         return _NO_SPAN
-    return recorder().record_decision(stored, record)
+    return recorder().record_decision(record, calls)
 
 
 class Tracing:

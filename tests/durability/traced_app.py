@@ -31,12 +31,18 @@ def look_up(order: int) -> str:
 
 
 @tool(requires_approval=True)
-async def refund(ctx: ToolContext, order: int) -> str:
-    """Refund an order; the first attempt takes for ever."""
-    mark("refund", f"attempt {ctx.attempt}")
+def refund(order: int) -> str:
+    """Refund an order."""
+    return f"refunded {order}"
+
+
+@tool
+async def book_van(ctx: ToolContext, order: int) -> str:
+    """Book a van; the first attempt takes for ever."""
+    mark("book_van", f"attempt {ctx.attempt}")
     if ctx.attempt == 1 and ctx.context == "slow":
         await asyncio.sleep(60)
-    return f"refunded {order}"
+    return f"a van for order {order}"
 
 
 #: Pieces of an answer after which it may be held.
@@ -46,11 +52,13 @@ STEPS: list[Any] = [
         "Let me look, word by word, at what can be done about it.",
         calls=[
             ToolCall(id="look", name="look_up", arguments={"order": 7}),
+            ToolCall(id="fetch", name="courier", arguments={"input": "Fetch order 7."}),
             ToolCall(id="pay", name="refund", arguments={"order": 7}),
         ],
     ),
     "Order 7 is refunded.",
 ]
+BOOKED: list[Any] = [[ToolCall(id="van", name="book_van", arguments={"order": 7})], "It comes."]
 
 
 class Held(ScriptedModel):
@@ -65,15 +73,20 @@ class Held(ScriptedModel):
                 await asyncio.sleep(0.02)
 
 
-clerk = Agent(id="clerk", model=Held(STEPS), tools=[look_up, refund])
+courier = Agent(
+    id="courier", description="Fetches orders.", model=ScriptedModel(BOOKED), tools=[book_van]
+)
+clerk = Agent(id="clerk", model=Held(STEPS), tools=[look_up, refund, courier.as_tool()])
 app = make_app("tests.durability.traced_app")
-evented = serve(app, clerk)
+evented = serve(app, clerk, courier)
 
 
 def start(run_id: str, context: str) -> None:
     """What a web handler does: a span of its own, and a run in it."""
     with trace.get_tracer("web").start_as_current_span("POST /chat"):
-        evented["clerk"].stream("Refund order 7.", run_id=run_id, context=context)
+        evented["clerk"].stream(
+            "Refund order 7.", run_id=run_id, context=context, thread_id=f"t-{run_id}"
+        )
 
 
 def approve(run_id: str) -> None:

@@ -55,16 +55,25 @@ def test_celerys_instrumentation_traces_messages_and_ours_the_calls(
     [start] = [span for span in ours if span.name == "invoke_agent clerk"]
     assert names(ours) == {
         "invoke_agent clerk": 1,
-        "chat model": 2,
+        "chat model": 4,
         "execute_tool look_up": 1,
+        "execute_tool courier": 1,
+        "invoke_agent courier": 1,
+        "execute_tool book_van": 1,
+        "end_run courier": 1,
         "resume_run clerk": 1,
         "execute_tool refund": 1,
         "end_run clerk": 1,
     }
-    assert {span.parent for span in ours if span is not start} == {start.span_id}
+    named = {span.span_id: span.name for span in ours}
+    assert {named[span.parent or ""] for span in ours if span is not start} == {
+        "invoke_agent clerk",
+        "execute_tool courier",
+        "invoke_agent courier",
+    }
     celerys = [span for span in spans() if span.scope.endswith("celery")]
     runs = Counter(span.name for span in celerys if span.name.startswith("run/"))
-    assert runs == {"run/evented_agent.model": 2, "run/evented_agent.tool": 2}
+    assert runs == {"run/evented_agent.model": 4, "run/evented_agent.tool": 4}
     assert {span.trace_id for span in celerys} == {start.trace_id}
 
 

@@ -102,7 +102,7 @@ def _lines(
     words += [] if span.status == "UNSET" else [span.status]
     at, took = (span.start - first) / 1e9, (span.end - span.start) / 1e6
     left = f"{'   ' * depth}{'└─ ' if depth else ''}{span.name}"
-    yield f"{left:<34} {span.process:<8} {at:7.2f} s {took:8.1f} ms  {'  '.join(words)}"
+    yield f"{left:<37} {span.process:<8} {at:7.2f} s {took:8.1f} ms  {'  '.join(words)}"
     for child in spans:
         if child.parent == span.span_id:
             yield from _lines(child, spans, known, first, depth + 1)

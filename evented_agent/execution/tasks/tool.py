@@ -110,6 +110,7 @@ async def run_tool(attempt: Attempt) -> Done | Suspended | Spawned:
 async def _call_agent(
     attempt: Attempt, call: ToolCall, tool: AgentTool, arguments: dict[str, Any]
 ) -> Done | Spawned:
+    attempt.trace.begin_tool_call(tool, call)
     try:
         child = new_child(tool, arguments)
     except Exception as error:  # noqa: BLE001 - the serializers of an input are user code
@@ -122,7 +123,7 @@ async def _call_agent(
         return await _result(attempt, call, error=too_many(full))
 
     attempt.close()
-    return Spawned(await attempt.writer.drain(), child, refused)
+    return Spawned(await attempt.writer.drain(), tool.agent, child, refused)
 
 
 async def _run(

@@ -1,6 +1,7 @@
 -- spawn: a call of an agent is answered by a child of its run, which begins.
--- The attempt ends, and the call holds no worker until the child has ended. child has agent and
--- tool_limit of its record, as JSON, messages what it is asked; chunks go before its first one.
+-- The attempt ends, and the call holds no worker until the child has ended. child has agent,
+-- tool_limit and, where it is traced, trace of its record, as JSON, messages what it is asked;
+-- chunks go before its first one.
 -- most_depth, most_children and most_live bound the tree; newest is its format.
 -- INCLUDE record chunks tasks status ending attempts
 -- KEYS run statuses

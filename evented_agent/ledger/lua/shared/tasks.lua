@@ -124,11 +124,11 @@ end
 local function child_for(branch)
   local child = get_task(branch)
   local call = get_task(child.answers)
-  local found = redis.call('HMGET', RUN, 'options', 'resource', 'trace')
+  local found = redis.call('HMGET', RUN, 'options', 'resource', 'trace', 'thread')
   local messages = redis.call('HGET', BLOBS, branch .. '/messages')
   return {child.acting or child.agent, child.agent, found[1], messages, false, found[2], false,
-    false, found[3], cjson.encode({key = child.answers, call = call.call, tool = call.tool,
-      step = call.step, bg = call.bg})}
+    false, child.trace or found[3], cjson.encode({key = child.answers, call = call.call,
+      tool = call.tool, step = call.step, bg = call.bg}), found[4]}
 end
 
 -- What a worker has to know of the run beside its task.
