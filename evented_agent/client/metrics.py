@@ -1,19 +1,31 @@
 """What is going on in a deployment, and what its workers have done: numbers to watch."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.exposition import Family, Sample, exposition
-from evented_agent.ledger.counters import CounterValues, ShardGauges, gauges, read_counts
-from evented_agent.ledger.keys import STATUSES, Keys
+from evented_agent.ledger.counters import (
+    CounterValues,
+    ShardGauges,
+    count_idle,
+    gauges,
+    read_counts,
+)
+from evented_agent.ledger.indexes import list_index
+from evented_agent.ledger.keys import STATUSES
 from evented_agent.ledger.plan import Plan, send, send_all
 from evented_agent.ledger.script import Command
 from evented_agent.ledger.workers import LiveWorker, live_workers
 from evented_agent.models.cost import COST_COUNTS, Cost, cost_in
 
+_T = TypeVar("_T")
+
 #: Agents that are told apart, by name the first; the runs of others are counted for no agent.
 MOST_AGENTS = 100
+#: Running runs that are looked at, all together, for whether they are idle; and by one script.
+MOST_RUNNING, _LOOKED_AT = 5_000, 500
 
 _LIVE = STATUSES[:3]
 #: The metric of each counter, and what it means.
@@ -79,6 +91,8 @@ class Metrics:
     Attributes:
         runs: How many runs there are, by status, then by agent. Those that have ended, and all
             where there are too many to look, are counted for the agent "".
+        idle: How many of the running ones have answered and only wait for their calls in the
+            background, by agent; None where more than 5,000 runs are running.
         oldest: Seconds since the oldest queued, running or suspended run was created, by status;
             without those that have none.
         overdue: Runs that a watchdog should have looked at more than 5 s ago.
@@ -97,6 +111,7 @@ class Metrics:
     """
 
     runs: Mapping[str, Mapping[str, int]]
+    idle: Mapping[str, int] | None
     oldest: Mapping[str, float]
     overdue: int
     workers: int
@@ -126,6 +141,9 @@ class Metrics:
             for agent, count in by_agent.items()
         ]
         yield Family("runs", "gauge", "Runs that there are.", runs)
+        about = "Running runs that only wait for their calls in the background."
+        idle = [Sample(count, {"agent": agent}) for agent, count in (self.idle or {}).items()]
+        yield Family("idle_runs", "gauge", about, idle)
         ages = [Sample(age, {"status": status}) for status, age in self.oldest.items()]
         about = "Age of the oldest run of a status that has not ended."
         yield Family("oldest_run_seconds", "gauge", about, ages)
@@ -178,20 +196,18 @@ class Metrics:
 
 
 def read_metrics(at: Deployment) -> Plan[Metrics]:
-    """Ask for all of it: one script a shard, and two more."""
+    """Ask for all of it: one script a shard, and two more; and of running runs who is idle."""
     fleet = yield from send(live_workers(at.keys))
     declared = {agent for worker in fleet for agent in worker.agents} | {*at.agents}
     agents = sorted(declared)[:MOST_AGENTS]
-    shards = list[ShardGauges]()
-    for found in (yield from send_all(_each_shard(at.keys, agents))):
-        if isinstance(found, Exception):
-            raise found
-        shards.append(found)
+    shards = yield from _each(gauges(at.keys, shard, agents) for shard in range(at.keys.shards))
+    idle = yield from _idle(at, shards, agents)
     counters, last_hour = yield from send(read_counts(at.keys))
     # Those that lack a queue, or agents, execute none.
     working = [worker for worker in fleet if worker.slots > 0]
     return Metrics(
         runs=_runs(shards, agents),
+        idle=idle,
         oldest=_oldest(shards),
         overdue=sum(shard.overdue for shard in shards),
         workers=len(working),
@@ -211,6 +227,7 @@ def combined(found: Sequence[Metrics]) -> Metrics:
         oldest |= {status: max(age, oldest.get(status, age)) for status, age in each.oldest.items()}
     return Metrics(
         runs=_added([each.runs for each in found]),
+        idle=_all_idle(found),
         oldest=oldest,
         overdue=sum(each.overdue for each in found),
         workers=sum(each.workers for each in found),
@@ -223,6 +240,11 @@ def combined(found: Sequence[Metrics]) -> Metrics:
     )
 
 
+def _all_idle(found: Sequence[Metrics]) -> Mapping[str, int] | None:
+    known = [{"": each.idle} for each in found if each.idle is not None]
+    return _added(known).get("", {}) if len(known) == len(found) else None
+
+
 def _added(found: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
     total: dict[str, dict[str, int]] = {}
     for values in found:
@@ -231,10 +253,6 @@ def _added(found: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[s
             for agent, value in by_agent.items():
                 sums[agent] = sums.get(agent, 0) + value
     return total
-
-
-def _each_shard(keys: Keys, agents: Sequence[str]) -> list[Command[ShardGauges]]:
-    return [gauges(keys, shard, agents) for shard in range(keys.shards)]
 
 
 def _runs(shards: Sequence[ShardGauges], agents: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -248,6 +266,40 @@ def _runs(shards: Sequence[ShardGauges], agents: Sequence[str]) -> dict[str, dic
                 found[status][agent] += count
                 found[status][""] -= count
     return found
+
+
+def _idle(
+    at: Deployment, shards: Sequence[ShardGauges], agents: Sequence[str]
+) -> Plan[dict[str, int] | None]:
+    """Look at the records of running runs: no step writes anywhere that it begins to be idle."""
+    running = {number: shard.counts[_LIVE.index("running")] for number, shard in enumerate(shards)}
+    if sum(running.values()) > MOST_RUNNING:
+        return None
+    found = dict.fromkeys((*agents, ""), 0)
+    listed = yield from _each(
+        list_index(at.keys, shard, ("status", "running"), since=0, offset=0, limit=MOST_RUNNING)
+        for shard, count in running.items()
+        if count
+    )
+    counted = yield from _each(
+        count_idle(at.keys, [run_id for _, run_id in runs[first : first + _LOOKED_AT]])
+        for runs in listed
+        for first in range(0, len(runs), _LOOKED_AT)
+    )
+    for by_agent in counted:
+        for agent, count in by_agent.items():
+            found[agent if agent in found else ""] += count
+    return found
+
+
+def _each(commands: Iterable[Command[_T]]) -> Plan[list[_T]]:
+    """Send all commands in one round trip; the first error ends it."""
+    values = list[_T]()
+    for found in (yield from send_all(list(commands))):
+        if isinstance(found, Exception):
+            raise found
+        values.append(found)
+    return values
 
 
 def _oldest(shards: Sequence[ShardGauges]) -> dict[str, float]:

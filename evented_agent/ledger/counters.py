@@ -122,6 +122,17 @@ def gauges(keys: Keys, shard: int, agents: Sequence[str]) -> Command[ShardGauges
     return command("counters/gauges", where, parse, late_ms=_LATE_MS, budget=_BUDGET)
 
 
+def count_idle(keys: Keys, run_ids: Sequence[str]) -> Command[Mapping[str, int]]:
+    """How many runs of a shard only wait for their calls in the background, by agent."""
+
+    def parse(reply: Any) -> Mapping[str, int]:
+        return {
+            text_of(agent): int(count) for agent, count in zip(reply[::2], reply[1::2], strict=True)
+        }
+
+    return command("counters/count_idle", [keys.of(run_id).run for run_id in run_ids], parse)
+
+
 def _buckets(keys: Keys) -> list[str]:
     return [keys.counters(str(number)) for number in range(BUCKETS)]
 

@@ -87,7 +87,7 @@ class WebApp:
         return cast(WebReply, await adrive(self._site, steps))
 
     async def _late(self, reply: LateReply, receive: Receive) -> PlainReply | None:
-        with self._site.streams.one_of(reply.counted_by):
+        with self._site.streams.one_of(reply.counted_by, "answer"):
             waiting = asyncio.ensure_future(reply.waiting.await_())
             gone = asyncio.ensure_future(_disconnected(receive))
             stopping = self._stopping.future()
@@ -161,7 +161,7 @@ class WebApp:
         self, request: Request, reply: EventReply, receive: Receive, send: Send
     ) -> None:
         try:
-            with self._site.streams.one_of(reply.counted_by):
+            with self._site.streams.one_of(reply.counted_by, reply.reading):
                 own = {**STREAM_HEADERS, **reply.headers}
                 await send(_start(200, headers_for(self._site, request, own)))
                 try:

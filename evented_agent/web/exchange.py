@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import pydantic_core
 from pydantic import TypeAdapter
@@ -16,6 +16,10 @@ from evented_agent.web.failures import HttpFailure
 
 _TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
 _JSON = {"content-type": "application/json"}
+
+#: What an open stream follows: a run, a conversation, or a run of which only the answer is sent.
+Reading = Literal["run", "conversation", "answer"]
+READINGS: tuple[Reading, ...] = get_args(Reading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,12 @@ class EventReply:
     counted_by: str | None
     headers: Mapping[str, str] = field(default_factory=dict)
     has_end: bool = False
+
+    @property
+    def reading(self) -> Reading:
+        """What is followed."""
+        is_run = isinstance(self.run, RunStream | AsyncRunStream)
+        return "run" if is_run else "conversation"
 
 
 class Waiting(Protocol):

@@ -2,10 +2,11 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from evented_agent.web.exchange import READINGS, Reading
 from evented_agent.web.failures import HttpFailure
 
 
@@ -35,11 +36,12 @@ class Limits:
 
 
 class OpenStreams:
-    """How many streams each principal has open in this process."""
+    """How many streams each principal has open in this process, and of which kind all are."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._open: Counter[str] = Counter()
+        self._of_kind: Counter[Reading] = Counter()
         self._lock = threading.Lock()
 
     def check(self, principal: str | None) -> None:
@@ -48,21 +50,28 @@ class OpenStreams:
             raise self._too_many()
 
     @contextmanager
-    def one_of(self, principal: str | None) -> Iterator[None]:
-        """Count a stream while it is open; None is not counted."""
-        if principal is None:
-            yield
-            return
+    def one_of(self, principal: str | None, reading: Reading) -> Iterator[None]:
+        """Count a stream while it is open; None has no limit."""
         with self._lock:
             self.check(principal)
-            self._open[principal] += 1
+            self._add(principal, reading, 1)
         try:
             yield
         finally:
             with self._lock:
-                self._open[principal] -= 1
-                if self._open[principal] <= 0:
-                    del self._open[principal]
+                self._add(principal, reading, -1)
+
+    def readers(self) -> Mapping[Reading, int]:
+        """How many streams are open, by what they follow."""
+        with self._lock:
+            return {reading: self._of_kind[reading] for reading in READINGS}
+
+    def _add(self, principal: str | None, reading: Reading, by: int) -> None:
+        self._of_kind[reading] += by
+        if principal is not None:
+            self._open[principal] += by
+            if self._open[principal] <= 0:
+                del self._open[principal]
 
     def _too_many(self) -> HttpFailure:
         return HttpFailure(

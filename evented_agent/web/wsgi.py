@@ -48,7 +48,7 @@ class WsgiApp:
         try:
             reply = self._reply(request, environ)
             if isinstance(reply, LateReply):
-                with self._site.streams.one_of(reply.counted_by):
+                with self._site.streams.one_of(reply.counted_by, "answer"):
                     reply = reply.waiting.wait()
         except Exception as error:  # noqa: BLE001 - each has its status
             reply = failure_reply(_path_of(request), failure_of(error))
@@ -88,7 +88,7 @@ class WsgiApp:
     ) -> Iterable[bytes]:
         stack = ExitStack()
         try:
-            stack.enter_context(self._site.streams.one_of(reply.counted_by))
+            stack.enter_context(self._site.streams.one_of(reply.counted_by, reply.reading))
         except HttpFailure as failure:
             return self._whole(request, failure_reply(_path_of(request), failure), start_response)
         own = {**STREAM_HEADERS, **reply.headers}

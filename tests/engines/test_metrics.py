@@ -3,6 +3,7 @@
 import importlib
 import os
 import re
+import threading
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -178,6 +179,56 @@ def test_runs_in_this_process_are_counted(redis_server: RedisServer, prefix: str
 
     counters = of_process(redis_server, prefix).counters
     assert counters["steps"] == counters["runs_finished"] == {"here": 3}
+
+
+def test_a_run_that_only_waits_for_its_background_calls_is_idle(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    gate = threading.Event()
+
+    @tool(background=True)
+    def report() -> str:
+        """Write a report, once the test says so."""
+        assert gate.wait(30)
+        return "written"
+
+    script = ScriptedModel([[tool_call("report")], "I am at it.", "Here it is."])
+    local = create_durable_agent(
+        Agent(id="here", model=script, tools=[report]),
+        redis_url=redis_server.url,
+        settings=Settings(prefix=prefix),
+    )
+    run = local.stream("Report.", until_idle=True)
+    wait_until(lambda: idle_in(redis_server, prefix) == {"here": 1, "": 0}, "it is idle")
+    found = of_process(redis_server, prefix)
+    assert found.runs["running"]["here"] == 1
+    assert 'evented_agent_idle_runs{agent="here"} 1\n' in found.prometheus()
+    gate.set()
+    assert run.result(20).answer == "Here it is."
+    assert idle_in(redis_server, prefix) == {"here": 0, "": 0}
+    local.close()
+
+
+def test_who_is_idle_is_not_told_where_too_many_run(
+    redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evented_agent.client.metrics.MOST_RUNNING", 0)
+    gate = threading.Event()
+    local = create_durable_agent(
+        Agent(id="here", model=ScriptedModel([lambda _: gate.wait(30) and "Done."])),
+        redis_url=redis_server.url,
+        settings=Settings(prefix=prefix),
+    )
+    run = local.stream("Wait.")
+    wait_until(lambda: idle_in(redis_server, prefix) is None, "it runs")
+    assert "evented_agent_idle_runs{" not in of_process(redis_server, prefix).prometheus()
+    gate.set()
+    run.result(20)
+    local.close()
+
+
+def idle_in(server: RedisServer, prefix: str) -> Mapping[str, int] | None:
+    return of_process(server, prefix).idle
 
 
 def of_process(server: RedisServer, prefix: str) -> Metrics:

@@ -1,6 +1,7 @@
 """The routes: start a run, look at it, follow it, decide, abort, delete."""
 
 import json
+import re
 from typing import Any
 
 import httpx
@@ -436,6 +437,28 @@ def test_metrics_are_for_operators(served: Served, ann: httpx.Client) -> None:
         403,
         401,
     )
+
+
+def test_metrics_have_the_readers_of_the_process_that_answers(
+    serve: Serve, durable: InProcessAgent
+) -> None:
+    served = serve(create_app(durable.client, authorize=authorize))
+    ann = served.as_("ann")
+    run_id = start(ann, call("hold", name="readers"), thread_id="readers")
+
+    def readers() -> dict[str, str]:
+        text = served.as_("operator").get("/metrics").text
+        return dict(re.findall(r'^evented_agent_readers\{reading="(\w+)"\} (\d+)$', text, re.M))
+
+    assert readers() == {"run": "0", "conversation": "0", "answer": "0"}
+    with (
+        ann.stream("GET", f"/runs/{run_id}/stream"),
+        served.as_("service").stream("GET", f"/runs/{run_id}/stream"),
+        ann.stream("GET", "/threads/readers/stream"),
+    ):
+        assert readers() == {"run": "2", "conversation": "1", "answer": "0"}
+    GATES["readers"].set()
+    wait_until(lambda: set(readers().values()) == {"0"}, "they have left")
 
 
 def test_an_unknown_path_or_method_is_refused(ann: httpx.Client) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evented_agent.agents.tools.approvals import Pending
-from evented_agent.client.exposition import CONTENT_TYPE
+from evented_agent.client.exposition import CONTENT_TYPE, Family, Sample, exposition
 from evented_agent.client.listing import RunPage
 from evented_agent.client.metrics import Metrics
 from evented_agent.models.cost import RunsCost
@@ -134,12 +134,19 @@ def get_workers(_: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     return object_reply({"workers": LIVE_WORKERS.dump_python(list(workers), mode="json")})
 
 
-def get_metrics(_: Site, exchange: Exchange) -> WebSteps[PlainReply]:
-    """Numbers to watch, in the text format of Prometheus."""
+def get_metrics(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """Numbers to watch, in the text format of Prometheus; readers are those of this process."""
     yield from somebody(exchange, "operate")
     found: Metrics = yield Verb("metrics")
     headers = {"cache-control": "no-store", "content-type": CONTENT_TYPE}
-    return PlainReply(200, found.prometheus().encode(), headers)
+    return PlainReply(200, f"{found.prometheus()}{_readers(site)}".encode(), headers)
+
+
+def _readers(site: Site) -> str:
+    readers = site.streams.readers().items()
+    samples = [Sample(count, {"reading": reading}) for reading, count in readers]
+    about = "Streams that are open in the process which answers."
+    return exposition([Family("readers", "gauge", about, samples)])
 
 
 def get_health(_: Site, __: Exchange) -> WebSteps[PlainReply]:

@@ -23,6 +23,7 @@ METRICS = Metrics(
         "failed": {"": 4},
         "aborted": {"": 0},
     },
+    idle={"clerk": 1, "": 0},
     oldest={"queued": 1.5, "running": 3600.0, "suspended": 7.25},
     overdue=0,
     workers=2,
@@ -88,7 +89,7 @@ def test_each_alert_has_a_line_that_says_what_to_do(alert: str) -> None:
     assert f"| `{alert}` |" in PAGE
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*FAMILIES, "evented_agent_readers"])
 def test_each_metric_has_a_line(name: str) -> None:
     assert re.search(rf"^\| .*`{name}`", PAGE, re.MULTILINE)
 

@@ -103,6 +103,7 @@ CALLS: dict[Callable[..., Command[Any]], Command[Any]] = {
     counters.read_counts: counters.read_counts(KEYS),
     counters.take_ended: counters.take_ended(KEYS, 0),
     counters.gauges: counters.gauges(KEYS, 0, ["a"]),
+    counters.count_idle: counters.count_idle(KEYS, ["r"]),
     limits.take_slot: limits.take_slot(KEYS, "r", {"limit": 1}, ttl_ms=1),
     limits.release_slot: limits.release_slot(KEYS, "r", ["limit"], most=1, gone=["s"]),
     limits.count_slots: limits.count_slots(KEYS, ["limit"]),

@@ -134,7 +134,8 @@ class AgentTools:
             call, run = await self._begin(ctx, exchange, params)
         else:
             call, run = await self._go_on(ctx, exchange, params, params.request_state)
-        with self._site.streams.one_of(None if call.who.all_resources else call.who.name):
+        counted_by = None if call.who.all_resources else call.who.name
+        with self._site.streams.one_of(counted_by, "answer"):
             return await self._until_answered(call, run)
 
     async def _begin(
