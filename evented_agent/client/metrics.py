@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from pydantic import TypeAdapter
+
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.exposition import Family, Sample, exposition
 from evented_agent.ledger.counters import (
@@ -193,6 +195,10 @@ class Metrics:
     def _counter(self, name: str) -> Mapping[str, int]:
         """A counter of each agent; those that are served have one from the beginning."""
         return {**dict.fromkeys(self.serving, 0), **self.counters.get(name, {})}
+
+
+#: Metrics as JSON, for the server and the client of the HTTP API.
+METRICS: TypeAdapter[Metrics] = TypeAdapter(Metrics)
 
 
 def read_metrics(at: Deployment) -> Plan[Metrics]:

@@ -14,6 +14,7 @@ from evented_agent.client.commands import DecisionOptions
 from evented_agent.client.follow import Cursor
 from evented_agent.client.inbox import check_target
 from evented_agent.client.listing import RunPage
+from evented_agent.client.metrics import METRICS, Metrics
 from evented_agent.client.sending import SendOptions
 from evented_agent.client.start import Started
 from evented_agent.errors import ThreadNotFound
@@ -243,6 +244,10 @@ def delete_request(run_id: str, resource_id: str | None) -> Outgoing[None]:
 
 def workers_request() -> Outgoing[list[LiveWorker]]:
     return Outgoing("GET", "/workers", _list_of(LIVE_WORKERS, "workers"))
+
+
+def metrics_request() -> Outgoing[Metrics]:
+    return Outgoing("GET", "/metrics.json", METRICS.validate_json)
 
 
 def _list_of(adapter: Any, name: str) -> Callable[[bytes], Any]:

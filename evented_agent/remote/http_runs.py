@@ -13,6 +13,7 @@ from evented_agent.client.decisions import approval_data, denial_data
 from evented_agent.client.follow import Cursor, start_of
 from evented_agent.client.inbox import NO_INPUT
 from evented_agent.client.listing import RunPage
+from evented_agent.client.metrics import Metrics
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
 from evented_agent.client.sending import SendOptions
 from evented_agent.ledger.workers import LiveWorker
@@ -28,6 +29,7 @@ from evented_agent.remote.http_calls import (
     delete_request,
     info_request,
     list_request,
+    metrics_request,
     pending_request,
     result_request,
     retry_request,
@@ -389,6 +391,17 @@ class HttpRuns(HttpThreadMethods):
     async def aworkers(self) -> Sequence[LiveWorker]:
         """`workers` for the running event loop."""
         return await self._sender.asend(workers_request())
+
+    def metrics(self) -> Metrics:
+        """What is going on in the deployment, and what its workers have done; see `Runs.metrics`.
+
+        For who may operate.
+        """
+        return self._sender.send("metrics", metrics_request())
+
+    async def ametrics(self) -> Metrics:
+        """`metrics` for the running event loop."""
+        return await self._sender.asend(metrics_request())
 
     def close(self) -> None:
         """Close the connections that threads have used; the next call connects anew."""

@@ -165,6 +165,7 @@ ROUTES: Sequence[Route] = (
     Route("POST", f"{_THREAD}/token", stream.post_thread_token, (201,), _RESOURCE, body=_MAY),
     Route("GET", "/workers", look.get_workers),
     Route("GET", "/metrics", look.get_metrics, media_type="text/plain"),
+    Route("GET", "/metrics.json", look.get_metrics_json),
     Route("GET", "/health", look.get_health, is_open=True),
     Route("GET", "/ready", look.get_ready, is_open=True),
 )

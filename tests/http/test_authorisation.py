@@ -47,6 +47,7 @@ OTHER_ROUTES: list[tuple[str, str, Any, int]] = [
     ("DELETE", "/threads/t", None, 204),
     ("GET", "/workers", None, 403),
     ("GET", "/metrics", None, 403),
+    ("GET", "/metrics.json", None, 403),
 ]
 FOREIGN = {"origin": "https://evil.example"}
 

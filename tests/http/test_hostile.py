@@ -356,7 +356,7 @@ def test_while_redis_is_away_all_is_refused_or_asked_to_come_back(
         others = send_all(served, itertools.islice(odd, 0, None, 7), _unavailable)
 
         # What asks Redis for nothing, or this caller for more than she may.
-        no_need = ("/health", "/threads/{thread_id}/token", "/workers", "/metrics")
+        no_need = ("/health", "/threads/{thread_id}/token", "/workers", "/metrics", "/metrics.json")
         assert answers.wrong == others.wrong == []
         assert answers.statuses[503] == sum(route.path not in no_need for route in ROUTES)
         server.start()

@@ -22,6 +22,7 @@ from evented_agent import (
     InvalidDecision,
     LedgerUnavailable,
     LimitReached,
+    Metrics,
     NotFailed,
     NotSuspended,
     RunAborted,
@@ -62,7 +63,8 @@ def service(served: Served) -> Any:
 
 def test_it_has_the_verbs_of_runs_with_their_parameters() -> None:
     names = [name for name in {**vars(RunMethods), **vars(ThreadMethods)} if name[0] != "_"]
-    names += ["stream", "astream", "workers", "aworkers", "close", "aclose"]
+    names += ["stream", "astream", "workers", "aworkers", "metrics", "ametrics"]
+    names += ["close", "aclose"]
     for name in names:
         ours, theirs = getattr(HttpRuns, name), getattr(Runs, name)
         if name not in ("delete", "adelete"):
@@ -101,6 +103,30 @@ def test_a_run_is_started_read_and_looked_at(runs: HttpRuns, durable: InProcessA
 def _shown(info: Any) -> Any:
     listed = {name: list(getattr(info, name)) for name in ("pending", "decisions", "inbox")}
     return dataclasses.replace(info, **listed)
+
+
+def test_metrics_are_those_of_runs_for_who_may_operate(
+    runs: HttpRuns, served: Served, durable: InProcessAgent
+) -> None:
+    runs.stream("talker", "say Good day.").result(20)
+    operator = HttpRuns(served.url, token="operator")
+
+    async def ask() -> Metrics:
+        found = await operator.ametrics()
+        await operator.aclose()
+        return found
+
+    def are_those_of_runs() -> bool:
+        # What was done is counted a second later.
+        before = durable.client.metrics()
+        found = dataclasses.replace(operator.metrics(), oldest=before.oldest)
+        return found == before and "steps" in found.counters
+
+    wait_until(are_those_of_runs, "both have the same")
+    assert asyncio.run(ask()).counters == operator.metrics().counters
+    with pytest.raises(AccessDenied):
+        runs.metrics()
+    operator.close()
 
 
 def test_the_same_on_an_event_loop(served: Served) -> None:

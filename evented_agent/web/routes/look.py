@@ -7,7 +7,7 @@ from typing import Any
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.client.exposition import CONTENT_TYPE, Family, Sample, exposition
 from evented_agent.client.listing import RunPage
-from evented_agent.client.metrics import Metrics
+from evented_agent.client.metrics import METRICS, Metrics
 from evented_agent.models.cost import RunsCost
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import RunResult
@@ -140,6 +140,13 @@ def get_metrics(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     found: Metrics = yield Verb("metrics")
     headers = {"cache-control": "no-store", "content-type": CONTENT_TYPE}
     return PlainReply(200, f"{found.prometheus()}{_readers(site)}".encode(), headers)
+
+
+def get_metrics_json(_: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """The same numbers as `Runs.metrics` has them, without what is of this process alone."""
+    yield from somebody(exchange, "operate")
+    found: Metrics = yield Verb("metrics")
+    return json_reply(METRICS.dump_json(found))
 
 
 def _readers(site: Site) -> str:
