@@ -236,7 +236,8 @@ def of_process(server: RedisServer, prefix: str) -> Metrics:
 
 
 #: Runs in all, and those at a time.
-MANY, AT_ONCE = int(os.environ.get("TEST_HOSTILE_RUNS", "100")), 20
+MANY = int(os.environ.get("TEST_HOSTILE_RUNS", "100"))
+AT_ONCE = max(20, MANY // 50)
 
 
 def test_whatever_models_users_and_runs_are_called_there_are_as_many_label_sets(
