@@ -21,6 +21,7 @@ from evented_agent.client.conversations import ThreadPage
 from evented_agent.client.durable_agent import DurableAgent
 from evented_agent.client.listing import RunPage
 from evented_agent.client.metrics import Metrics
+from evented_agent.client.metrics_series import MetricsSeries
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
 from evented_agent.client.runs import Runs
 from evented_agent.client.thread_stream import AsyncThreadStream, ThreadStream
@@ -99,6 +100,7 @@ __all__ = [
     "MCPServer",
     "Memory",
     "Metrics",
+    "MetricsSeries",
     "Model",
     "ModelError",
     "NextStep",

@@ -9,11 +9,14 @@ from pydantic import TypeAdapter
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.exposition import Family, Sample, exposition
 from evented_agent.ledger.counters import (
+    HOUR,
     CounterValues,
     ShardGauges,
     count_idle,
     gauges,
     read_counts,
+    read_series,
+    summed,
 )
 from evented_agent.ledger.indexes import list_index
 from evented_agent.ledger.keys import STATUSES
@@ -34,6 +37,7 @@ _LIVE = STATUSES[:3]
 _COUNTED: Mapping[str, tuple[str, str]] = {
     "model_calls": ("model_calls_total", "Calls of models that were begun."),
     "tool_calls": ("tool_calls_total", "Calls of tools that were begun."),
+    "runs_started": ("runs_started_total", "Runs whose first task a worker has begun."),
     "steps": ("steps_total", "Steps whose model call was completed."),
     "retries": ("retries_total", "Tasks that failed and were queued again."),
     "crashes": ("crashes_total", "Attempts whose worker died or froze."),
@@ -79,6 +83,18 @@ _TIMES = (
         "recovery_seconds",
         "How long after its lease a task of a dead worker ran again.",
     ),
+    (
+        "answer_ms",
+        "answers",
+        "answer_seconds",
+        "How long calls of models took that came to their end.",
+    ),
+    (
+        "run_ms",
+        "runs_finished",
+        "run_seconds",
+        "How long runs that finished took since they were created, whatever they waited for.",
+    ),
 )
 
 
@@ -108,8 +124,9 @@ class Metrics:
             "late_looks", "abandoned_calls", "queue_waits", "queue_wait_ms", "runs_finished",
             "runs_failed", "runs_aborted", "input_tokens", "output_tokens", "reasoning_tokens",
             "cached_input_tokens", "nano_usd" (billionths of a US dollar), "priced_calls",
-            "unpriced_calls". One that has not been needed is left out.
-        last_hour: The same for the last hour, in steps of five minutes.
+            "unpriced_calls", "runs_started", "run_ms" (of those that finished), "answers" (calls of
+            models that came to their end), "answer_ms". One that has not been needed is left out.
+        last_hour: The same for the last hour, in whole minutes.
     """
 
     runs: Mapping[str, Mapping[str, int]]
@@ -202,13 +219,14 @@ METRICS: TypeAdapter[Metrics] = TypeAdapter(Metrics)
 
 
 def read_metrics(at: Deployment) -> Plan[Metrics]:
-    """Ask for all of it: one script a shard, and two more; and of running runs who is idle."""
+    """Ask for all of it: one script a shard, and three more; and of running runs who is idle."""
     fleet = yield from send(live_workers(at.keys))
     declared = {agent for worker in fleet for agent in worker.agents} | {*at.agents}
     agents = sorted(declared)[:MOST_AGENTS]
     shards = yield from _each(gauges(at.keys, shard, agents) for shard in range(at.keys.shards))
     idle = yield from _idle(at, shards, agents)
-    counters, last_hour = yield from send(read_counts(at.keys))
+    counters = yield from send(read_counts(at.keys))
+    series = yield from send(read_series(at.keys, HOUR))
     # Those that lack a queue, or agents, execute none.
     working = [worker for worker in fleet if worker.slots > 0]
     return Metrics(
@@ -222,7 +240,7 @@ def read_metrics(at: Deployment) -> Plan[Metrics]:
         abandoned=sum(worker.abandoned for worker in working),
         serving={agent: _serving(working, agent) for agent in agents},
         counters=counters,
-        last_hour=last_hour,
+        last_hour=summed(series.stretches),
     )
 
 
@@ -232,7 +250,7 @@ def combined(found: Sequence[Metrics]) -> Metrics:
     for each in found:
         oldest |= {status: max(age, oldest.get(status, age)) for status, age in each.oldest.items()}
     return Metrics(
-        runs=_added([each.runs for each in found]),
+        runs=summed([each.runs for each in found]),
         idle=_all_idle(found),
         oldest=oldest,
         overdue=sum(each.overdue for each in found),
@@ -240,25 +258,15 @@ def combined(found: Sequence[Metrics]) -> Metrics:
         slots=sum(each.slots for each in found),
         busy=sum(each.busy for each in found),
         abandoned=sum(each.abandoned for each in found),
-        serving=_added([{"": each.serving} for each in found])[""],
-        counters=_added([each.counters for each in found]),
-        last_hour=_added([each.last_hour for each in found]),
+        serving=summed([{"": each.serving} for each in found])[""],
+        counters=summed([each.counters for each in found]),
+        last_hour=summed([each.last_hour for each in found]),
     )
 
 
 def _all_idle(found: Sequence[Metrics]) -> Mapping[str, int] | None:
     known = [{"": each.idle} for each in found if each.idle is not None]
-    return _added(known).get("", {}) if len(known) == len(found) else None
-
-
-def _added(found: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
-    total: dict[str, dict[str, int]] = {}
-    for values in found:
-        for name, by_agent in values.items():
-            sums = total.setdefault(name, {})
-            for agent, value in by_agent.items():
-                sums[agent] = sums.get(agent, 0) + value
-    return total
+    return summed(known).get("", {}) if len(known) == len(found) else None
 
 
 def _runs(shards: Sequence[ShardGauges], agents: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -8,6 +8,7 @@ from evented_agent.agents.run_options import StreamOptions
 from evented_agent.client.begin import Starting, abegin_stream, begin_stream
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.metrics import Metrics, read_metrics
+from evented_agent.client.metrics_series import MetricsSeries, SeriesSpan, read_metrics_series
 from evented_agent.client.queries import read_workers
 from evented_agent.client.run_methods import RunMethods
 from evented_agent.client.run_stream import AsyncRunStream, RunStream
@@ -105,6 +106,14 @@ class Runs(Deployment, RunMethods):
     async def ametrics(self) -> Metrics:
         """`metrics` for the running event loop."""
         return await self.adrive(read_metrics(self))
+
+    def metrics_series(self, span: SeriesSpan = "hour") -> MetricsSeries:
+        """What workers have done in each minute of the last hour, or half hour of the last day."""
+        return self.drive("metrics_series", read_metrics_series(self, span))
+
+    async def ametrics_series(self, span: SeriesSpan = "hour") -> MetricsSeries:
+        """`metrics_series` for the running event loop."""
+        return await self.adrive(read_metrics_series(self, span))
 
     def close(self) -> None:
         """Close the connections that threads have used; the next call connects anew."""

@@ -182,6 +182,13 @@ class Attempt:
         """Count something that this attempt has done."""
         self.process.counts.add(name, self.agent.id, by)
 
+    def count_time(self, name: str, seconds: float) -> None:
+        """Count something that took its time."""
+        took = round(1000 * seconds)
+        self.count(f"{name}s")
+        self.count(f"{name}_ms", took)
+        self.process.counts.peak(f"{name}_peak_ms", self.agent.id, took)
+
     def _new_writer(self) -> ChunkWriter:
         return ChunkWriter(
             self.ledger,

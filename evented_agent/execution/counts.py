@@ -5,7 +5,8 @@ Nobody waits for that: it has a thread of its own, which begins with the first t
 
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import add
 
 from evented_agent.errors import LedgerUnavailable
 from evented_agent.ledger.connection import Ledger
@@ -41,9 +42,16 @@ class Counts:
 
     def add(self, name: str, agent: str, by: int = 1) -> None:
         """Count something; *agent* is the id of a declared one."""
+        self._put(name, agent, by, add)
+
+    def peak(self, name: str, agent: str, value: int) -> None:
+        """Keep the largest value of a time; *agent* is the id of a declared one."""
+        self._put(name, agent, value, max)
+
+    def _put(self, name: str, agent: str, value: int, join: Callable[[int, int], int]) -> None:
         key = (name, agent)
         with self._lock:
-            self._sums[key] = self._sums.get(key, 0) + by
+            self._sums[key] = join(self._sums.get(key, 0), value)
             if self._thread is None:
                 self._start()
         if not self._has_news.is_set():

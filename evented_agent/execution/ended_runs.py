@@ -6,9 +6,8 @@ from collections.abc import Collection, Sequence
 from evented_agent.errors import LedgerUnavailable
 from evented_agent.execution.counts import Counts
 from evented_agent.ledger.connection import Ledger
-from evented_agent.ledger.counters import MOST_ENDED, take_ended
+from evented_agent.ledger.counters import MOST_ENDED, about_ended, take_ended
 from evented_agent.ledger.keys import Keys
-from evented_agent.ledger.watch import whose
 from evented_agent.logs import logger_of
 
 logger = logger_of(__name__)
@@ -43,12 +42,15 @@ class EndedRuns:
         """Count the next few; whether that was all."""
         found = self._ledger.send(take_ended(self._keys, self._shard), retry_for=0)
         for status, run_ids in found.items():
-            for agent in self._agents(run_ids):
-                self._counts.add(f"runs_{status}", agent if agent in agents else "")
+            for agent, ms in self._about(run_ids):
+                known = agent if agent in agents else ""
+                self._counts.add(f"runs_{status}", known)
+                if status == "finished":
+                    self._counts.add("run_ms", known, ms)
+                    self._counts.peak("run_peak_ms", known, ms)
         return max(map(len, found.values())) < MOST_ENDED - 1
 
-    def _agents(self, run_ids: Sequence[str]) -> Sequence[str]:
+    def _about(self, run_ids: Sequence[str]) -> Sequence[tuple[str, int]]:
         if not run_ids:
             return ()
-        owners = self._ledger.send(whose(self._keys, run_ids), retry_for=0)
-        return [agent for _, agent, _ in owners]
+        return self._ledger.send(about_ended(self._keys, run_ids), retry_for=0)

@@ -393,8 +393,12 @@ def _count_claim(counts: Counts, claim: Claim) -> None:
     """Count how long the task was queued, and how long nobody worked on it after a crash."""
     task = claim.task
     if task.generation == 1:
+        waited = max(0, task.started - task.queued_at)
         counts.add("queue_waits", claim.agent)
-        counts.add("queue_wait_ms", claim.agent, max(0, task.started - task.queued_at))
+        counts.add("queue_wait_ms", claim.agent, waited)
+        counts.peak("queue_wait_peak_ms", claim.agent, waited)
+        if task.kind == "model" and task.step == 1 and not task.branch:
+            counts.add("runs_started", claim.agent)
     elif task.lost_at is not None:
         counts.add("recoveries", claim.agent)
         counts.add("recovery_ms", claim.agent, max(0, task.started - task.lost_at))

@@ -205,8 +205,10 @@ class Watchdog:
             self._found(run_id, found)
             if isinstance(found, Reconciled) and (found.crashes or found.is_late):
                 known = agent if agent in self._agents else ""
-                self._counts.add("crashes", known, len(found.crashes))
-                self._counts.add("late_looks", known, found.is_late)
+                if found.crashes:
+                    self._counts.add("crashes", known, len(found.crashes))
+                if found.is_late:
+                    self._counts.add("late_looks", known)
         if refused := [found for found in answers if isinstance(found, LedgerUnavailable)]:
             logger.warning("%d runs could not be looked at: %s", len(refused), refused[0])
 

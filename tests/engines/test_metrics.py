@@ -23,6 +23,7 @@ from evented_agent import (
     create_evented_agent,
     tool,
 )
+from evented_agent.client.metrics_series import SeriesSpan
 from evented_agent.models.protocol import ModelRequest
 from evented_agent.testing import Say, ScriptedModel, tool_call
 from tests.conftest import StartWorker
@@ -123,7 +124,18 @@ def test_after_a_clean_stop_all_that_was_done_is_counted(
     assert "crashes" not in counters
     assert during.runs["running"]["speaker"] == 1
     assert (during.workers, during.slots, during.serving["stamper"]) == (1, 4, 1)
+    assert counters["runs_started"] == {"stamper": RUNS, "retrier": 1, "failing": 1, "speaker": 1}
+    assert counters["answers"]["stamper"] == 2 * RUNS
+    assert 0 < counters["run_ms"]["stamper"] < 30_000 * RUNS
     assert runs.metrics().last_hour == counters
+    spans: tuple[SeriesSpan, ...] = ("hour", "day")
+    for span in spans:
+        over_time = runs.metrics_series(span)
+        assert sum(over_time.values("runs_finished")) == RUNS + 1
+        longest = max(over_time.values("run_peak_ms", "stamper"))
+        assert counters["run_ms"]["stamper"] / RUNS <= longest < 30_000
+    with pytest.raises(ValueError, match="span='week': use one of hour, day"):
+        runs.metrics_series("week")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("pool", ["threads", "prefork"])

@@ -30,10 +30,10 @@ ABOUT_RUNS = {
 #: Scripts of the deployment.
 ABOUT_NONE = {
     *("announce", "deployment", "forget", "forget_gone", "list", "oldest", "ring", "tick", "trim"),
-    *("whose", "workers", "about", "retitle", "add_counts", "take_ended"),
+    *("whose", "workers", "about", "retitle", "add_counts", "take_ended", "about_ended"),
 }
 #: Scripts that change nothing.
-READING = {"read", "list", "oldest", "whose", "workers", "about"}
+READING = {"read", "list", "oldest", "whose", "workers", "about", "about_ended"}
 
 #: Commands that `Proxy.say` answers.
 _ANSWERED = {b"EVAL", b"EVALSHA", b"XREAD", b"XRANGE", b"HMGET"}

@@ -50,6 +50,7 @@ ROOT_NAMES = [
     "MCPServer",
     "Memory",
     "Metrics",
+    "MetricsSeries",
     "Model",
     "ModelError",
     "NextStep",

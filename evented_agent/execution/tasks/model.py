@@ -1,6 +1,7 @@
 """One model call: the request from the journal, the answer into the topic, the turn back."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -82,6 +83,7 @@ async def run_model(attempt: Attempt) -> Done:
     try:
         await attempt.check_lease()
         attempt.count("model_calls")
+        since = time.monotonic()
         async with Interruptible(attempt.lease) as listening:
             await _listen(attempt, model, request, answer)
     except ModelError as error:
@@ -92,6 +94,7 @@ async def run_model(attempt: Attempt) -> Done:
         return await _cut_short(attempt, state, answer, model)
     if listening.was_interrupted and answer.ended is None:
         return await _interrupted(attempt, state, answer, model)
+    attempt.count_time("answer", time.monotonic() - since)
     turn = answer.turn(model=model.name, seen=attempt.claim.journal_length)
     turn = await priced(attempt, state, model, answer, turn)
     return await _complete(attempt, state, answer, replace(turn, instructions=instructions.of_turn))

@@ -2,10 +2,11 @@
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from evented_agent import Metrics
+from evented_agent import Metrics, MetricsSeries
 from evented_agent.client.exposition import Family, Sample, exposition
 from evented_agent.client.metrics import combined
 from evented_agent.ledger.counters import COUNTERS
@@ -53,8 +54,9 @@ def test_each_counter_is_exposed_once_with_its_value() -> None:
     values = [float(line.rpartition(" ")[2]) for line in TEXT.splitlines() if line[0] != "#"]
 
     for number, name in enumerate(COUNTERS, 1000):
-        divisor = {"recovery_ms": 1000, "queue_wait_ms": 1000, "nano_usd": 10**9}.get(name, 1)
-        assert values.count(number / divisor) == 1, name
+        divisor = 10**9 if name == "nano_usd" else 1000 if name.endswith("_ms") else 1
+        # How many runs finished is the count of their times as well.
+        assert values.count(number / divisor) == 1 + (name == "runs_finished"), name
 
 
 def test_where_nothing_is_priced_there_is_no_metric_of_costs() -> None:
@@ -102,3 +104,15 @@ def test_several_deployments_add_up_and_the_oldest_run_is_the_oldest_of_all() ->
     assert both.oldest == METRICS.oldest
     assert both.counters["steps"]["clerk"] == 2 * METRICS.counters["steps"]["clerk"]
     assert both.serving == {"clerk": 4}
+
+
+def test_a_series_adds_up_agents_and_takes_the_largest_of_their_peaks() -> None:
+    now = datetime(2026, 11, 28, tzinfo=UTC)
+    busy = {"steps": {"clerk": 2, "": 1}, "run_peak_ms": {"clerk": 5, "smith": 9}}
+    series = MetricsSeries(now, timedelta(minutes=1), now, [{}, busy])
+
+    assert series.values("steps") == [0, 3]
+    assert series.values("steps", "clerk") == [0, 2]
+    assert series.values("run_peak_ms") == [0, 9]
+    assert series.values("run_peak_ms", "clerk") == [0, 5]
+    assert series.values("retries") == [0, 0]

@@ -1,7 +1,7 @@
 """Counters in Redis: each batch once at most, bounded, whatever is stored there."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +11,15 @@ from evented_agent.execution.counts import Counts
 from evented_agent.execution.ended_runs import EndedRuns
 from evented_agent.ledger import counters
 from evented_agent.ledger.connection import Ledger
-from evented_agent.ledger.counters import add_counts, gauges, read_counts, take_ended
+from evented_agent.ledger.counters import (
+    DAY,
+    HOUR,
+    add_counts,
+    gauges,
+    read_counts,
+    read_series,
+    take_ended,
+)
 from evented_agent.ledger.keys import Keys
 from tests.support.proxy import Moment, Proxy, Write
 from tests.support.servers import RedisServer
@@ -40,7 +48,11 @@ ONE = {("steps", "clerk"): 1}
 
 
 def total(ledger: Ledger, keys: Keys) -> counters.CounterValues:
-    return ledger.send(read_counts(keys))[0]
+    return ledger.send(read_counts(keys))
+
+
+def series(ledger: Ledger, keys: Keys, of: counters.Resolution) -> Sequence[counters.CounterValues]:
+    return ledger.send(read_series(keys, of)).stretches
 
 
 def test_a_batch_that_is_sent_again_counts_once(keys: Keys, ledger: Ledger) -> None:
@@ -49,7 +61,9 @@ def test_a_batch_that_is_sent_again_counts_once(keys: Keys, ledger: Ledger) -> N
     ledger.send(add_counts(keys, "w", 2, ONE, is_again=True))
     ledger.send(add_counts(keys, "other", 1, ONE, is_again=False))
 
-    assert ledger.send(read_counts(keys)) == ({"steps": {"clerk": 3}},) * 2
+    assert total(ledger, keys) == {"steps": {"clerk": 3}}
+    for of in (HOUR, DAY):
+        assert series(ledger, keys, of)[-1] == {"steps": {"clerk": 3}}
 
 
 def test_a_batch_of_which_nobody_knows_whether_it_came_is_lost(
@@ -120,6 +134,71 @@ def test_there_are_only_so_many_counters(
     assert sum(found.values()) == 79
 
 
+def test_a_series_has_only_so_many_fields_and_loses_no_count(
+    keys: Keys, ledger: Ledger, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counters, "MOST_IN_SERIES", 10)
+    for number in range(40):
+        batch = {("steps", f"agent{number}"): 1, ("answer_peak_ms", f"agent{number}"): number}
+        ledger.send(add_counts(keys, "w", number + 1, batch, is_again=False))
+
+    assert all(server.hlen(key) <= 12 for key in server.keys(f"{keys.counters('hour')}:*"))
+    found = counters.summed(series(ledger, keys, DAY))
+    assert sum(found["steps"].values()) == 40
+    assert max(series(ledger, keys, DAY)[-1]["answer_peak_ms"].values()) == 39
+
+
+def test_of_a_peak_the_largest_is_kept_in_series_alone(keys: Keys, ledger: Ledger) -> None:
+    for number, value in enumerate((7, 30, 5), 1):
+        batch = {("run_peak_ms", "clerk"): value}
+        ledger.send(add_counts(keys, "w", number, batch, is_again=False))
+
+    assert total(ledger, keys) == {}
+    last = [each for each in series(ledger, keys, HOUR) if each]
+    assert max(each["run_peak_ms"]["clerk"] for each in last) == 30
+
+
+@pytest.mark.parametrize("of", [HOUR, DAY], ids=["hour", "day"])
+def test_a_series_spans_two_hashes_and_drops_what_is_older(
+    of: counters.Resolution, keys: Keys, ledger: Ledger, server: redis.Redis
+) -> None:
+    now = ledger.send(read_series(keys, of)).now
+    period, at = divmod(now, of.span_ms)
+    stretch = at // of.step_ms
+    halves = [keys.counters(f"{of.name}:{half}") for half in range(2)]
+    # Each stretch of both halves counts its own number.
+    for back in (1, 0):
+        key = halves[(period - back) % 2]
+        fields: dict[Any, Any] = {
+            f"{n} steps clerk": (1 - back) * of.steps + n + 1 for n in range(of.steps)
+        }
+        server.hset(key, mapping={"period": period - back, **fields, "7 odd": 1, "x": "y"})
+        server.pexpire(key, 60_000)
+
+    found = ledger.send(read_series(keys, of))
+    if found.now // of.step_ms == now // of.step_ms:
+        values = [each["steps"]["clerk"] for each in found.stretches]
+        assert values == list(range(stretch + 2, stretch + 2 + of.steps))
+    server.hset(halves[(period - 1) % 2], "period", period - 3)
+    old = of.steps - 1 - stretch
+    assert [bool(each) for each in series(ledger, keys, of)][:old] == [False] * old
+
+
+def test_a_half_of_a_series_that_is_over_is_begun_anew(
+    keys: Keys, ledger: Ledger, server: redis.Redis
+) -> None:
+    for half in range(2):
+        key = keys.counters(f"hour:{half}")
+        server.hset(key, mapping={"period": 1 + half, "3 steps clerk": 5})
+        server.pexpire(key, 60_000)
+
+    ledger.send(add_counts(keys, "w", 1, ONE, is_again=False))
+
+    assert counters.summed(series(ledger, keys, HOUR)) == {"steps": {"clerk": 1}}
+    assert sum(b"3 steps clerk" in server.hgetall(keys.counters(f"hour:{h}")) for h in (0, 1)) <= 1
+    assert all(server.pttl(keys.counters(f"hour:{half}")) > 0 for half in range(2))
+
+
 def test_what_others_have_written_there_is_left_out(
     keys: Keys, ledger: Ledger, server: redis.Redis
 ) -> None:
@@ -164,7 +243,14 @@ def test_ends_of_agents_that_nobody_declares_have_no_label(
     seconds, _ = server.time()
     server.set(keys.ended(0), seconds * 1000 - 5000, px=60_000)
     for run_id, agent in (("r1", "clerk"), ("r2", 'evil"}'), ("r3", "gone")):
-        server.hset(keys.of(run_id).run, mapping={"agent": agent, "status": "failed", "live": "[]"})
+        record: dict[Any, Any] = {
+            "agent": agent,
+            "status": "failed",
+            "live": "[]",
+            "created": 1,
+            "ended": 5,
+        }
+        server.hset(keys.of(run_id).run, mapping=record)
         server.pexpire(keys.of(run_id).run, 60_000)
         server.zadd(keys.index(0, "status", "failed"), {run_id: seconds * 1000 - 1000})
     ended.count({"clerk"}, is_last=True)

@@ -101,6 +101,8 @@ CALLS: dict[Callable[..., Command[Any]], Command[Any]] = {
     indexes.trim: indexes.trim(KEYS, 0, "failed", agents=["a"], ended_before=1),
     counters.add_counts: counters.add_counts(KEYS, "w", 1, {("steps", "a"): 1}, is_again=False),
     counters.read_counts: counters.read_counts(KEYS),
+    counters.read_series: counters.read_series(KEYS, counters.HOUR),
+    counters.about_ended: counters.about_ended(KEYS, ["r", "s"]),
     counters.take_ended: counters.take_ended(KEYS, 0),
     counters.gauges: counters.gauges(KEYS, 0, ["a"]),
     counters.count_idle: counters.count_idle(KEYS, ["r"]),
