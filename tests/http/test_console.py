@@ -5,13 +5,14 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
 
-from evented_agent import ConfigurationError, InProcessAgent
+from evented_agent import ConfigurationError, InProcessAgent, Runs, Settings
 from evented_agent.cli import main
 from evented_agent.web import create_app
 from tests.http.agents import GATES
@@ -19,6 +20,7 @@ from tests.http.conftest import Served, serving
 from tests.http.requests import call, start, until
 from tests.support.command_line import cli_runner
 from tests.support.operators import known_operator
+from tests.support.servers import RedisServer
 from tests.support.workers import wait_until
 
 #: What is about a run: the method, the path behind it, a form that fits, and what its owner gets.
@@ -485,6 +487,35 @@ def test_pages_say_what_runs_cost_and_what_is_unknown(console: Served, ann: http
     wait_until(lambda: "Cost, last hour" in admin.get("/console").text, "it was counted")
     steps = ann.get(f"/console/runs/{run_id}/steps").text
     assert '<span title="the model is not among the prices">price unknown</span>' in steps
+
+
+def test_the_overview_draws_what_was_done_over_time(console: Served, ann: httpx.Client) -> None:
+    until(ann, start(ann, "say Count me."), "finished")
+    until(ann, start(ann, "fail"), "failed")
+    admin = console.as_("admin")
+
+    def drawn(over: str) -> bool:
+        return 'class="failed" x="' in admin.get(f"/console?over={over}").text
+
+    for over in ("hour", "day", "odd"):
+        wait_until(partial(drawn, over), "ends are counted")
+        page = admin.get(f"/console?over={over}").text
+        assert page.count("<svg role=") == 6
+        assert "<h3>Waited in the queue" in page
+        assert "The same as a table" in page
+    # What others have done is nothing to who sees one resource.
+    assert "is not shown to who sees one alone" in ann.get("/console").text
+    assert "<h3>Tokens" not in ann.get("/console").text
+
+
+def test_a_deployment_without_runs_and_workers_has_an_overview(redis_server: RedisServer) -> None:
+    runs = Runs(redis_server.url, settings=Settings(prefix="nothing-here"))
+    with serving(create_app(runs, authorize=known_operator)) as served:
+        page = served.as_("admin").get("/console").text
+    assert "No worker is alive" in page
+    assert "Workers have counted nothing in the last hour." in page
+    assert "No runs yet" in page
+    runs.close()
 
 
 def test_children_are_listed_with_their_run_and_have_pages_of_their_own(

@@ -8,8 +8,10 @@ from typing import Any
 from evented_agent.agents.tools.approvals import Pending
 from evented_agent.client.listing import RunPage
 from evented_agent.client.metrics import Metrics
+from evented_agent.client.metrics_series import MetricsSeries
 from evented_agent.state.run_info import RunInfo
-from evented_agent.web.console.asked import scope_of
+from evented_agent.web.console.asked import asked_for, scope_of
+from evented_agent.web.console.charts import Charts, charts_of
 from evented_agent.web.console.people import operator
 from evented_agent.web.exchange import Exchange, PlainReply
 from evented_agent.web.site import Site, Verb, WebSteps
@@ -58,6 +60,7 @@ class Health:
         stuck: Queued runs that lack something.
         pending: Calls that wait for people.
         workers: Who works.
+        metrics: The deployment in numbers; None for who sees one resource alone.
     """
 
     live: Mapping[str, Tally]
@@ -66,6 +69,7 @@ class Health:
     stuck: Sequence[RunInfo]
     pending: Sequence[Pending]
     workers: Sequence[Any]
+    metrics: Metrics | None = None
 
     @property
     def slots(self) -> int:
@@ -77,7 +81,12 @@ class Health:
 
     def troubles(self) -> list[Trouble]:
         """What somebody should look at, the worst first."""
-        found = [*self._of_workers(), *self._of_runs(), *self._of_people()]
+        found = [
+            *self._of_workers(),
+            *self._of_runs(),
+            *self._of_metrics(),
+            *self._of_people(),
+        ]
         return sorted(found, key=lambda each: each.level != "bad")
 
     def _of_workers(self) -> list[Trouble]:
@@ -107,6 +116,23 @@ class Health:
             found.append(Trouble("warn", title, said, where))
         return found
 
+    def _of_metrics(self) -> list[Trouble]:
+        if self.metrics is None:
+            return []
+        found = []
+        fleet: tuple[Sequence[str], Mapping[str, str]] = (["fleet"], {})
+        if late := self.metrics.overdue:
+            title = f"Nobody has looked at {_things(late, 'run')} that should have been"
+            found.append(Trouble("bad", title, "No watchdog works, or it has a backlog.", fleet))
+        if self.slots and self.busy >= self.slots and self.live["queued"].number:
+            said = "What is queued waits for one: more workers help, or more slots."
+            found.append(Trouble("warn", "All slots are busy", said, fleet))
+        if crashes := sum(self.metrics.last_hour.get("crashes", {}).values()):
+            title = f"{_things(crashes, 'attempt')} lost their worker in the last hour"
+            said = "They were taken over. Workers died, froze or were killed: their logs say more."
+            found.append(Trouble("warn", title, said, fleet))
+        return found
+
     def _of_people(self) -> list[Trouble]:
         soon = datetime.now(UTC) + timedelta(hours=1)
         ending = [each for each in self.pending if each.expires_at < soon]
@@ -127,6 +153,13 @@ def get_console_overview(site: Site, exchange: Exchange) -> WebSteps[PlainReply]
     failed, is_more = yield from _failed(scope)
     pending = yield Verb("pending", (), {"limit": _MOST, **scope})
     workers = yield Verb("workers")
+    metrics: Metrics | None = None
+    over_time: Charts | None = None
+    span = "day" if asked_for(exchange, "over") == "day" else "hour"
+    if scope["resource_id"] is None:
+        metrics = yield Verb("metrics")
+        series: MetricsSeries = yield Verb("metrics_series", (span,))
+        over_time = charts_of(series, scope["agent"])
     health = Health(
         live={status: _tally(page) for status, page in live.items()},
         failed=Tally(len(failed), is_more),
@@ -134,13 +167,17 @@ def get_console_overview(site: Site, exchange: Exchange) -> WebSteps[PlainReply]
         stuck=[info for page in live.values() for info in page if info.waiting_for],
         pending=pending,
         workers=sorted(workers, key=lambda each: each.node),
+        metrics=metrics,
     )
-    cost = None
-    if scope["resource_id"] is None:
-        metrics: Metrics = yield Verb("metrics")
-        cost = metrics.last_hour_cost(scope["agent"])
-    values: dict[str, Any] = {"health": health, "latest": latest, "cost_now": cost}
-    return view.reply("overview", title="Overview", **values)
+    return view.reply(
+        "overview",
+        title="Overview",
+        health=health,
+        latest=latest,
+        cost_now=metrics and metrics.last_hour_cost(scope["agent"]),
+        over_time=over_time,
+        span=span,
+    )
 
 
 def _failed(scope: Mapping[str, Any]) -> WebSteps[tuple[list[RunInfo], bool]]:

@@ -108,8 +108,11 @@ def seconds_text(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
+_STYLES = {"clock": "%H:%M:%S", "minute": "%H:%M"}
+
+
 def moment_tag(at: datetime | None, style: str = "ago") -> Markup:
-    """A time that the page turns into the reader's own: "ago", "clock" or "left"."""
+    """A time that the page turns into the reader's own: "ago", "clock", "minute" or "left"."""
     if at is None:
         return Markup("")
     utc = at.astimezone(UTC)
@@ -117,5 +120,5 @@ def moment_tag(at: datetime | None, style: str = "ago") -> Markup:
         utc.isoformat(timespec="milliseconds"),
         utc.strftime("%Y-%m-%d %H:%M:%S"),
         style,
-        utc.strftime("%H:%M:%S" if style == "clock" else "%d %b %H:%M"),
+        utc.strftime(_STYLES.get(style, "%d %b %H:%M")),
     )

@@ -1,6 +1,7 @@
 """The console in a real Chromium, with runs that execute in this process."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from tests.support.operators import known_operator
 from tests.support.servers import RedisServer
 from tests.support.workers import wait_until
 from tests.web.conftest import PAGE_PATIENCE
+from tests.web.console.pages import OpenAt
 
 Open = Callable[..., Page]
 
@@ -65,14 +67,14 @@ def problems() -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def open_page(console: Served, browser: Browser, problems: list[str]) -> Iterator[Open]:
-    """Open a tab of somebody who has signed in."""
+def open_at(browser: Browser, problems: list[str]) -> Iterator[OpenAt]:
+    """Open a tab of somebody who has signed in to a site."""
     contexts: list[BrowserContext] = []
 
-    def open_(path: str, who: str = "ann", **options: Any) -> Page:
-        context = browser.new_context(base_url=console.url, **options)
+    def open_(site: Served, path: str, who: str = "ann", **options: Any) -> Page:
+        context = browser.new_context(base_url=site.url, **options)
         context.set_default_timeout(PAGE_PATIENCE)
-        context.add_cookies([{"name": "who", "value": who, "url": console.url}])
+        context.add_cookies([{"name": "who", "value": who, "url": site.url}])
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -90,3 +92,9 @@ def open_page(console: Served, browser: Browser, problems: list[str]) -> Iterato
     yield open_
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def open_page(console: Served, open_at: OpenAt) -> Open:
+    """Open a tab of the console of these tests."""
+    return partial(open_at, console)

@@ -1,21 +1,17 @@
 """Each view on a desk and on a phone, light and dark: no errors, nothing cut off, accessible."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.http.agents import GATES
 from tests.http.conftest import Served
 from tests.http.requests import call, start, until
-from tests.support.node import CLIENTS
 from tests.web.console.conftest import Open
-
-Scheme = Literal["light", "dark"]
+from tests.web.console.pages import Scheme, is_fit
 
 LONG = "The parcel was handed to the carrier, and https://tracking.example/7 says where it is. "
 
@@ -74,33 +70,7 @@ def test_each_view_fits_and_can_be_used_by_all(
     page = open_page(views["overview"], viewport=size, color_scheme=scheme)
     for name in NAMES:
         page.goto(views[name])
-        settled(page)
-        page.screenshot(path=pictures / f"console-{name}-{width}-{scheme}.png")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, pictures)
-        assert problems == [], name
-        assert serious(page) == [], name
-        # Axe may add styles of its own, which the page's policy refuses.
-        problems.clear()
-
-
-def settled(page: Page) -> None:
-    """The page is as it will be: fonts, scripts, and what it says of a run."""
-    page.evaluate("document.fonts.ready")
-    if page.locator("#talk").count():
-        expect(page.locator("#link")).to_have_text("")
-        expect(page.locator("#talk li").first).to_be_visible()
-
-
-def serious(page: Page) -> Sequence[Any]:
-    """What axe finds wrong, with where."""
-    # The page's policy keeps scripts of elsewhere out; the debugger may add one.
-    page.evaluate((CLIENTS / "node_modules/axe-core/axe.min.js").read_text())
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    return [
-        (each["id"], [node["html"][:160] for node in each["nodes"]][:3])
-        for each in found["violations"]
-        if each["impact"] in ("serious", "critical")
-    ]
+        is_fit(page, pictures / f"console-{name}-{width}-{scheme}.png", width, problems)
 
 
 def test_runs_come_and_change_while_one_looks(open_page: Open, ann: httpx.Client) -> None:

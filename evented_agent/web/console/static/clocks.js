@@ -11,6 +11,7 @@ function span(seconds) {
 function said(at, style) {
   const seconds = (Date.now() - at.getTime()) / 1000;
   if (style === "clock") return at.toLocaleTimeString();
+  if (style === "minute") return at.toLocaleTimeString([], { hour: "numeric", minute: "2-digit" });
   if (style === "since") return span(Math.max(0, seconds));
   if (style === "left") return seconds >= 0 ? "now" : `in ${span(-seconds)}`;
   return seconds < 5 ? "just now" : `${span(seconds)} ago`;
