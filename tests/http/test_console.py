@@ -43,6 +43,7 @@ OTHER_ROUTES: list[tuple[str, str, dict[str, Any] | None, int]] = [
     ("GET", "/inbox/count", None, 200),
     ("GET", "/threads", None, 200),
     ("GET", "/threads/none", None, 404),
+    ("GET", "/threads/none/cost", None, 200),
     ("GET", "/fleet", None, 200),
     ("GET", "/playground", None, 200),
     ("POST", "/playground", {"agent": "talker", "input": "say Hi."}, 303),
@@ -485,6 +486,9 @@ def test_pages_say_what_runs_cost_and_what_is_unknown(console: Served, ann: http
         assert cost in ann.get(f"/console/{page}").text, page
     admin = console.as_("admin")
     wait_until(lambda: "Cost, last hour" in admin.get("/console").text, "it was counted")
+    assert cost in ann.get("/console/threads/costs/cost").text
+    # To somebody else it is a thread without runs.
+    assert "unknown" not in console.as_("bob").get("/console/threads/costs/cost").text
     steps = ann.get(f"/console/runs/{run_id}/steps").text
     assert '<span title="the model is not among the prices">price unknown</span>' in steps
 

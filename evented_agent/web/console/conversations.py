@@ -2,7 +2,7 @@
 
 from evented_agent.client.listing import RunPage
 from evented_agent.errors import ThreadNotFound
-from evented_agent.models.cost import total_cost
+from evented_agent.models.cost import RunsCost, total_cost
 from evented_agent.models.messages import Message
 from evented_agent.state.thread_info import ThreadInfo
 from evented_agent.web.console.asked import asked_for, form_of, scope_of, since_in
@@ -12,6 +12,8 @@ from evented_agent.web.exchange import Exchange, PlainReply, bad_request
 from evented_agent.web.site import Site, Verb, WebSteps
 
 _PER_PAGE, _RUNS, _MOST_TITLE = 50, 50, 200
+#: Runs whose cost is added up for a row of the list.
+_MOST_PRICED = 200
 
 
 def get_console_threads(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
@@ -53,10 +55,19 @@ def get_console_thread(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
         info=info,
         runs=runs,
         total=total_cost(run.cost for run in runs),
+        unpriced=sum(run.cost is None and run.usage.total_tokens > 0 for run in runs),
         is_more=runs.next_page is not None,
         messages=messages,
         live=next((run for run in reversed(runs) if not run.is_ended), None),
     )
+
+
+def get_console_thread_cost(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
+    """What the newest runs of a thread cost: asked for by each row of the list that is seen."""
+    view, thread, whose = yield from _thread(site, exchange, "read")
+    options = {**site.scope, "thread_id": thread, "resource_id": whose, "limit": _MOST_PRICED}
+    found: RunsCost = yield Verb("cost", (), options)
+    return view.fragment("parts/thread_cost.html", found=found)
 
 
 def post_console_title(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:

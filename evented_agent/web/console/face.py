@@ -12,6 +12,7 @@ from evented_agent.web.console.change import (
 )
 from evented_agent.web.console.conversations import (
     get_console_thread,
+    get_console_thread_cost,
     get_console_threads,
     post_console_forget,
     post_console_title,
@@ -55,6 +56,7 @@ _ROUTES: Sequence[Route] = (
     Route("GET", f"{PREFIX}/inbox/count", get_console_inbox_count),
     Route("GET", f"{PREFIX}/threads", get_console_threads),
     Route("GET", _THREAD, get_console_thread),
+    Route("GET", f"{_THREAD}/cost", get_console_thread_cost),
     Route("POST", f"{_THREAD}/title", post_console_title),
     Route("POST", f"{_THREAD}/forget", post_console_forget),
     Route("GET", f"{PREFIX}/fleet", get_console_fleet),

@@ -105,7 +105,7 @@ class View:
         """
         given = {"view": self, **values}
         part = _render(f"parts/{page}.html", given)
-        digest = hashlib.sha256(part.encode()).hexdigest()[:20]
+        digest = _digest(part)
         if not self.is_part:
             given |= {"part": Markup(part), "digest": digest}  # noqa: S704 - autoescaped
             return PlainReply(200, _render(f"{page}.html", given).encode(), PAGE_HEADERS)
@@ -164,6 +164,11 @@ def _escape(sign: str) -> str:
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
+def _digest(value: Any) -> str:
+    """Stands for a value where it must be short and harmless."""
+    return hashlib.sha256(str(value).encode(errors="backslashreplace")).hexdigest()[:20]
+
+
 def _render(name: str, values: Mapping[str, Any]) -> str:
     return _environment().get_template(name).render(**values)
 
@@ -181,6 +186,7 @@ def _environment() -> Environment:
     )
     made.filters |= {
         "count": count,
+        "digest": _digest,
         "json": json_text,
         "linked": linked,
         "time": moment_tag,

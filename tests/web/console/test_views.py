@@ -136,3 +136,21 @@ def test_what_is_copied_is_what_is_shown(open_page: Open, ann: httpx.Client) -> 
 
     assert json.loads(lines[0])["type"] == "start"
     assert json.loads(lines[-1])["type"] == "finish"
+
+
+def test_the_cost_of_a_thread_is_asked_for_once_where_its_row_is_seen(
+    open_page: Open, ann: httpx.Client
+) -> None:
+    until(ann, start(ann, "say Hello.", thread_id="costly"), "finished")
+    page = open_page("/console")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto("/console/threads?q=costly")
+
+    # Nobody knows the price of a model of the tests.
+    cell = page.locator("tr:has(a.row[href*='costly?']) td.cost")
+    expect(cell).to_have_text("unknown")
+    until(ann, start(ann, "say Hello.", thread_id="costly-2"), "finished")
+    expect(page.locator("tr:has(a.row[href*='costly-2?']) td.cost")).to_have_text("unknown")
+    expect(cell).to_have_text("unknown")
+    assert len([each for each in asked if "/threads/costly/cost" in each]) == 1
