@@ -31,6 +31,7 @@ RUN_ROUTES: list[tuple[str, str, dict[str, Any] | None, int]] = [
     ("GET", "/background", None, 200),
     ("POST", "/decide", {"verdict": "approve"}, 303),
     ("POST", "/decide", {"verdict": "decline", "reason": "No."}, 303),
+    ("POST", "/messages", {"message": "say More."}, 303),
     ("POST", "/retry", {}, 409),
     ("POST", "/background/none/cancel", {}, 303),
     ("POST", "/abort", {}, 303),
@@ -48,6 +49,7 @@ OTHER_ROUTES: list[tuple[str, str, dict[str, Any] | None, int]] = [
     ("GET", "/playground", None, 200),
     ("POST", "/playground", {"agent": "talker", "input": "say Hi."}, 303),
     ("POST", "/bulk", {"verb": "abort", "run_id": "none"}, 303),
+    ("POST", "/threads/none/messages", {"message": "say More."}, 404),
     ("POST", "/threads/none/title", {"title": "T"}, 404),
     ("POST", "/threads/none/forget", {}, 303),
 ]
@@ -440,6 +442,59 @@ def test_filters_and_searches_find_runs(ann: httpx.Client) -> None:
     assert not finds("q=no such")
     assert ann.get("/console/runs?status=odd").status_code == 400
     assert ann.get("/console/runs?since=odd").status_code == 400
+
+
+def message_id_in(page: str) -> str:
+    [found] = re.findall(r'name="message_id" value="([0-9a-f]{32})"', page)
+    return str(found)
+
+
+def test_a_run_under_way_is_told_something_once(console: Served, ann: httpx.Client) -> None:
+    run_id = start(ann, call("hold", name="told"))
+    until(ann, run_id, "running")
+    page = ann.get(f"/console/runs/{run_id}").text
+    said = {"message": "say And this.", "message_id": message_id_in(page)}
+
+    url = f"/console/runs/{run_id}/messages"
+    answer = ann.post(url, data=said, headers={"hx-request": "true"})
+    assert (answer.status_code, "It is sent." in answer.headers["hx-trigger"]) == (200, True)
+    # The form is empty again, for another message.
+    assert message_id_in(answer.text) != said["message_id"]
+    assert f'hx-post="{url}"' in answer.text
+    assert ann.post(url, data=said).status_code == 303
+    assert len(ann.get(f"/runs/{run_id}").json()["inbox"]) == 1
+    assert "Messages that wait" in ann.get(f"/console/runs/{run_id}").text
+    GATES["told"].set()
+    until(ann, run_id, "finished")
+    assert ann.get(f"/runs/{run_id}/result").json()["text"] == "And this."
+
+    assert 'name="message"' not in ann.get(f"/console/runs/{run_id}").text
+    late = ann.post(url, data={"message": "say Too late."})
+    assert late.status_code == 409
+    assert "has ended" in html.unescape(late.text)
+    empty = ann.post(url, data={"message": " "})
+    assert (empty.status_code, "message is missing" in empty.text) == (400, True)
+    assert 'name="message"' not in console.as_("viewer").get(f"/console/runs/{run_id}").text
+
+
+def test_something_is_said_in_a_thread_that_rests_or_speaks(ann: httpx.Client) -> None:
+    first = start(ann, "say One.", thread_id="said in")
+    until(ann, first, "finished")
+    url = "/console/threads/said%20in/messages"
+
+    def say(text: str) -> httpx.Response:
+        page = ann.get("/console/threads/said%20in").text
+        return ann.post(url, data={"message": text, "message_id": message_id_in(page)})
+
+    assert say(call("hold", name="said")).status_code == 303
+    [newest, *_] = ann.get("/runs?thread_id=said%20in").json()["runs"]
+    assert newest["run_id"] != first
+    until(ann, newest["run_id"], "running")
+    say("say And more.")
+    GATES["said"].set()
+    until(ann, newest["run_id"], "finished")
+    assert ann.get(f"/runs/{newest['run_id']}/result").json()["text"] == "And more."
+    assert len(ann.get("/runs?thread_id=said%20in").json()["runs"]) == 2
 
 
 def test_a_thread_is_named_and_forgotten(ann: httpx.Client) -> None:

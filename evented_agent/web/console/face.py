@@ -32,6 +32,10 @@ from evented_agent.web.console.run_detail import (
     get_console_run_steps,
 )
 from evented_agent.web.console.run_list import get_console_runs
+from evented_agent.web.console.say import (
+    post_console_run_message,
+    post_console_thread_message,
+)
 from evented_agent.web.console.static_files import get_console_static
 from evented_agent.web.console.view import PREFIX, failure_page, with_pages
 from evented_agent.web.faces.face import Face
@@ -48,6 +52,7 @@ _ROUTES: Sequence[Route] = (
     Route("GET", f"{_RUN}/chunks", get_console_run_chunks),
     Route("GET", f"{_RUN}/background", get_console_run_background),
     Route("POST", f"{_RUN}/decide", post_console_decision),
+    Route("POST", f"{_RUN}/messages", post_console_run_message),
     Route("POST", f"{_RUN}/abort", post_console_abort),
     Route("POST", f"{_RUN}/retry", post_console_retry),
     Route("POST", f"{_RUN}/delete", post_console_delete),
@@ -57,6 +62,7 @@ _ROUTES: Sequence[Route] = (
     Route("GET", f"{PREFIX}/threads", get_console_threads),
     Route("GET", _THREAD, get_console_thread),
     Route("GET", f"{_THREAD}/cost", get_console_thread_cost),
+    Route("POST", f"{_THREAD}/messages", post_console_thread_message),
     Route("POST", f"{_THREAD}/title", post_console_title),
     Route("POST", f"{_THREAD}/forget", post_console_forget),
     Route("GET", f"{PREFIX}/fleet", get_console_fleet),

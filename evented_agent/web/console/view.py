@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
+from uuid import uuid4
 
 import pydantic_core
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -117,13 +118,21 @@ class View:
         """A template by itself."""
         return PlainReply(200, _render(name, {"view": self, **values}).encode(), PAGE_HEADERS)
 
-    def done(self, said: str, goes_to: str) -> PlainReply:
-        """What was asked is done: the page says so; without scripts, the browser goes to a page."""
+    def done(
+        self, said: str, goes_to: str, *, part: str | None = None, **values: Any
+    ) -> PlainReply:
+        """What was asked is done: the page says so; without scripts, the browser goes to a page.
+
+        *part* is a template that takes the place of what was sent.
+        """
         if not self.is_part:
             return PlainReply(303, b"", {**PAGE_HEADERS, "location": goes_to})
         told = pydantic_core.to_json({"said": visible(said)}, inf_nan_mode="null").decode()
         event = "".join(each if each.isascii() else _escape(each) for each in told)
-        return PlainReply(204, b"", {**PAGE_HEADERS, "hx-trigger": event})
+        headers = {**PAGE_HEADERS, "hx-trigger": event}
+        if part is None:
+            return PlainReply(204, b"", headers)
+        return PlainReply(200, _render(part, {"view": self, **values}).encode(), headers)
 
     def sent_to(self, goes_to: str) -> PlainReply:
         """What was asked is done, and the page is another one now."""
@@ -195,6 +204,7 @@ def _environment() -> Environment:
     }
     made.globals |= {
         "duration": duration,
+        "new_id": lambda: uuid4().hex,
         "outcome_words": outcome_words,
         "seconds": seconds_text,
         "static": static_address,

@@ -27,7 +27,7 @@ _MESSAGE = ("input", "message_id", *_FLAGS)
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class SaidMessage:
     """A message, as a client has said it.
 
     Attributes:
@@ -54,7 +54,13 @@ class _Said:
 
 def post_message(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     """Send a run a message; where it has ended, the next run of its conversation begins with it."""
-    said = _said(exchange, exchange.json(*_MESSAGE))
+    return _answer(
+        (yield from message_run(site, exchange, _said(exchange, exchange.json(*_MESSAGE))))
+    )
+
+
+def message_run(site: Site, exchange: Exchange, said: SaidMessage) -> WebSteps[Receipt]:
+    """Send the run of the path a message of who asks; raises `HttpFailure` where they may not."""
     # The last action is the one that all messages need.
     [*others, action] = said.actions
     for each in others:
@@ -72,13 +78,18 @@ def post_message(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     assert receipt is not None
     if receipt.run_id == info.run_id:
         receipt = dataclasses.replace(receipt, run_id=allowed.name)
-    return _answer(receipt)
+    return receipt
 
 
 def post_thread_message(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     """Send a message to the run that has the turn in a conversation, or begin a run with it."""
     body = exchange.json(*_MESSAGE, "agent")
     said = _said(exchange, body, agent=text_field(body, "agent") or site.agent)
+    return _answer((yield from message_thread(site, exchange, said)))
+
+
+def message_thread(site: Site, exchange: Exchange, said: SaidMessage) -> WebSteps[Receipt]:
+    """Send the conversation of the path a message; raises `HttpFailure` where they may not."""
     thread = exchange.path["thread_id"]
     [*others, action] = said.actions
     for each in others:
@@ -103,10 +114,10 @@ def post_thread_message(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
         yield from _check_start(site, exchange, agent, own)
         receipt = yield Verb("send", (None, said.input), {"thread_id": thread, **options})
     assert receipt is not None
-    return _answer(receipt)
+    return receipt
 
 
-def _said(exchange: Exchange, body: Mapping[str, Any], agent: str | None = None) -> _Said:
+def _said(exchange: Exchange, body: Mapping[str, Any], agent: str | None = None) -> SaidMessage:
     if "input" not in body:
         raise bad_request("input is missing: what the user says.")
     for name in _FLAGS:
@@ -117,10 +128,10 @@ def _said(exchange: Exchange, body: Mapping[str, Any], agent: str | None = None)
         key = exchange.request.headers.get("idempotency-key")
         message_id = uuid.uuid4().hex if key is None else checked_key(key)
     flags = {name: body[name] for name in _FLAGS if name in body}
-    return _Said(body["input"], message_id, flags, agent)
+    return SaidMessage(body["input"], message_id, flags, agent)
 
 
-def _check_run(site: Site, exchange: Exchange, said: _Said, info: RunInfo) -> WebSteps[None]:
+def _check_run(site: Site, exchange: Exchange, said: SaidMessage, info: RunInfo) -> WebSteps[None]:
     """Refuse a message to a run that one may not see, as if the conversation had none."""
     if site.agent not in (None, info.agent):
         raise thread_not_found()

@@ -158,6 +158,59 @@ def test_the_conversation_goes_on_after_a_drop(open_page: Open, ann: httpx.Clien
     assert first.is_set()
 
 
+def test_a_run_is_steered_from_its_page(open_page: Open, ann: httpx.Client) -> None:
+    run_id = start(ann, call("hold", name="steered"))
+    until(ann, run_id, "running")
+    page = open_page(f"/console/runs/{run_id}")
+    expect(page.locator("#talk .call")).to_contain_text("hold")
+
+    page.fill("#say", "say <b>Both</b>.")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#toast")).to_contain_text("It is sent.")
+    expect(page.locator("#say")).to_have_value("")
+    message = page.locator("#talk .turn.user")
+    expect(message).to_contain_text("Ann, waits for the next model call")
+    expect(message.locator(".text")).to_have_text("say <b>Both</b>.")
+    GATES["steered"].set()
+
+    expect(message).to_contain_text("Ann, read in step 2")
+    expect(page.locator("#talk .turn.assistant .text")).to_have_text("<b>Both</b>.")
+    expect(page.locator("#say")).to_be_hidden()
+
+
+def test_a_message_that_is_refused_stays_in_its_form(
+    open_page: Open, ann: httpx.Client, problems: list[str]
+) -> None:
+    run_id = start(ann, call("hold", name="refused"))
+    until(ann, run_id, "running")
+    page = open_page(f"/console/runs/{run_id}")
+    page.fill("#say", "say More.")
+    page.route("**/messages", lambda route: route.fulfill(status=500, body="no"))
+
+    page.locator(".say >> text=Send").click()
+
+    expect(page.locator("#toast.bad")).to_be_visible()
+    expect(page.locator("#say")).to_have_value("say More.")
+    # The browser says that it was refused.
+    problems.clear()
+    ann.post(f"/runs/{run_id}/abort")
+
+
+def test_a_thread_at_rest_goes_on_from_its_page(open_page: Open, ann: httpx.Client) -> None:
+    until(ann, start(ann, "say One.", thread_id="resting"), "finished")
+    page = open_page("/console/threads/resting")
+
+    page.fill("#say", call("hold", name="resting"))
+    page.locator(".say >> text=Send").click()
+
+    expect(page.locator("#talk .call")).to_contain_text("hold")
+    page.fill("#say", "say Two.")
+    page.locator(".say >> text=Send").click()
+    expect(page.locator("#talk .turn.user")).to_contain_text("say Two.")
+    GATES["resting"].set()
+    expect(page.locator(".turn.assistant", has_text="Two.").first).to_be_visible()
+
+
 def test_an_agent_is_tried_in_the_playground(open_page: Open) -> None:
     page = open_page("/console/playground?agent=talker")
 

@@ -13,10 +13,12 @@ const TYPES = [
   "background-task-started", "background-task-running", "background-task-output",
   "background-task-completed", "background-task-failed", "background-task-cancelled",
   "background-task-suspended", "background-task-resumed", "background-task-progress",
+  "message-queued", "message-applied", "message-dropped", "tool-call-deferred", "tool-call-dropped", "handoff",
 ];
 //: Changes that other parts of the page show as well.
 const TELLS = new Set([...ENDS, "tool-call", "tool-result", "tool-error", "tool-call-approval",
-  "tool-call-suspended", "tool-call-decided", "step-reset", "step-finish", "run-waiting"]);
+  "tool-call-suspended", "tool-call-decided", "step-reset", "step-finish", "run-waiting",
+  "message-queued", "message-applied", "message-dropped", "handoff"]);
 
 const isAtEnd = () => innerHeight + scrollY >= document.documentElement.scrollHeight - 120;
 

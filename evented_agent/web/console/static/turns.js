@@ -18,6 +18,7 @@ export class Talk {
   clear() {
     this.parts = new Map(); // part id -> { task, seq, item, text }
     this.calls = new Map(); // call id -> { task, seq, item, body, kind, raw }
+    this.messages = new Map(); // message id -> { item, head, applied: { task, seq } | null, by }
     this.waiting = null;
     this.at.replaceChildren();
   }
@@ -92,6 +93,31 @@ export class Talk {
     return item;
   }
 
+  // A message to the run, as whoever looks has it: what no model call has seen yet waits.
+  message(id, said = null) {
+    const known = this.messages.get(id);
+    if (known) return known;
+    const item = make("li", "turn user waiting");
+    const head = make("h3", "", "");
+    item.append(head);
+    const words = said?.input?.map((each) => (typeof each.content === "string" ? each.content : JSON.stringify(each.content)));
+    const text = make("p", "text", words ? words.join("\n\n") : "A long message: the steps have it.");
+    text.dir = "auto";
+    link(text);
+    item.append(text);
+    this.at.append(item);
+    const made = { item, head, applied: null, by: said?.by ? `${said.by}, ` : "" };
+    this.messages.set(id, made);
+    this.stands(made, said?.interrupt ? "cuts in, waits for the next model call" : "waits for the next model call");
+    return made;
+  }
+
+  stands(message, how, applied = null) {
+    message.applied = applied;
+    message.head.textContent = visible(`User: ${message.by}${how}`);
+    message.item.classList.toggle("waiting", applied === null);
+  }
+
   withdraw(chunk, said) {
     const isGone = (each) => each.task === chunk.task && each.seq >= said.fromSeq;
     const gone = [];
@@ -112,6 +138,9 @@ export class Talk {
         call.kind.textContent = "runs again";
         call.item.className = "turn tool";
       }
+    }
+    for (const message of this.messages.values()) {
+      if (message.applied && isGone(message.applied)) this.stands(message, "waits for the next model call");
     }
     this.at.querySelectorAll(".notice.end").forEach((each) => each.remove());
     const item = this.notice(`Attempt ${said.attempt} was withdrawn: ${said.reason}`, "reset");
@@ -193,6 +222,21 @@ const ON = {
     this.state(chunk, "cancelled", "bad");
     if (said.reason) this.result(chunk, "Reason", said.reason);
   },
+  "message-queued": function (chunk, said) { this.message(said.messageId, said); },
+  "message-applied": function (chunk, said) {
+    for (const id of said.messageIds) {
+      const message = this.message(id);
+      this.stands(message, `read in step ${said.step}`, chunk);
+      // Where it is read is where it stands in the conversation.
+      this.at.append(message.item);
+    }
+  },
+  "message-dropped": function (chunk, said) {
+    for (const id of said.messageIds) this.stands(this.message(id), `not read: ${said.reason}`);
+  },
+  "tool-call-deferred": function (chunk) { this.state(chunk, "waits for a person; the run goes on meanwhile", "people"); },
+  "tool-call-dropped": function (chunk) { this.state(chunk, "dropped: the model was cut short", "bad"); },
+  "handoff": function (chunk, said) { this.notice(`Handed on from ${said.fromAgent} to ${said.toAgent}`); },
   "source": function (chunk, said) {
     const item = this.notice(said.title ? `Source: ${said.title} ` : "Source: ");
     if (said.url) {
