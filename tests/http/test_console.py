@@ -348,6 +348,21 @@ def test_a_page_at_rest_is_not_sent_again(ann: httpx.Client) -> None:
     assert "hx-request" in first.headers["vary"].lower()
 
 
+def test_a_page_that_asks_again_for_a_deleted_run_is_told_to_stop(ann: httpx.Client) -> None:
+    run_id = start(ann, "say Bye.")
+    until(ann, run_id, "finished")
+    polls = {"hx-request": "true", "hx-target": "live"}
+    assert ann.get(f"/console/runs/{run_id}", headers=polls).status_code == 200
+    ann.delete(f"/runs/{run_id}")
+
+    for path in ("", "/steps", "/chunks", "/background"):
+        last = ann.get(f"/console/runs/{run_id}{path}", headers=polls)
+        # To a browser it is no error, and to htmx the last answer.
+        assert (last.status_code, "It is gone." in last.text) == (286, True)
+        assert ann.get(f"/console/runs/{run_id}{path}").status_code in (404, 410)
+    assert ann.get("/console/threads/none", headers=polls).status_code == 286
+
+
 def test_what_is_copied_is_quoted_and_holds_no_credential(console: Served) -> None:
     client = httpx.Client(
         base_url=console.url, cookies={"who": "ann"}, headers={"host": "a.example'; rm -rf '$(x)"}

@@ -34,6 +34,8 @@ from evented_agent.web.route import Handler
 from evented_agent.web.site import Site, WebSteps
 
 PREFIX = "/console"
+#: What htmx takes for an answer that is the last one; to a browser it is no error.
+_STOP_POLLING = 286
 _TEMPLATES = Path(__file__).with_name("templates")
 #: Nothing inline, nothing of elsewhere, and in nobody's frame.
 _POLICY = "; ".join(
@@ -155,10 +157,21 @@ def with_pages(handler: Handler) -> Handler:
         try:
             return (yield from handler(site, exchange))
         except Exception as error:  # noqa: BLE001 - each has its status
+            failure = failure_of(error)
+            if _is_gone(exchange, failure):
+                return PlainReply(
+                    _STOP_POLLING, _render("parts/gone.html", {}).encode(), PAGE_HEADERS
+                )
             root = str(exchange.request.scope.get("root_path", ""))
-            return failure_page(failure_of(error), root)
+            return failure_page(failure, root)
 
     return handle
+
+
+def _is_gone(exchange: Exchange, failure: HttpFailure) -> bool:
+    """Whether a page asks once more for a run or a thread that has been deleted meanwhile."""
+    headers, is_read = exchange.request.headers, exchange.request.method == "GET"
+    return is_read and headers.get("hx-target") == "live" and failure.status in (404, 410)
 
 
 def _address(prefix: str, parts: tuple[str, ...], query: Mapping[str, str | None]) -> str:

@@ -112,6 +112,36 @@ def test_deleting_and_bulk_ask_once_before(open_page: Open, ann: httpx.Client) -
     assert len(sent) == 2
 
 
+def test_a_page_of_a_run_that_others_delete_says_so_and_asks_no_more(
+    open_page: Open, ann: httpx.Client
+) -> None:
+    ended = start(ann, "say Bye.")
+    until(ann, ended, "finished")
+    page = open_page(f"/console/runs/{ended}")
+    expect(page.locator("#talk .notice.end")).to_be_visible()
+    live = start(ann, call("hold", name="deleted"))
+    until(ann, live, "running")
+    other = open_page(f"/console/runs/{live}")
+    expect(other.locator("#talk .call")).to_contain_text("hold")
+
+    assert ann.delete(f"/runs/{ended}").status_code < 300
+    page.evaluate("document.dispatchEvent(new Event('run:changed'))")
+    expect(page.locator(".banner")).to_contain_text("It is gone.")
+    expect(page.locator(".actions >> text=Delete")).to_be_hidden()
+    assert ann.delete(f"/runs/{live}").status_code < 300
+    expect(other.locator(".banner")).to_contain_text("It is gone.")
+
+    asked: list[str] = []
+    other.on("request", lambda request: asked.append(request.url))
+    # Both would ask now.
+    for each in (page, other):
+        each.evaluate("document.dispatchEvent(new Event('run:changed'))")
+        each.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    with other.expect_request("**/inbox/count"):
+        other.evaluate("document.body.dispatchEvent(new Event('slow'))")
+    assert [each for each in asked if live in each] == []
+
+
 def test_a_run_is_watched_aborted_and_a_failed_one_retried(
     open_page: Open, ann: httpx.Client
 ) -> None:

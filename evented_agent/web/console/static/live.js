@@ -23,9 +23,14 @@ function opened(live) {
 
 let asked = 0;
 
+// What is shown is gone, or will be once the answer to a deletion is there: nothing is asked of it.
+export function isGone() {
+  return document.getElementById("live")?.dataset.gone !== undefined;
+}
+
 export function refresh() {
   const live = document.getElementById("live");
-  if (!live || document.hidden || isInUse(live) || isSelecting(live)) return Promise.resolve();
+  if (!live || isGone() || document.hidden || isInUse(live) || isSelecting(live)) return Promise.resolve();
   asked = Date.now();
   return htmx.ajax("GET", location.pathname + location.search, { source: live, target: live, swap: "innerHTML" });
 }
@@ -38,15 +43,31 @@ function keep(live) {
   live.addEventListener("htmx:beforeSwap", (event) => {
     if (event.detail.target !== live) return;
     before = opened(live);
-    live.dataset.digest = event.detail.xhr.getResponseHeader("X-Digest") ?? "";
+    // What is the same has none: it stays the one that is shown.
+    if (event.detail.xhr.status !== 204) live.dataset.digest = event.detail.xhr.getResponseHeader("X-Digest") ?? "";
   });
   live.addEventListener("htmx:afterSwap", (event) => {
     if (event.detail.target !== live) return;
+    if (live.querySelector("[data-gone]")) end(live);
     const all = live.querySelectorAll("details");
     if (all.length === before.length) all.forEach((each, at) => { each.open = before[at]; });
     stays(live);
     showStatus(live);
   });
+}
+
+function end(live) {
+  live.dataset.gone = "";
+  for (const each of document.querySelectorAll(".actions form, .title, .say")) each.hidden = true;
+}
+
+// A page does not ask for what it has just asked to be deleted.
+function leaves(live) {
+  const isLast = (event) => /\/(delete|forget)$/.test(event.detail.requestConfig.path.split("?")[0]);
+  document.body.addEventListener("htmx:beforeRequest", (event) => { if (isLast(event)) live.dataset.gone = ""; });
+  for (const name of ["htmx:responseError", "htmx:sendError"]) {
+    document.body.addEventListener(name, (event) => { if (isLast(event)) delete live.dataset.gone; });
+  }
 }
 
 // What can be done to a run changes with its status; the header is not in the part that changes.
@@ -64,6 +85,7 @@ export function startLiving() {
   setInterval(() => { if (!document.hidden) document.body.dispatchEvent(new Event("slow")); }, SLOW);
   if (!live) return;
   keep(live);
+  leaves(live);
   const again = () => {
     const seconds = Number(live.dataset.live);
     setTimeout(async () => {

@@ -1,5 +1,6 @@
 // A run's conversation, as its log tells it: text as it is said, calls and what they came to, and
 // what is withdrawn when a worker dies. It goes on by itself after whatever drop.
+import { isGone, refresh } from "./live.js";
 import { Talk } from "./turns.js";
 
 const ENDS = ["finish", "error", "abort"];
@@ -44,6 +45,14 @@ export async function follow(at, line) {
     return chunk;
   };
 
+  // Whoever asks for the log of a run that is gone is refused, and the browser says so: the page
+  // asks first whether it is there.
+  const again = () => setTimeout(async () => {
+    await refresh();
+    if (isGone()) line.textContent = "";
+    else open();
+  }, 3000);
+
   const open = async () => {
     // An EventSource gives up for good at any status but 200, so ask first.
     const asked = last ? `${url}?after=${encodeURIComponent(last)}` : url;
@@ -52,13 +61,14 @@ export async function follow(at, line) {
       status = (await fetch(asked, { method: "HEAD" })).status;
     } catch { /* the server is away: again later */ }
     if (status === 204) return;
+    if (isGone()) return;
     if (status === 410) {
       line.textContent = "What was said here has expired.";
       return;
     }
     if (status !== 200) {
       line.textContent = "Reconnecting …";
-      setTimeout(open, 3000);
+      again();
       return;
     }
     const source = new EventSource(asked);
@@ -80,15 +90,17 @@ export async function follow(at, line) {
         take(event);
         return end();
       }
+      source.close();
+      if (isGone()) return;
       line.textContent = "Reconnecting …";
-      if (source.readyState === EventSource.CLOSED) setTimeout(open, 3000);
+      again();
     });
   };
 
   await open();
   // A run that is retried goes on where it had ended.
   document.body.addEventListener("said", () => {
-    if (!isOver) return;
+    if (!isOver || isGone()) return;
     isOver = false;
     setTimeout(open, 500);
   });
