@@ -605,7 +605,16 @@ def test_children_are_listed_with_their_run_and_have_pages_of_their_own(
         page = ann.get(f"/console/runs/{child}{path}")
         assert page.status_code == 200, path
         assert f'href="/console/runs/{run_id}"' in page.text
+    waits = ann.get(f"/console/runs/{child}").text
+    assert "Widths are times" in waits
+    assert 'class="people live"' in waits
+    ann.post(f"/runs/{run_id}/approve", json={"number": number_of(ann, run_id)})
+    until(ann, run_id, "finished")
+    ended = ann.get(f"/console/runs/{child}").text
+    assert "Widths are times" in ended
+    assert 'class="people"' in ended
+    assert f"{run_id}:~1/1:tool:" in html.unescape(ann.get(f"/console/runs/{child}/steps").text)
     runs = durable.client
     place = ("--redis", runs.redis_url, "--prefix", runs.settings.prefix)
     told = cli_runner().invoke(main, [*place, "runs", "show", run_id]).stdout
-    assert f"{child}  helper  suspended" in told
+    assert f"{child}  helper  finished" in told

@@ -142,7 +142,7 @@ class _Clock:
         """Behind the last attempt, or where there has been none."""
         decided = [at for at in self._decided(lane) if at >= since]
         is_asked = any(
-            f"{lane.step}:tool:{each.tool_call_id}" == lane.key for each in self.info.pending
+            f"{lane.step}:tool:{_own(each.tool_call_id)}" == lane.key for each in self.info.pending
         )
         if decided or is_asked:
             yield self._span(since, decided[-1] if decided else None, "people", _FOR_PEOPLE)
@@ -174,10 +174,15 @@ class _Clock:
     def _decided(self, lane: Lane) -> Sequence[datetime]:
         """When people decided about the call."""
         call = lane.key.partition(":tool:")[2]
-        return [each.at for each in self.info.decisions if each.tool_call_id == call]
+        return [each.at for each in self.info.decisions if _own(each.tool_call_id) == call]
 
     def _at(self, moment: datetime) -> float:
         return max(0.0, (moment - self.info.created_at).total_seconds())
+
+
+def _own(call: str) -> str:
+    """The id of a call within its own run: a child's begins with its branch elsewhere."""
+    return call.rpartition("/")[2] if call.startswith("~") else call
 
 
 def _words(attempt: TaskAttempt) -> str:

@@ -122,7 +122,7 @@ def _values(
 ) -> dict[str, Any]:
     """What every page about a run shows."""
     info = allowed.info
-    picture = picture_of(chunks) if chunks else None
+    picture = picture_of(chunks, info.run_id) if chunks else None
     if attempts is not None:
         picture = clocked(picture or Picture(), attempts, info)
     abort = view.absolute("runs", allowed.name, "abort")
@@ -155,7 +155,10 @@ def _task_ids(
 ) -> Mapping[str, str]:
     """Celery's id of each task, of the last attempt that is known."""
     numbers = picture.attempts if picture is not None else {}
-    told = {key: f"{info.run_id}:{key}:{number}" for key, number in numbers.items()}
+    # A child's tasks are named after its branch of the tree.
+    root, mark, branch = info.run_id.partition("~")
+    place = f"{root}:{mark}{branch}/" if mark else f"{root}:"
+    told = {key: f"{place}{key}:{number}" for key, number in numbers.items()}
     return told | {each.task: each.celery_id for each in attempts if each.celery_id}
 
 

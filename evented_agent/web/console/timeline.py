@@ -55,17 +55,21 @@ class Picture:
         return {lane.key: lane.attempt for lane in self.lanes}
 
 
-def picture_of(chunks: Iterable[AnyChunk]) -> Picture:
-    """Fold the chunks of a run, from its first, into a picture."""
-    artist = _Artist()
+def picture_of(chunks: Iterable[AnyChunk], run_id: str = "") -> Picture:
+    """Fold the chunks of a run, from its first, into a picture.
+
+    Those of a child, which its *run_id* tells, name tasks and calls after its branch of the tree.
+    """
+    artist = _Artist("".join(run_id.partition("~")[1:]))
     for chunk in chunks:
         artist.feed(chunk)
     return artist.picture
 
 
 class _Artist:
-    def __init__(self) -> None:
+    def __init__(self, branch: str) -> None:
         self.picture = Picture()
+        self._prefix = f"{branch}/" if branch else ""
         self._lanes: dict[str, Lane] = {}
         self._calls: dict[str, Lane] = {}
         self._places: dict[int, float] = {}
@@ -86,7 +90,7 @@ class _Artist:
         self.picture.width += _WIDTHS.get(kind, 1.0)
 
     def _speaks(self, chunk: AnyChunk) -> None:
-        lane = self._lanes.get(str(chunk.task))
+        lane = self._lanes.get(self._own(chunk.task))
         if lane is not None and lane.now is not None:
             lane.turn(self._at, "running")
 
@@ -102,7 +106,7 @@ class _Artist:
             lane.close(self._at, "done")
 
     def call(self, chunk: Chunk) -> None:
-        model = self._lanes.get(str(chunk.task))
+        model = self._lanes.get(self._own(chunk.task))
         if model is not None and model.outcome == "open":
             model.turn(self._at, "running")
             model.close(self._at + 1, "done")
@@ -134,7 +138,7 @@ class _Artist:
         lane.turn(self._at, "running" if chunk.type.endswith(("running", "output")) else "queued")
 
     def reset(self, chunk: Chunk) -> None:
-        lane = self._lanes.get(str(chunk.task))
+        lane = self._lanes.get(self._own(chunk.task))
         if lane is None:
             return
         said = chunk.payload
@@ -162,12 +166,17 @@ class _Artist:
         return self._lane(Lane(f"{step}:model", "model", "model", step))
 
     def _tool(self, chunk: Chunk) -> Lane:
-        call, step = chunk.payload.tool_call_id, _step_of(chunk.task)
+        call = self._own(chunk.payload.tool_call_id)
+        step = _step_of(self._own(chunk.task))
         if call in self._calls:
             return self._calls[call]
         made = Lane(f"{step}:tool:{call}", "tool", chunk.payload.tool_name, step)
         self._calls[call] = self._lane(made)
         return self._calls[call]
+
+    def _own(self, name: str | None) -> str:
+        """The name of a task or a call within its own run."""
+        return str(name).removeprefix(self._prefix)
 
     def _lane(self, made: Lane) -> Lane:
         if made.key not in self._lanes:
@@ -176,8 +185,8 @@ class _Artist:
         return self._lanes[made.key]
 
 
-def _step_of(task: str | None) -> int:
-    number = (task or "").partition(":")[0]
+def _step_of(task: str) -> int:
+    number = task.partition(":")[0]
     return int(number) if number.isdecimal() else 0
 
 
