@@ -20,8 +20,13 @@ from evented_agent.execution.attempt import (
     failed_run,
     reportable,
 )
-from evented_agent.execution.counts import Counts
 from evented_agent.execution.lease import Heartbeats, boottime
+from evented_agent.execution.reports import (
+    AttemptResult,
+    count_claim,
+    count_turn,
+    trace_commit,
+)
 from evented_agent.execution.tasks.after import run_after, run_hook
 from evented_agent.execution.tasks.end import run_end
 from evented_agent.execution.tasks.model import run_model
@@ -43,7 +48,6 @@ from evented_agent.ledger.records import (
 )
 from evented_agent.ledger.tree_records import TreeFull
 from evented_agent.logs import begin_work, logger_of
-from evented_agent.models.cost import COST_COUNTS
 from evented_agent.state.fold import State
 from evented_agent.telemetry.conventions import RUN
 
@@ -59,14 +63,8 @@ _MOST_WAIT = 60.0
 
 #: What a requeue changes where it is because something failed, rather than to wait.
 _RETRIES = {"tries", "hook_tries"}
-#: The tokens that are counted; of one turn, no more than this is believed.
-_TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_input_tokens")
-_MOST_TOKENS = 10**9
 
-#: What an attempt can come to.
-_Result = Done | Suspended | Spawned
-
-_WORK: dict[str, Callable[[Attempt], Awaitable[_Result]]] = {
+_WORK: dict[str, Callable[[Attempt], Awaitable[AttemptResult]]] = {
     "model": run_model,
     "tool": run_tool,
     "end": run_end,
@@ -114,7 +112,7 @@ class Executor:
         if isinstance(claim, Refused):
             outcome.handed_back = claim.reason
             return outcome
-        _count_claim(self._process.counts, claim)
+        count_claim(self._process.counts, claim)
         held: _Held | None = _Held(claim, since)
         while held is not None:
             held = await self._attempt(held, in_thread, outcome)
@@ -240,8 +238,8 @@ class Executor:
         if committed.is_newer:
             outcome.handed_back = "newer"
             return None
-        _trace_commit(attempt, result, committed)
-        _count_turn(attempt, result)
+        trace_commit(attempt, result, committed)
+        count_turn(attempt, result)
         await self._pass_turn_on(attempt, result, committed, outcome)
         if committed.aborted:
             await self._log_abort(attempt)
@@ -253,7 +251,7 @@ class Executor:
         return None if committed.end is None else _Held(committed.end, since)
 
     async def _pass_turn_on(
-        self, attempt: Attempt, result: _Result, committed: Committed, outcome: Outcome
+        self, attempt: Attempt, result: AttemptResult, committed: Committed, outcome: Outcome
     ) -> None:
         """Let the next run of the thread go on where this one has ended, or only waits."""
         if _is_last(attempt.task, result):
@@ -274,7 +272,7 @@ class Executor:
         if _holds_others(attempt.task, again):
             outcome.sends.extend(await leave_thread(self._process, attempt.claim))
 
-    async def _work(self, attempt: Attempt) -> _Result:
+    async def _work(self, attempt: Attempt) -> AttemptResult:
         try:
             return await _WORK[attempt.task.kind](attempt)
         except (Fenced, LedgerUnavailable):
@@ -296,8 +294,8 @@ class Executor:
                 attempt.trace.aborted_run(record, reason)
 
     async def _commit(
-        self, attempt: Attempt, result: _Result
-    ) -> tuple[_Result, Committed | JournalChanged]:
+        self, attempt: Attempt, result: AttemptResult
+    ) -> tuple[AttemptResult, Committed | JournalChanged]:
         """Record what an attempt has come to, and say as what."""
         if isinstance(result, Spawned):
             return await self._spawn(attempt, result)
@@ -371,52 +369,6 @@ def _with_chunks(before: Sequence[str], done: Done) -> Done:
     return replace(done, work=replace(done.work, chunks=[*before, *done.work.chunks]))
 
 
-def _trace_commit(attempt: Attempt, result: _Result, committed: Committed) -> None:
-    trace, task = attempt.trace, attempt.task
-    if isinstance(result, Spawned):
-        if committed.aborted:
-            trace.failed("aborted", "The run is being aborted.")
-        return
-    if isinstance(result, Suspended):
-        trace.asks_person(task.call or "", task.tool or "", result.kind)
-        return
-    if result.failure is not None:
-        trace.failed(result.failure)
-    for new in () if committed.aborted else result.work.next:
-        if new.ask is not None:
-            trace.asks_person(new.call or "", new.tool or "", "approval")
-    if (finish := result.work.finish) is not None and not committed.aborted:
-        trace.ended_run(finish.status, finish.reason, result.failure)
-
-
-def _count_claim(counts: Counts, claim: Claim) -> None:
-    """Count how long the task was queued, and how long nobody worked on it after a crash."""
-    task = claim.task
-    if task.generation == 1:
-        waited = max(0, task.started - task.queued_at)
-        counts.add("queue_waits", claim.agent)
-        counts.add("queue_wait_ms", claim.agent, waited)
-        counts.peak("queue_wait_peak_ms", claim.agent, waited)
-        if task.kind == "model" and task.step == 1 and not task.branch:
-            counts.add("runs_started", claim.agent)
-    elif task.lost_at is not None:
-        counts.add("recoveries", claim.agent)
-        counts.add("recovery_ms", claim.agent, max(0, task.started - task.lost_at))
-
-
-def _count_turn(attempt: Attempt, result: _Result) -> None:
-    """Count a step whose turn is committed, and its tokens."""
-    if attempt.task.kind != "model" or not isinstance(result, Done) or not result.work.entries:
-        return
-    attempt.count("steps")
-    for name in _TOKENS:
-        if tokens := result.work.usage.get(name, 0):
-            attempt.count(name, max(0, min(tokens, _MOST_TOKENS)))
-    for name in COST_COUNTS:
-        if count := result.work.usage.get(name, 0):
-            attempt.count(name, count)
-
-
 def _log_begin(claim: Claim) -> None:
     task = claim.task
     begin_work(task.own_run_id, task.key, claim.agent, task.generation)
@@ -441,7 +393,7 @@ def _holds_others(task: Task, again: Requeue) -> bool:
     return task.kind == "after" and again.change.get("tries", 0) >= PATIENCE
 
 
-def _is_last(task: Task, result: _Result) -> bool:
+def _is_last(task: Task, result: AttemptResult) -> bool:
     """Whether this is the run's last task; a failed or aborted run ends with its after task."""
     if not isinstance(result, Done) or task.branch:
         return False
