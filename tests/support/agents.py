@@ -119,6 +119,11 @@ def tell(request: ModelRequest) -> str:
     return f"{'error ' if last.is_error else ''}{str(last.result)[:200]}"
 
 
+def tell_all(request: ModelRequest) -> str:
+    """What each call came to, a line for each."""
+    return "\n".join(" ".join(str(each.result).split())[:200] for each in results_of(request))
+
+
 calculator = Agent(
     id="calculator",
     model=ScriptedModel(
