@@ -1,7 +1,9 @@
 """The command line as people and scripts use it: processes, pipes, signals, exit codes."""
 
+import fcntl
 import json
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -153,7 +155,9 @@ def test_a_reader_that_leaves_ends_the_watching_quietly(env: Env) -> None:
     watching = started(env, "runs", "watch", *APP, "--json", run_id)
     assert watching.stdout is not None
     assert watching.stderr is not None
-    watching.stdout.readline()
+    # All that the run says does not fit, so that there is more to write whenever the reader leaves.
+    fcntl.fcntl(watching.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    select.select([watching.stdout], [], [], 20)
     watching.stdout.close()
 
     assert watching.wait(20) == 141

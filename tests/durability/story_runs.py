@@ -186,8 +186,11 @@ class Freezes:
 class Loss:
     """Loses the reply to one write of each story, and notes the writes of another."""
 
-    def __init__(self, noted: Story, scripts: Collection[str]) -> None:
+    def __init__(
+        self, noted: Story, scripts: Collection[str], is_certain: Callable[[Write], bool]
+    ) -> None:
         self.writes: list[Write] = []
+        self._is_certain = is_certain
         self._noted = noted
         self._scripts = scripts
         self._at: list[tuple[Story, Write, threading.Event]] = []
@@ -202,7 +205,9 @@ class Loss:
             return True
         part = self._noted.part_of(write.run_id)
         if part is not None and write.script in self._scripts:
-            self.writes.append(of_story(write, part))
+            known = of_story(write, part)
+            if self._is_certain(known):
+                self.writes.append(known)
         for story, at, was_lost in list(self._at):
             part = story.part_of(write.run_id)
             if of_story(write, part) == at and not was_lost.is_set():
@@ -227,13 +232,15 @@ class Losses:
         queue: str,
         callers_on: Callable[[str], Agents],
         wrong: Callable[[Story, str], list[str]],
+        is_certain: Callable[[Write], bool] = lambda _: True,
     ) -> tuple[int, list[str]]:
         """How many replies were lost, and what is wrong, as *wrong* says of a story of that name.
 
+        *is_certain* says of a write whether it is made each time that the story is played.
         *callers_on* makes the agents of callers, whose replies are lost too, on a Redis.
         """
         noted = make(callers_on(self.redis_server.url), self.runs, queue)
-        with Proxy(self.redis_server.port, loss := Loss(noted, self.scripts)) as proxy:
+        with Proxy(self.redis_server.port, loss := Loss(noted, self.scripts, is_certain)) as proxy:
             callers = callers_on(proxy.url)
             worker = self.start(queue, proxy, concurrency=40)
             make(callers, self.runs, queue).play()

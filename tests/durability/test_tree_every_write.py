@@ -36,9 +36,9 @@ def test_a_tree_is_the_same_wherever_a_worker_is_killed(
     of: str, start: Start, agents: Agents, runs: Runs, redis_server: RedisServer, marks: Path
 ) -> None:
     kills = Kills(start, agents, runs, redis_server, marks)
-    writes = kills.learned(STORIES[of], of)
+    writes = kills.learned(STORIES[of], f"tree-{of}")
     assert of == "hand-off" or "spawn" in {write.script for write in writes}
-    assert kills.problems(STORIES[of], of, writes) == []
+    assert kills.problems(STORIES[of], f"tree-{of}", writes) == []
     assert len(writes) >= 4
 
 
@@ -52,7 +52,11 @@ def test_a_lost_reply_changes_nothing_of_a_tree(
 
     losses = Losses(start, runs, redis_server, marks, SCRIPTS)
     count, problems = losses.problems(
-        STORIES[of], f"lossy-{of}", callers_on, lambda story, _: list(story.wrong(marks))
+        STORIES[of],
+        f"lossy-tree-{of}",
+        callers_on,
+        lambda story, _: list(story.wrong(marks)),
+        STORIES[of].is_certain,
     )
     assert problems == []
     assert count >= 3

@@ -210,15 +210,15 @@ def test_an_abort_stops_a_tool(agents: Agents, marks: Path) -> None:
 
 
 def test_runs_are_found_by_agent_thread_and_resource(agents: Agents, runs: Runs) -> None:
-    run = agents["hello"].stream("Hi", thread_id="th-1", resource_id="ann")
+    run = agents["hello"].stream("Hi", thread_id="th-1", resource_id="owner-1")
     run.result(timeout=20)
 
     assert [info.run_id for info in runs.list(thread_id="th-1")] == [run.run_id]
-    assert [info.run_id for info in runs.list(resource_id="ann", agent="hello")] == [run.run_id]
+    assert [info.run_id for info in runs.list(resource_id="owner-1", agent="hello")] == [run.run_id]
     assert run.run_id in [info.run_id for info in runs.list(status="finished", limit=500)]
-    assert runs.list(resource_id="ann", status="failed") == []
+    assert runs.list(resource_id="owner-1", status="failed") == []
     info = runs.get(run.run_id)
-    assert (info.agent, info.thread_id, info.resource_id) == ("hello", "th-1", "ann")
+    assert (info.agent, info.thread_id, info.resource_id) == ("hello", "th-1", "owner-1")
 
 
 def test_a_deleted_run_is_gone_and_said_to_be(agents: Agents, runs: Runs) -> None:

@@ -1,7 +1,7 @@
 """Drives the scripts directly, without an engine."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,12 +75,12 @@ class Driver:
             )
         )
 
+    #: Whom the worker serves.
+    agents: Sequence[str] = ("a",)
+
     def claim(self, run_id: str, key: str = "1:model", token: str = "t") -> Claim | Refused:
-        return self.ledger.send(
-            attempts.claim(
-                self.keys, run_id, key, token=token, worker=WORKER, newest=FORMAT, agents=["a", "b"]
-            )
-        )
+        how = {"token": token, "worker": WORKER, "newest": FORMAT, "agents": self.agents}
+        return self.ledger.send(attempts.claim(self.keys, run_id, key, **how))  # type: ignore[arg-type]
 
     def granted(self, run_id: str, key: str = "1:model", token: str = "t") -> Task:
         claim = self.claim(run_id, key, token)

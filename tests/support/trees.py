@@ -90,6 +90,8 @@ def committing(keys: Keys, task: Task, work: Work, sent: int = 0) -> Command[Any
 class TreeDriver(Driver):
     """A `Driver` with what trees need."""
 
+    agents = ("a", "b")
+
     def read(self, run_id: str = "r") -> Record:
         return self.ledger.send(runs.read(self.keys, run_id, journal=True))
 

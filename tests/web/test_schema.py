@@ -27,12 +27,6 @@ def served_for_all(durable: InProcessAgent) -> Iterator[Served]:
         yield served
 
 
-# Schemathesis draws from the global `random` while it makes data, which Hypothesis advises against;
-# whether that happens depends on the data that are tried, and nothing of ours can change it.
-@pytest.mark.filterwarnings(
-    "ignore:Do not use the `random` module inside strategies"
-    ":hypothesis.errors.HypothesisDeprecationWarning"
-)
 @schema.parametrize()
 @settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
 def test_no_request_is_an_error_of_ours(

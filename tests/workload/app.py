@@ -4,19 +4,16 @@ The simulators' state is in Redis, so that any worker can take the next call; a 
 are stored together under the call's idempotency key, so that a repeated call has no second effect.
 """
 
-import inspect
 import os
 import pickle
-from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import redis
 from celery import Celery
 
-from evented_agent import Agent, Settings, ToolContext, create_evented_agent, tool
-from evented_agent.agents.tools.tool import Tool
-from tests.workload.dialogs import Call, apply, dialogs, methods, simulators
+from evented_agent import Agent, Settings, ToolContext, create_evented_agent
+from tests.workload.dialogs import Call, apply, dialogs, simulators
+from tests.workload.tools import all_tools
 
 REDIS_URL = os.environ["WORKLOAD_REDIS_URL"]
 #: Where the runs are, if that is elsewhere than the messages and the simulators.
@@ -65,39 +62,17 @@ def act(scope: str, dialog_id: str, key: str, call: Call) -> str:
     )
 
 
-def _tool(name: str, signature: inspect.Signature) -> Tool:
-    def run(ctx: ToolContext, **arguments: Any) -> str:
-        given = {key: value for key, value in arguments.items() if value is not UNSET}
-        where = ctx.context
-        return act(where["scope"], where["dialog"], ctx.idempotency_key, Call(name, given))
+def call_tool(ctx: ToolContext, call: Call) -> str:
+    where = ctx.context
+    return act(where["scope"], where["dialog"], ctx.idempotency_key, call)
 
-    context = inspect.Parameter(
-        "ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=ToolContext
-    )
-    own = [
-        parameter.replace(
-            annotation=Any,
-            default=parameter.default if parameter.default is parameter.empty else UNSET,
-        )
-        for parameter in signature.parameters.values()
-        if parameter.name != "self"
-    ]
-    run.__signature__ = inspect.Signature([context, *own])  # type: ignore[attr-defined]
-    run.__annotations__ = {"ctx": ToolContext, **{parameter.name: Any for parameter in own}}
-    run.__name__ = name
-    declare: Callable[[Any], Tool] = tool(name=name, description=f"Call {name}.")
-    return declare(run)
-
-
-#: Stands for an argument that the model left out; the simulator's own default applies.
-UNSET = None
 
 # Read here rather than in a tool: parsing in several threads at once may fail (CPython 3.11's ast).
 dialogs()
 agent = Agent(
     id="bfcl",
     model="openai-chat/player",
-    tools=[_tool(name, signature) for name, signature in methods().items()],
+    tools=all_tools(call_tool),
     max_steps=100,
 )
 evented = create_evented_agent(

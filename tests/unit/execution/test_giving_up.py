@@ -18,7 +18,9 @@ def given_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
 
     def send(_: object, call: Any, **__: object) -> bool:
-        found.append(call.args[0])
+        # Engines of other tests may still have threads that ask.
+        if call.script.name == "give_up_run":
+            found.append(call.args[0])
         return True
 
     monkeypatch.setattr("evented_agent.ledger.connection.Ledger.send", send)

@@ -1,23 +1,38 @@
-"""A deployment in which 1,000 runs have been, as its overview and its lists show it."""
+"""A deployment in which 1,000 runs of real dialogs have been, as its overview and lists show it."""
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from evented_agent import RunFailed, Runs, Settings, create_durable_agent
+from evented_agent import (
+    Agent,
+    InProcessAgent,
+    RunFailed,
+    Runs,
+    RunStream,
+    Settings,
+    ToolContext,
+    create_durable_agent,
+)
 from evented_agent.ledger.counters import DAY, HOUR
+from evented_agent.models.messages import ToolMessage, UserMessage
+from evented_agent.models.protocol import ModelRequest
+from evented_agent.testing import ScriptedModel, tool_call
 from evented_agent.web import create_app
-from tests.http.agents import other, talker
 from tests.http.conftest import Served, serving
-from tests.http.requests import call
 from tests.support.operators import known_operator
 from tests.support.servers import RedisServer
 from tests.support.workers import wait_until
 from tests.web.console.pages import OpenAt, Scheme, is_fit
+from tests.workload.dialogs import Call, apply, dialogs, simulators
+from tests.workload.player import HEADING, closing_words
+from tests.workload.tools import all_tools
 
 RUNS, AT_ONCE = 1_000, 50
 VIEWS = {
@@ -26,16 +41,59 @@ VIEWS = {
     "busy-runs": "/console/runs",
     "busy-failed": "/console/runs?status=failed",
     "busy-threads": "/console/threads",
-    "busy-thread": "/console/threads/thread-7?resource_id=res-2",
+    "busy-thread": "/console/threads/multi_turn_base_7?resource_id=res-2",
 }
 
 
-def asked(number: int) -> str:
-    if number % 50 == 49:
-        return "fail"
-    if number % 3 == 0:
-        return call("helper", input=f"say Order {number} is on its way.")
-    return f"say Your order {number} was handed to the carrier this morning."
+@dataclass
+class Assistant:
+    """Answers the questions of dialogs as their ground truth does, with all of their tools."""
+
+    simulated: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def agent(self) -> Agent:
+        model = ScriptedModel([self.next_calls], name="openai/gpt-5.5")
+        return Agent(id="assistant", model=model, tools=all_tools(self.act), max_steps=30)
+
+    def next_calls(self, request: ModelRequest) -> Any:
+        """One call at a time; the last user message names the dialog and the turn."""
+        last = max(n for n, each in enumerate(request.messages) if isinstance(each, UserMessage))
+        asked = str(request.messages[last].content)  # type: ignore[union-attr]
+        dialog, turn = asked.partition("]")[0].lstrip("[").split(" turn ")
+        calls = dialogs()[dialog].turns[int(turn)]
+        done = sum(isinstance(each, ToolMessage) for each in request.messages[last:])
+        if done == len(calls):
+            return closing_words(dialog, int(turn))
+        if dialog.endswith("9") and turn == "1":
+            raise RuntimeError("The model of this deployment was switched off.")
+        return [tool_call(calls[done].name, **calls[done].arguments)]
+
+    def act(self, ctx: ToolContext, call: Call) -> str:
+        dialog = dialogs()[ctx.context["dialog"]]
+        at = self.simulated.setdefault(ctx.context["scope"], {})
+        return apply(dialog, at.setdefault(dialog.id, simulators(dialog)), call)
+
+
+def turns() -> Iterator[tuple[str, int]]:
+    """The first turn of each dialog, then the second of each …"""
+    most = max(len(dialog.turns) for dialog in dialogs().values())
+    for turn in range(most):
+        for dialog in dialogs().values():
+            if turn < len(dialog.turns):
+                yield dialog.id, turn
+
+
+def begin(engine: InProcessAgent, number: int, dialog: str, turn: int) -> RunStream:
+    """Ask a question of a dialog, in a thread of it; from the beginning again after the last."""
+    of = dialogs()[dialog]
+    scope = "" if number < sum(len(each.turns) for each in dialogs().values()) else "-again"
+    return engine.stream(
+        f"{HEADING.format(dialog=dialog, turn=turn)} {of.questions[turn]}",
+        thread_id=f"{dialog}{scope}",
+        resource_id=f"res-{int(dialog.rpartition('_')[2]) % 5}",
+        context={"dialog": dialog, "scope": scope},
+        when_busy="parallel",
+    )
 
 
 def spread_over_time(server: RedisServer, runs: Runs) -> None:
@@ -57,9 +115,9 @@ def spread_over_time(server: RedisServer, runs: Runs) -> None:
                     for name, value in total.items()
                 }
                 for name in ("answer", "run", "queue_wait"):
-                    fields[f"{number} {name}_peak_ms talker"] = int(3000 * busy)
+                    fields[f"{number} {name}_peak_ms assistant"] = int(3000 * busy)
                 for name in ("retries", "runs_failed"):
-                    fields[f"{number} {name} talker"] = int(4 * busy * chance.random())
+                    fields[f"{number} {name} assistant"] = int(4 * busy * chance.random())
                 client.hset(key, mapping={**fields, "period": period - 1 + half})
                 client.pexpire(key, 600_000)
 
@@ -70,18 +128,12 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         settings = Settings(prefix="busy")
         # Playwright has an event loop in this thread.
         engine = create_durable_agent(
-            talker, redis_url=server.url, settings=settings, allow_blocking=True
+            Assistant().agent(), redis_url=server.url, settings=settings, allow_blocking=True
         )
-        engine.client.add(other)
+        asked = list(islice(cycle(turns()), RUNS))
         for first in range(0, RUNS, AT_ONCE):
             begun = [
-                engine.stream(
-                    asked(number),
-                    thread_id=f"thread-{number % 40}",
-                    resource_id=f"res-{number % 5}",
-                    when_busy="parallel",
-                )
-                for number in range(first, first + AT_ONCE)
+                begin(engine, number, *asked[number]) for number in range(first, first + AT_ONCE)
             ]
             for run in begun:
                 try:
