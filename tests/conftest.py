@@ -85,9 +85,13 @@ def leak_check(redis_server: RedisServer) -> Iterator[LeakCheck]:
 
 @pytest.fixture(scope="module")
 def no_key_stays_for_ever(leak_check: LeakCheck) -> Iterator[None]:
-    """After a file's tests, whatever their ended runs left on the shared server has an end too."""
+    """After a file's tests, whatever their ended runs left on the shared server has an end too.
+
+    Nothing of it stays there: a worker of the next file has only that file's runs to serve.
+    """
     yield
     leaks = leak_check.leaks()
+    leak_check.forget()
     assert not leaks, "These keys would stay for ever:\n" + "\n".join(leaks)
 
 

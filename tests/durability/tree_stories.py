@@ -181,8 +181,9 @@ class OfAbort(_Story):
     def play(self) -> None:
         run, seen = self.begin(), 0
         for chunk in run:
-            seen += isinstance(chunk, Child) and chunk.payload.type == "start"
-            if seen == 3:
+            begins = isinstance(chunk, Child) and chunk.payload.type == "start"
+            seen += begins
+            if begins and seen == 3:
                 self._agent.abort(self._name, reason="enough")
         wait_until(lambda: run.status == "aborted", "it is aborted", 60)
 

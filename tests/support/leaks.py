@@ -13,33 +13,42 @@ RUN_KEY = re.compile(r"(?P<run>[^{}]+:\{\d+\}:[A-Za-z0-9_.-]+):(?:run|tasks|jour
 OURS = re.compile(r"[^{}]+:\{(\d+|background|counters)\}(:.*)?|[^{}]+:workers")
 #: What a deployment has once; entries go with their runs, or a watchdog trims them.
 PERMANENT = re.compile(r"[^{}]+:\{\d+\}:(alarms|bells|pulse|runs:(all|agent:.*|status:.*))")
+#: What the broker has declared, and will not again.
+BROKERS = "_kombu."
 ENDED = ("finished", "failed", "aborted")
 
 
 class LeakCheck:
-    """Looks at all databases of a server; what was found once is not told again."""
+    """Looks at all databases of a server, and empties them."""
 
     def __init__(self, url: str) -> None:
         self._client = redis.Redis.from_url(url, decode_responses=True)
-        self._seen: set[str] = set()
 
     def leaks(self) -> list[str]:
         """Keys without a time to live that should have one."""
         found = []
         for database in self._client.info("keyspace"):
             self._client.select(int(database.removeprefix("db")))
-            found += [f"{database} {key}" for key in self._leaks(database)]
+            found += [f"{database} {key}" for key in self._leaks()]
         return found
+
+    def forget(self) -> None:
+        """Delete all but what the broker has declared: no file finds the runs of another one."""
+        for database in self._client.info("keyspace"):
+            self._client.select(int(database.removeprefix("db")))
+            keys = [
+                key for key in self._client.scan_iter(count=1000) if not key.startswith(BROKERS)
+            ]
+            for first in range(0, len(keys), 1000):
+                self._client.unlink(*keys[first : first + 1000])
 
     def close(self) -> None:
         self._client.close()
 
-    def _leaks(self, database: str) -> Iterator[str]:
+    def _leaks(self) -> Iterator[str]:
         runs: dict[str, list[str]] = defaultdict(list)
         others = []
         for key in self._client.scan_iter(count=1000):
-            if f"{database} {key}" in self._seen:
-                continue
             if match := RUN_KEY.fullmatch(key):
                 runs[match["run"]].append(key)
             elif OURS.fullmatch(key) and not PERMANENT.fullmatch(key):
@@ -47,7 +56,6 @@ class LeakCheck:
         for run, keys in runs.items():
             status, lives = self._look(run, keys)
             if status != "goes on":
-                self._seen |= {f"{database} {key}" for key in keys}
                 yield from (f"{key} ({status})" for key in _endless(keys, lives))
         _, lives = self._look("", others)
         yield from _endless(others, lives)
