@@ -23,7 +23,7 @@ def check(own: RedisServer) -> Iterator[LeakCheck]:
     made.close()
 
 
-def test_a_key_of_an_ended_run_without_an_end_is_told_once(
+def test_a_key_of_an_ended_run_without_an_end_is_told(
     own: RedisServer, check: LeakCheck
 ) -> None:
     own.client().hset("ea:{0}:r:run", mapping={"status": "failed", "live": "[]"})
