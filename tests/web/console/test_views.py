@@ -117,6 +117,8 @@ def test_the_console_needs_no_mouse(open_page: Open, ann: httpx.Client) -> None:
     page.keyboard.press("g")
     page.keyboard.press("i")
     expect(page.locator("h1")).to_have_text("Inbox")
+    # Its keys are there once its scripts are.
+    page.wait_for_load_state()
     page.keyboard.press("?")
     expect(page.locator("#help")).to_be_visible()
     page.keyboard.press("Escape")
