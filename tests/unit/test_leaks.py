@@ -23,9 +23,7 @@ def check(own: RedisServer) -> Iterator[LeakCheck]:
     made.close()
 
 
-def test_a_key_of_an_ended_run_without_an_end_is_told(
-    own: RedisServer, check: LeakCheck
-) -> None:
+def test_a_key_of_an_ended_run_without_an_end_is_told(own: RedisServer, check: LeakCheck) -> None:
     own.client().hset("ea:{0}:r:run", mapping={"status": "failed", "live": "[]"})
     own.client().rpush("ea:{0}:r:journal", "x")
     own.client().pexpire("ea:{0}:r:run", 60_000)
