@@ -164,23 +164,39 @@ class Freezes:
         self, story: Story, zombie: WorkerProcess, name: str, awake: threading.Event
     ) -> list[str]:
         """The write arrives at last, and its worker goes on as if nothing had happened."""
-        before = self._all_of(name)
+        before, done_before = self._told_of(name), self._done_in(name)
         awake.set()
         zombie.resume()
         assert self.agents["hello"].generate("Are you well?", queue=name, timeout=30).text
-        after = self._all_of(name)
+        after = self._told_of(name)
         changed = [] if after == before else [f"waking up made {after} of {before}"]
+        if more := self._done_in(name) - done_before - self._interrupted(name):
+            changed.append(f"woken up, it began {more}")
         return [*changed, *story.wrong(self.marks)]
 
-    def _all_of(self, name: str) -> object:
-        ours = [self.runs.get(name), *self.runs.get(name).children]
-        done = [
+    def _told_of(self, name: str) -> object:
+        run = self.runs.get(name)
+        return run, run.children, self.runs.attempts(name)
+
+    def _done_in(self, name: str) -> set[str]:
+        """The attempts of calls that tools have marked."""
+        return {
             line
-            for file in sorted(self.marks.iterdir())
+            for file in self.marks.iterdir()
             for line in file.read_text().splitlines()
             if line.startswith((f"{name}:", f"{name}~"))
-        ]
-        return ours, done
+        }
+
+    def _interrupted(self, name: str) -> set[str]:
+        """The calls that somebody was in the middle of when its lease ran out.
+
+        A tool that the freezing has met goes on where it stood, whoever has called it again since.
+        """
+        return {
+            f"{each.run_id}:{each.tool_call_id} {each.attempt}"
+            for each in self.runs.attempts(name)
+            if each.outcome == "crashed"
+        }
 
 
 class Loss:

@@ -25,6 +25,24 @@ def wait_until(is_true: Callable[[], Any], description: str, seconds: float = 20
     return value
 
 
+def _stands_still(group: int) -> bool:
+    """Whether each thread of a group of processes is stopped; True where there is no /proc."""
+    return all(
+        state in "TZX"
+        for process in Path("/proc").glob("[0-9]*")
+        if _status(process)[2:3] == [str(group)]
+        for state, *_ in map(_status, process.glob("task/*"))
+    )
+
+
+def _status(of: Path) -> list[str]:
+    """State, parent and group of a process or thread; state X once it is gone."""
+    try:
+        return (of / "stat").read_text().rpartition(")")[2].split()[:3]
+    except OSError:
+        return ["X"]
+
+
 class WorkerProcess:
     """One ``celery worker`` in a session of its own; leaving it kills whatever is left."""
 
@@ -88,7 +106,12 @@ class WorkerProcess:
         self.process.send_signal(signal.SIGTERM)
 
     def pause(self) -> None:
+        """Freeze the worker with its children; returns once no thread of theirs goes on.
+
+        A signal that stops a process reaches each of its threads only when the system has the time.
+        """
         self._signal(signal.SIGSTOP)
+        wait_until(lambda: _stands_still(self.pid), f"worker {self.name} stands still")
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
