@@ -9,7 +9,8 @@ fixed words, in this order; those that would be empty are left out, two more spa
     -- ARGV run_id key token sent closing chunks...
     -- RETURNS ok is_aborting | deleted | fenced | gap | missing
 
-INCLUDE names files of ``lua/shared``, which go in front, after those that they include themselves.
+INCLUDE names files of ``lua/shared``, which go in front, after those that they include themselves;
+of their functions, those that the script needs, since Redis makes each anew at every call.
 Each name in ARGV becomes a local, each in KEYS one in capitals (``run`` and ``statuses`` stand for
 the keys of `RunKeys`, ``thread`` for those of `ThreadKeys`).  The last name may end in ``...``:
 for ``chunks...`` there is ``CHUNKS_AT``, so that ``ARGV[CHUNKS_AT]`` is the first chunk.  RETURNS
@@ -39,6 +40,11 @@ _GROUPS = {
     "thread": tuple(field.name for field in fields(ThreadKeys)),
 }
 
+#: A function that a shared file defines: on one line, or until an ``end`` at the margin.
+_FUNCTION = re.compile(
+    r"^local function (\w+)\((?:.* end|.*\n(?:(?!end$).*\n)*end)\n", re.MULTILINE
+)
+_COMMENT = re.compile(r"--.*")
 _WORDS = re.compile(r"^-- (INCLUDE|KEYS|ARGV|RETURNS) (.+)$", re.MULTILINE)
 
 
@@ -92,7 +98,7 @@ def script(path: str) -> Script:
     shared: dict[str, str] = {}
     for name in header.include:
         _include(name, header, shared)
-    source = "".join((header.locals(), *shared.values(), own))
+    source = header.locals() + _used("".join(shared.values()), own) + own
     sha = hashlib.sha1(source.encode()).hexdigest()  # noqa: S324 - Redis's
     return Script(path.partition("/")[2], source, sha, header)
 
@@ -149,6 +155,21 @@ def _include(name: str, header: Header, shared: dict[str, str]) -> None:
     ):
         raise ValueError(f"What includes {name} must start with the same KEYS and ARGV.")
     shared[name] = source
+
+
+def _used(shared: str, own: str) -> str:
+    """*shared* without the functions that neither the script nor what it needs names."""
+    functions = {found[1]: found[0] for found in _FUNCTION.finditer(shared)}
+    needed = set[str]()
+    named = _named(_FUNCTION.sub("", shared) + own)
+    while more := (named & functions.keys()) - needed:
+        needed |= more
+        named = {name for function in more for name in _named(functions[function])}
+    return _FUNCTION.sub(lambda found: found[0] if found[1] in needed else "", shared)
+
+
+def _named(source: str) -> set[str]:
+    return set(re.findall(r"\w+", _COMMENT.sub("", source)))
 
 
 def _names(words: str) -> tuple[tuple[str, ...], str]:

@@ -247,6 +247,16 @@ def test_a_shared_file_includes_what_it_uses_and_is_included(name: str) -> None:
 
 
 @every_script
+def test_a_script_holds_the_shared_functions_that_it_needs_and_no_others(path: str) -> None:
+    source = script(path).source
+    shared = set(re.findall(r"^local function (\w+)", "".join(SHARED.values()), re.MULTILINE))
+    held = set(re.findall(r"^local function (\w+)", source, re.MULTILINE)) & shared
+    once = re.sub(r"^(local function \w+)", "local function", source, flags=re.MULTILINE)
+
+    assert held == _names_used(once) & shared
+
+
+@every_script
 def test_no_argument_hides_behind_a_shared_name(path: str) -> None:
     header = Header.of(PATHS[path])
     shared = {name for other in _with_theirs(header.include) for name in _defined(SHARED[other])}
