@@ -44,7 +44,9 @@ _GROUPS = {
 _FUNCTION = re.compile(
     r"^local function (\w+)\((?:.* end|.*\n(?:(?!end$).*\n)*end)\n", re.MULTILINE
 )
-_COMMENT = re.compile(r"--.*")
+#: Comments and texts; names that are no fields.
+_APART = re.compile(r"--.*|'[^'\n]*'")
+_NAME = re.compile(r"(?<!\w)(?<![^.]\.)[A-Za-z_]\w*")
 _WORDS = re.compile(r"^-- (INCLUDE|KEYS|ARGV|RETURNS) (.+)$", re.MULTILINE)
 
 
@@ -169,7 +171,7 @@ def _used(shared: str, own: str) -> str:
 
 
 def _named(source: str) -> set[str]:
-    return set(re.findall(r"\w+", _COMMENT.sub("", source)))
+    return set(_NAME.findall(_APART.sub("", source)))
 
 
 def _names(words: str) -> tuple[tuple[str, ...], str]:

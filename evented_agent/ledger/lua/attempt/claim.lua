@@ -21,7 +21,7 @@ local function granted()
   end
   local record = record_for(task)
   if task.kind == 'tool' then record[4] = '' end
-  return {'ok', cjson.encode(task), is_aborting() and 1 or 0, stored_length(branch), record,
+  return {'ok', cjson.encode(task), is_aborting() and 1 or 0, entry_count(branch), record,
     entries}
 end
 

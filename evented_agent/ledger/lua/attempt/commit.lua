@@ -29,7 +29,7 @@ local function claimed_end(end_key)
   local claimed = end_key and get_task(end_key)
   if not spec.claim or not owns(claimed, spec.claim.token) then return '' end
   local branch = branch_of(claimed)
-  return {end_key, cjson.encode(claimed), is_aborting() and 1 or 0, stored_length(branch),
+  return {end_key, cjson.encode(claimed), is_aborting() and 1 or 0, entry_count(branch),
     record_for(claimed), entries_of(branch, 0, -1)}
 end
 

@@ -176,8 +176,8 @@ local function new_task(key, task)
   return task
 end
 
--- Entries are planned like all else, so the length of the journal counts them.
-local pushed = 0
+-- Entries are planned like all else, so the length of the journal, read once, counts them.
+local journaled, pushed = nil, 0
 
 -- A child's journal is kept beside the large payloads, an entry a field: so all keys of a tree are
 -- those of its run.
@@ -194,12 +194,8 @@ end
 
 local function entry_count(branch)
   if branch ~= '' then return get_task(branch).entries end
-  return redis.call('LLEN', JOURNAL) + pushed
-end
-
--- How long a journal is in Redis, without what is planned for that of the run.
-local function stored_length(branch)
-  return branch == '' and redis.call('LLEN', JOURNAL) or get_task(branch).entries
+  journaled = journaled or redis.call('LLEN', JOURNAL)
+  return journaled + pushed
 end
 
 -- The entries of a journal from one place to another, as they are in Redis.
