@@ -24,7 +24,7 @@ from tests.support.workers import wait_until
 
 @pytest.fixture
 def topic() -> str:
-    return uuid.uuid4().hex[:8]
+    return f"topic-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -130,15 +131,17 @@ def commands(url: str, act: Callable[[], object]) -> dict[str, int]:
     }
 
 
-def test_lists_ask_the_same_of_redis(redis_server: RedisServer) -> None:
-    runs = Runs(redis_server.url, settings=SETTINGS)
-    for number in range(3):
-        stream(caller(redis_server.url), f"listed-{number}")
-    # Afterwards Redis knows all scripts.
-    assert runs.list(agent="twin") == asyncio.run(runs.alist(agent="twin"))
+def test_lists_ask_the_same_of_redis(tmp_path: Path) -> None:
+    # On a server of their own: it counts what others ask as well.
+    with RedisServer(tmp_path) as server:
+        runs = Runs(server.url, settings=SETTINGS)
+        for number in range(3):
+            stream(caller(server.url), f"listed-{number}")
+        # Afterwards Redis knows all scripts.
+        assert runs.list(agent="twin") == asyncio.run(runs.alist(agent="twin"))
 
-    plain = commands(redis_server.url, lambda: runs.list(agent="twin"))
-    twin = commands(redis_server.url, lambda: asyncio.run(runs.alist(agent="twin")))
+        plain = commands(server.url, lambda: runs.list(agent="twin"))
+        twin = commands(server.url, lambda: asyncio.run(runs.alist(agent="twin")))
 
     assert plain == twin
     assert plain["evalsha"] > 3
