@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Files tested at the same time: they mostly wait, for leases and for processes to start.
-JOBS ?= 5
+JOBS ?= 4
 .DEFAULT_GOAL := help
 # Options of the demo: --console to look at it in a browser, --no-kill.
 DEMO ?=

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.coverage_floor import is_measured
 from tests.support.leaks import LeakCheck
-from tests.support.scheduling import FilesAndEngines, in_turns
+from tests.support.scheduling import FilesAndEngines, longest_first
 from tests.support.servers import RedisServer
 from tests.support.walks import EXAMPLES
 from tests.support.workers import WorkerProcess
@@ -47,7 +47,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    in_turns(items)
+    longest_first(items)
 
 
 @pytest.hookimpl(wrapper=True)
