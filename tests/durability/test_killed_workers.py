@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from evented_agent import EventedAgent, Runs, RunStream
 from evented_agent.chunks import StepReset
 from tests.conftest import StartWorker
 from tests.durability.outcomes import consume
+from tests.support.stories import assert_told, drawn, shown, states_in
 from tests.support.words import TEXT
 from tests.support.workers import WorkerProcess, wait_until
 
@@ -27,6 +29,10 @@ def speaking(runs: Runs, run_id: str, workers: list[WorkerProcess]) -> WorkerPro
     """The worker that runs a task of this run."""
     owner = wait_until(lambda: runs.get(run_id).worker, "a worker runs it")
     return next(worker for worker in workers if owner.startswith(f"{worker.name}@"))
+
+
+def is_on(runs: Runs, run_id: str, worker: WorkerProcess) -> bool:
+    return (runs.get(run_id).worker or "").startswith(f"{worker.name}@")
 
 
 @pytest.mark.parametrize("pool", ["threads", "prefork"])
@@ -54,6 +60,34 @@ def test_each_pool_finishes_runs(pool: str, agents: Agents, start_worker: StartW
 
     assert agents["calculator"].generate("Add.", timeout=30).answer == "The sums are [3, 7]."
     assert agents["toolbox"].generate('block {"seconds": 0}', timeout=30).answer
+
+
+def test_runs_show_and_the_console_tell_of_each_killed_worker(
+    agents: Agents, runs: Runs, start_worker: StartWorker
+) -> None:
+    run = agents["speaker"].stream("Talk.")
+    for name in ("w1", "w2"):
+        victim = start_worker(name)
+        wait_until(partial(is_on, runs, run.run_id, victim), f"{name} runs it")
+        victim.kill()
+    start_worker("w3")
+    assert run.result(timeout=60).text == TEXT
+
+    story = shown(runs, run.run_id)
+    began = "model call of step 1 began on worker"
+    assert_told(
+        story,
+        [
+            rf"{began} w1@test/\d+",
+            rf"{began} w2@test/\d+, attempt 2 \(the first crashed: its lease ran out after \d",
+            rf"{began} w3@test/\d+, attempt 3 \(the second crashed: its lease ran out after \d",
+            r"step 1: stop, .*, ended after \d",
+            r"finished \(stop\)",
+        ],
+    )
+    picture = drawn(runs, run.run_id)
+    assert picture.has_clock
+    assert states_in(picture)["model"] == ["withdrawn", "withdrawn", "running"]
 
 
 def test_a_tool_that_was_interrupted_runs_again_with_the_same_key(

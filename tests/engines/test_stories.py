@@ -1,7 +1,6 @@
 """The story of a run, as `runs show` and the console's picture tell it: what ran, and when."""
 
 import asyncio
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -11,18 +10,14 @@ from typing import Any
 import pytest
 
 from evented_agent import Agent, Background, Runs, Settings, ToolContext, create_durable_agent, tool
-from evented_agent.chunks import AnyChunk
-from evented_agent.cli import main
 from evented_agent.engines.in_process import InProcessAgent
 from evented_agent.errors import ModelError, RunFailed
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
 from evented_agent.testing import ScriptedModel, tool_call
-from evented_agent.web.console.clock import clocked
-from evented_agent.web.console.timeline import Picture, picture_of
-from tests.support.command_line import cli_runner
 from tests.support.driver import Driver
 from tests.support.servers import RedisServer
+from tests.support.stories import assert_told, drawn, shown, states_in
 from tests.support.workers import wait_until
 
 PREFIX = "stories"
@@ -73,22 +68,8 @@ class Stories:
         self.made.append(made)
         return made  # type: ignore[no-any-return]
 
-    def shown(self, id_: str, run_id: str) -> str:
-        """What `runs show` prints below its facts."""
-        place = ("--redis", self.url, "--prefix", f"{PREFIX}.{id_}")
-        done = cli_runner().invoke(main, [*place, "runs", "show", run_id])
-        assert done.exit_code == 0, done.output
-        return done.stdout.partition("\n\n")[2]
-
-    def picture(self, id_: str, run_id: str) -> Picture:
-        """What the console draws of it."""
-        runs = Runs(self.url, settings=Settings(prefix=f"{PREFIX}.{id_}"))
-        found, info = list[AnyChunk](), runs.get(run_id)
-        with suppress(TimeoutError):
-            found.extend(runs.observe(run_id, timeout=0.2))
-        picture = clocked(picture_of(found), runs.attempts(run_id), info)
-        runs.close()
-        return picture
+    def runs_of(self, id_: str) -> Runs:
+        return Runs(self.url, settings=Settings(prefix=f"{PREFIX}.{id_}"))
 
 
 @pytest.fixture
@@ -99,6 +80,11 @@ def stories(redis_server: RedisServer) -> Iterator[Stories]:
         for info in agent.list():
             agent.delete(info.run_id)
         agent.close()
+
+
+def is_in_tool(agent: InProcessAgent, run_id: str) -> bool:
+    attempts = agent.attempts(run_id)
+    return any(attempt.tool_name and attempt.started_at for attempt in attempts)
 
 
 def crashed_twice(stories: Stories) -> str:
@@ -130,7 +116,7 @@ def declined(stories: Stories) -> str:
 def aborted(stories: Stories) -> str:
     agent = stories.agent("aborted", [tool_call("hold")], tools=[hold])
     run = agent.stream("Go.")
-    wait_until(lambda: [a for a in agent.attempts(run.run_id) if a.tool_name], "the call runs")
+    wait_until(lambda: is_in_tool(agent, run.run_id), "the call runs")
     run.abort("enough")
     wait_until(lambda: agent.get(run.run_id).is_ended, "it ends")
     return run.run_id
@@ -139,7 +125,7 @@ def aborted(stories: Stories) -> str:
 def steered(stories: Stories) -> str:
     agent = stories.agent("steered", [tool_call("hold")], "Both.", tools=[hold])
     run = agent.stream("Go.")
-    wait_until(lambda: [a for a in agent.attempts(run.run_id) if a.tool_name], "the call runs")
+    wait_until(lambda: is_in_tool(agent, run.run_id), "the call runs")
     agent.send(run.run_id, "And this.")
     GATES[run.run_id].set()
     run.result(20)
@@ -278,21 +264,16 @@ def test_the_story_of_a_run_is_told_in_order(
     lines: Sequence[str],
     rows: dict[str, Sequence[str]],
 ) -> None:
-    run_id = tell(stories)
+    run_id, runs = tell(stories), stories.runs_of(tell.__name__)
 
-    shown = stories.shown(tell.__name__, run_id)
-    assert shown.splitlines()[0].endswith("  created")
-    at = 0
-    for line in lines:
-        found = re.compile(line, re.MULTILINE).search(shown, at)
-        assert found is not None, f"{line!r} is not in what follows of:\n{shown}"
-        at = found.end()
-    picture = stories.picture(tell.__name__, run_id)
+    story = shown(runs, run_id)
+    assert story.splitlines()[0].endswith("  created")
+    assert_told(story, lines)
+    picture = drawn(runs, run_id)
+    runs.close()
     assert picture.has_clock
-    drawn = {lane.name: [span.state for span in lane.spans] for lane in reversed(picture.lanes)}
-    for name, states in rows.items():
-        told = [state for state in drawn[name] if state not in ("queued", "waits")]
-        assert told == states, (name, drawn)
+    told = states_in(picture)
+    assert {name: told[name] for name in rows} == rows, told
     for lane in picture.lanes:
         starts = [span.start for span in lane.spans]
         assert starts == sorted(starts)
