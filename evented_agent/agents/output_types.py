@@ -8,6 +8,7 @@ from typing import Any
 import pydantic
 import pydantic_core
 
+from evented_agent.agents.tools.schema import opened
 from evented_agent.agents.typed_dicts import readable
 from evented_agent.chunks.json_values import as_json
 from evented_agent.errors import DeclarationError
@@ -29,7 +30,7 @@ class OutputType:
         self.name: str = str(getattr(declared, "__name__", ""))
         try:
             self._adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(readable(declared))
-            self.schema: Mapping[str, Any] = self._adapter.json_schema()
+            self.schema: Mapping[str, Any] = opened(self._adapter.json_schema())
         except (pydantic.errors.PydanticUserError, TypeError) as error:
             raise DeclarationError(f"{declared!r} cannot be an output type: {error}") from None
         if self.schema.get("type") != "object" or not self.name:

@@ -10,7 +10,7 @@ import pydantic
 from evented_agent.agents.tools.approvals import ApprovalPolicy
 from evented_agent.agents.tools.background import Background
 from evented_agent.agents.tools.policy import OnExpiry, ToolOptions, ToolPolicy
-from evented_agent.agents.tools.schema import JsonSchema, without_titles
+from evented_agent.agents.tools.schema import JsonSchema, opened, without_titles
 from evented_agent.agents.tools.tool import Tool
 from evented_agent.durations import Duration
 from evented_agent.errors import DeclarationError
@@ -105,10 +105,15 @@ def agent_tool(
     model: Any = AskedText if given is None else given
     if not (isinstance(model, type) and issubclass(model, pydantic.BaseModel)):
         raise refuse(f"input={given!r}. Pass a pydantic model class, or leave it out for text.")
+    parameters = opened(model.model_json_schema(schema_generator=JsonSchema))
+    if parameters.get("type") != "object":
+        raise refuse(
+            f"input={given!r} is no JSON object, as arguments are. Pass a class with fields."
+        )
     return AgentTool(
         name=called,
         description=about,
-        parameters=without_titles(model.model_json_schema(schema_generator=JsonSchema)),
+        parameters=without_titles(parameters),
         function=_nothing,
         is_async=False,
         takes_context=False,

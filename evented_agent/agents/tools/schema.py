@@ -135,6 +135,18 @@ class JsonSchema(GenerateJsonSchema):
         raise ValueError(f"{kind}: {detail}")
 
 
+def opened(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """*schema*, beginning with the type itself where it only refers to that, as recursive types do.
+
+    Providers ask for ``"type": "object"`` at the beginning.
+    """
+    reference = schema.get("$ref")
+    if not isinstance(reference, str):
+        return dict(schema)
+    definitions = schema["$defs"]
+    return {**definitions[reference.removeprefix("#/$defs/")], "$defs": definitions}
+
+
 def without_titles(schema: Any) -> Any:
     if isinstance(schema, list):
         return [without_titles(part) for part in schema]
