@@ -70,11 +70,15 @@ class AgentTool(Tool[..., Any]):
     def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         raise TypeError(f"{self!r} is called by a model. Start a run of the agent instead.")
 
+    def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Turn a model's JSON arguments into the input, as one.  Raises `InvalidArguments`."""
+        return {"input": self._parsed(arguments)}
+
     def messages_for(self, arguments: Mapping[str, Any]) -> list[Message]:
         """What a child run begins with: the text that it is asked, or its input as JSON."""
-        if self._arguments is AskedText:
-            return [UserMessage(content=str(arguments["input"]))]
-        given = self._arguments.model_construct(**arguments)
+        given: pydantic.BaseModel = arguments["input"]
+        if isinstance(given, AskedText):
+            return [UserMessage(content=given.input)]
         return [UserMessage(content=given.model_dump_json(by_alias=True))]
 
 

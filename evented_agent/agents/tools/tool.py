@@ -93,9 +93,14 @@ class Tool(Generic[P, R]):
 
         Defaults are filled in.  Raises `InvalidArguments`, one line for each problem.
         """
+        parsed = self._parsed(arguments)
+        values = [getattr(parsed, field) for field in self._arguments.model_fields]
+        return dict(zip(self._argument_names, values, strict=True))
+
+    def _parsed(self, arguments: Mapping[str, Any]) -> pydantic.BaseModel:
         try:
             # As JSON, where a string may be a date or an enum's value even in a strict model.
-            parsed = self._arguments.model_validate_json(pydantic_core.to_json(arguments))
+            return self._arguments.model_validate_json(pydantic_core.to_json(arguments))
         except pydantic.ValidationError as error:
             problems = error.errors(include_url=False, include_context=False)
             lines = [f"- {self._problem(problem)}" for problem in problems[:_MOST_PROBLEMS]]
@@ -103,9 +108,6 @@ class Tool(Generic[P, R]):
                 lines.append(f"- and {len(problems) - _MOST_PROBLEMS} more problems")
         except Exception as error:  # noqa: BLE001 - validators are user code
             lines = [f"- {one_line(f'{type(error).__name__}: {error}')}"]
-        else:
-            values = [getattr(parsed, field) for field in self._arguments.model_fields]
-            return dict(zip(self._argument_names, values, strict=True))
         raise InvalidArguments("\n".join([f"The arguments of {self.name} are not valid:", *lines]))
 
     def _problem(self, problem: Mapping[str, Any]) -> str:

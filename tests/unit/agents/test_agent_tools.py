@@ -74,3 +74,26 @@ def test_an_answer_may_have_parts_of_its_own_type(declared: Any, answer: str) ->
 def test_an_input_that_is_no_object_is_refused(given: Any) -> None:
     with pytest.raises(DeclarationError, match="is no JSON object"):
         asked_with(given)
+
+
+class Swapped(pydantic.BaseModel):
+    start: str = pydantic.Field(alias="end")
+    end: str = pydantic.Field(alias="start")
+
+
+class Open(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    name: str
+
+
+def test_a_child_is_given_each_field_under_the_name_that_the_model_gave_it() -> None:
+    given = {"start": "Rome", "end": "Oslo"}
+
+    assert handed_over(asked_with(Swapped), given) == given
+
+
+def test_a_child_is_given_what_its_input_allows_beside_its_fields() -> None:
+    given = {"name": "car", "colour": "red"}
+
+    assert handed_over(asked_with(Open), given) == given
