@@ -16,10 +16,9 @@ from typing import Any
 FIELDS = ("run_id", "task", "agent", "attempt")
 #: What it has as well; empty where no span is open.
 TRACE_FIELDS = ("trace_id", "span_id")
+_NAMED = frozenset({*FIELDS, *TRACE_FIELDS})
 #: What is not somebody's ``extra=``.
-_USUAL = frozenset(
-    {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", *FIELDS, *TRACE_FIELDS}
-)
+_USUAL = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", *_NAMED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +61,7 @@ class RunFields(logging.Filter):
         if "trace_id" not in known:
             for name, id_ in zip(TRACE_FIELDS, _current_span(), strict=True):
                 known[name] = id_ or self._missing
+        known.setdefault("span_id", self._missing)
         return True
 
 
@@ -118,7 +118,10 @@ def _is_plain(value: object) -> bool:
 
 def _about(record: logging.LogRecord) -> dict[str, Any]:
     """The fields of `RunFields`, where they say something; the handler may have no such filter."""
-    marked = logging.makeLogRecord(vars(record))
+    given = vars(record).items()
+    # What is somebody's own under one of these names may be no text.
+    kept = {name: value for name, value in given if name not in _NAMED or _is_plain(value)}
+    marked = logging.makeLogRecord(kept)
     RunFields(missing=None).filter(marked)
     values = {name: vars(marked)[name] for name in (*FIELDS, *TRACE_FIELDS)}
     return {

@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import pytest
 from opentelemetry import context, trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 
@@ -136,6 +137,27 @@ def test_a_line_names_the_run_and_the_span_with_and_without_a_filter() -> None:
             *("r", "1:model", "clerk"),
             2,
         )
+
+
+@pytest.mark.parametrize("name", ["run_id", "task", "agent", "attempt", "trace_id", "span_id"])
+@pytest.mark.parametrize("value", [uuid.UUID(int=1), object(), {"a": 1}, math.nan])
+def test_a_line_is_written_whatever_somebody_calls_as_its_fields_are(
+    name: str, value: object
+) -> None:
+    line = JsonFormatter().format(record(order=7, **{name: value}))
+
+    assert json.loads(line)["order"] == 7
+    assert "NaN" not in line
+    assert {name, "task_key"}.isdisjoint(json.loads(line))
+
+
+def test_a_line_with_a_trace_of_somebodys_own_needs_no_span() -> None:
+    line = JsonFormatter().format(record(trace_id="mine"))
+
+    assert json.loads(line)["trace_id"] == "mine"
+    filtered = record(trace_id="mine")
+    RunFields().filter(filtered)
+    assert logging.Formatter("%(trace_id)s %(span_id)s").format(filtered) == "mine -"
 
 
 def test_an_exception_is_in_its_line() -> None:
