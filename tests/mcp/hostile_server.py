@@ -15,6 +15,7 @@ RESULTS: dict[str, Any] = {
     "large": lambda: {"content": [{"type": "text", "text": "x" * 3_000_000}]},
     "signs": lambda: {"content": [{"type": "text", "text": "a\u202eb\x1b[31mc\U000e0041d\u0000e"}]},
     "secret": lambda: {"content": [{"type": "text", "text": f"It is {os.environ['SHOP_TOKEN']}."}]},
+    "half-sign": lambda: {"content": [{"type": "text", "text": "cut \ud83d, \U0001f600, \\ud83d"}]},
     "no-result": lambda: {"content": "what?"},
     "parts": lambda: {
         "content": [

@@ -99,6 +99,12 @@ def test_results_have_no_hidden_signs(redis_server: RedisServer) -> None:
     assert message.result == "ab[31mcde"
 
 
+def test_a_text_that_was_cut_within_a_character_is_a_result(redis_server: RedisServer) -> None:
+    [message] = act(redis_server, hostile("half-sign"))
+
+    assert message.result == "cut \ufffd, \U0001f600, \\ud83d"
+
+
 def test_what_a_model_cannot_be_shown_is_described(redis_server: RedisServer) -> None:
     [message] = act(redis_server, hostile("parts"))
 

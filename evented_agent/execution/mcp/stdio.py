@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -12,9 +13,10 @@ from pathlib import Path
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
-from mcp_types import jsonrpc_message_adapter
+from mcp_types import JSONRPCMessage, jsonrpc_message_adapter
 
 from evented_agent.agents.tools.mcp_server import PLAIN_ENVIRONMENT, MCPServer
+from evented_agent.chunks.json_values import without_surrogates
 from evented_agent.execution.mcp import guard
 
 #: Most bytes of one message, and lines in a row that are none.
@@ -90,8 +92,8 @@ async def _read(process: asyncio.subprocess.Process, incoming: _Incoming) -> Non
                 if not line:
                     return
                 try:
-                    message = jsonrpc_message_adapter.validate_json(line, by_name=False)
-                except ValueError:
+                    message = _message(line)
+                except (ValueError, RecursionError):
                     if line.lstrip().startswith(b"{"):
                         # An answer, perhaps, that somebody would wait for without an end.
                         return
@@ -100,6 +102,19 @@ async def _read(process: asyncio.subprocess.Process, incoming: _Incoming) -> Non
                     continue
                 noise = 0
                 await incoming.send(SessionMessage(message))
+
+
+def _message(line: bytes) -> JSONRPCMessage:
+    """The message in *line*.  Raises `ValueError` or `RecursionError` for what is none."""
+    try:
+        return jsonrpc_message_adapter.validate_json(line, by_name=False)
+    except ValueError:
+        if not line.lstrip().startswith(b"{"):
+            raise
+        # Who cuts a text may cut a character in two, which JSON can write and no other reader can
+        # read: the rest of the answer is as good as any.
+        text = json.dumps(json.loads(line.decode(errors="replace")), ensure_ascii=False)
+        return jsonrpc_message_adapter.validate_json(without_surrogates(text), by_name=False)
 
 
 async def _write(
