@@ -39,10 +39,11 @@ class Cleaner:
 
     def text(self, text: str, most: int | None = None) -> str:
         """*text* without hidden signs and secrets, cut where it is longer than *most*."""
-        if most is not None and len(text) > most:
-            text = f"{text[:most]}…"
         text = _HIDDEN.sub("", without_surrogates(text).replace("\r\n", "\n").replace("\r", "\n"))
-        return text if self._secret is None else self._secret.sub("[secret]", text)
+        if self._secret is not None:
+            text = self._secret.sub("[secret]", text)
+        # Last: a part of a secret would not be found.
+        return text if most is None or len(text) <= most else f"{text[:most]}…"
 
     def data(self, value: Any) -> Any:
         """JSON data of which all text is cleaned, keys too."""
