@@ -372,6 +372,7 @@ class _ModelCall(_Call):
     _first: float | None = None
     _usage: dict[str, int] | None = None
 
+    @harmless(None)
     def first_event(self) -> None:
         self._first = self.elapsed
         self.span.set_attribute(names.FIRST_CHUNK, self._first)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from evented_agent import (
@@ -317,6 +317,18 @@ def test_a_tracer_that_fails_changes_nothing(recorded: Recorded, make: Make) -> 
 
     recorded.provider.add_span_processor(Hostile())
     durable = make([[tool_call("add", a=1, b=2)], "It is 3."], add)
+    assert durable.generate("Go.", timeout=20).answer == "It is 3."
+
+
+@pytest.mark.parametrize("method", ["set_attribute", "set_attributes", "set_status", "end"])
+def test_a_span_that_fails_changes_nothing(
+    method: str, recorded: Recorded, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(Span, method, fail)
+    durable = make([[tool_call("add", a=1, b=2)], "It is 3."], add, model_retries=0)
     assert durable.generate("Go.", timeout=20).answer == "It is 3."
 
 
