@@ -276,8 +276,9 @@ class Attempt:
         return {**self._added, **own} if self._added else own
 
     def add_tools(self, tools: Sequence[Tool]) -> None:
-        """Add tools that the agent's declaration does not name; its own win."""
-        self._added = {**self._added, **{tool.name: tool for tool in tools}}
+        """Add tools that the agent's declaration does not name; its own and hand-offs win."""
+        added = {tool.name: tool for tool in tools if tool.name not in self.agent.handoffs}
+        self._added = {**self._added, **added}
 
     @property
     def is_stopping(self) -> bool:

@@ -58,6 +58,8 @@ def tools() -> list[dict[str, Any]]:
         return []
     if HOW == "bad-list":
         return [tool("act"), tool("number", inputSchema={"type": "number"})]
+    if HOW == "transfer":
+        return [tool("act"), tool("to_billing")]
     return [tool("act")]
 
 

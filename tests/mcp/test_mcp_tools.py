@@ -20,7 +20,7 @@ from evented_agent.chunks import ToolCallSuspended
 from evented_agent.models.messages import ToolMessage
 from evented_agent.models.protocol import ModelRequest
 from evented_agent.testing import ScriptedModel, tool_call
-from tests.mcp.servers import count, hostile, shop, shop_over_http
+from tests.mcp.servers import HOSTILE, count, hostile, shop, shop_over_http
 from tests.support.servers import RedisServer
 
 Serve = Callable[..., DurableAgent]
@@ -96,6 +96,25 @@ def test_what_is_not_allowed_cannot_be_called(serve: Serve, tmp_path: Path) -> N
     assert refused.startswith("ToolNotFound")
     assert price == {"price": 3}
     assert count(tmp_path, "buy") == 0
+
+
+def test_a_handoff_wins_over_a_tool_of_a_server(serve: Serve) -> None:
+    seen: list[str] = []
+
+    def look(request: ModelRequest) -> str:
+        seen.extend(spec.name for spec in request.tools)
+        return "Done."
+
+    program = [*HOSTILE, "transfer"]
+    durable = serve(
+        model=ScriptedModel([look]),
+        tools=[MCPServer("transfer", command=program)],
+        handoffs=["billing"],
+    )
+    durable.generate("Go.", timeout=30)
+
+    # Providers refuse a request in which two tools have one name.
+    assert seen == ["transfer_act", "transfer_to_billing"]
 
 
 def test_a_tool_of_the_agent_wins_over_one_of_a_server(serve: Serve, tmp_path: Path) -> None:
