@@ -159,7 +159,9 @@ def _task_ids(
     root, mark, branch = info.run_id.partition("~")
     place = f"{root}:{mark}{branch}/" if mark else f"{root}:"
     told = {key: f"{place}{key}:{number}" for key, number in numbers.items()}
-    return told | {each.task: each.celery_id for each in attempts if each.celery_id}
+    # A child's tasks have the same names within the child.
+    own = [each for each in attempts if each.run_id == info.run_id]
+    return told | {each.task: each.celery_id for each in own if each.celery_id}
 
 
 def _by_call(result: RunResult[Any]) -> Mapping[str, list[Any]]:

@@ -1,0 +1,44 @@
+"""The console where names are shared, fields are empty, and values differ by little."""
+
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from evented_agent import InProcessAgent
+from evented_agent.web import create_app
+from tests.http.conftest import Served, serving
+from tests.http.requests import call, start, until
+from tests.support.operators import known_operator
+
+
+@pytest.fixture(scope="module")
+def console(durable: InProcessAgent) -> Iterator[Served]:
+    app = create_app(durable.client, authorize=known_operator, flower_url="https://flower.example")
+    with serving(app) as served:
+        yield served
+
+
+@pytest.fixture
+def ann(console: Served) -> httpx.Client:
+    return console.as_("ann")
+
+
+@pytest.fixture
+def admin(console: Served) -> httpx.Client:
+    return console.as_("admin")
+
+
+def test_a_step_names_its_own_celery_task_beside_those_of_a_child(ann: httpx.Client) -> None:
+    run_id = start(ann, call("helper", input="say Hi."))
+    until(ann, run_id, "finished")
+
+    def task_of(name: str) -> str:
+        page = ann.get(f"/console/runs/{name}/steps").text
+        step = page.partition('id="step-1"')[2].partition("</header>")[0]
+        [found] = re.findall(r'data-copy="([^"]*)" data-said="The id of the Celery task', step)
+        return str(found)
+
+    assert task_of(run_id) == f"{run_id}:1:model:1"
+    assert task_of(f"{run_id}~1") == f"{run_id}:~1/1:model:1"
