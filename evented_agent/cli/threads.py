@@ -8,8 +8,10 @@ from evented_agent.cli.choices import Choices, shared
 from evented_agent.cli.output import ago, call_line, cost_line, printable, short, to_json
 from evented_agent.cli.runs import since_of
 from evented_agent.client.conversations import page_after
+from evented_agent.client.listing import RunFilter, cost_of_runs
 from evented_agent.client.runs import Runs
 from evented_agent.errors import ThreadNotFound
+from evented_agent.models.cost import RunsCost
 from evented_agent.models.messages import (
     AssistantMessage,
     Message,
@@ -20,6 +22,8 @@ from evented_agent.models.messages import (
 from evented_agent.state.thread_info import ThreadInfo
 
 _HEADERS = ("THREAD", "RESOURCE", "RUNS", "MESSAGES", "USED", "TURN", "")
+#: Runs whose cost is added up.
+_MOST_PRICED = 200
 _whose = click.option("--resource", metavar="ID", help="Whose conversation it is.")
 
 
@@ -82,7 +86,7 @@ def show_thread(choices: Choices, thread_id: str, resource: str | None) -> None:
             ("first seen", ago(info.created_at)),
             ("used", ago(info.updated_at)),
             ("turn", turn),
-            ("cost", cost_line(client.cost(thread_id=thread_id, resource_id=resource).cost)),
+            ("cost", cost_line(_cost(client, info).cost)),
         ]
     )
     output.line()
@@ -125,6 +129,13 @@ def find_thread(choices: Choices, thread_id: str, resource: str | None) -> tuple
         if info is not None:
             return place, info
     raise ThreadNotFound(thread_id, resource)
+
+
+def _cost(client: Runs, info: ThreadInfo) -> RunsCost:
+    """What its newest runs cost; of nobody's, not those of the same name that somebody has."""
+    whose, is_nobodys = info.resource_id, info.resource_id is None
+    wanted = RunFilter(thread_id=info.thread_id, resource_id=whose, is_nobodys=is_nobodys)
+    return client.drive("cost", cost_of_runs(client, wanted, limit=_MOST_PRICED))
 
 
 def _row(info: ThreadInfo) -> tuple[str, ...]:

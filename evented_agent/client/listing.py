@@ -45,6 +45,7 @@ class RunFilter:
         thread_id: The thread that they belong to.
         resource_id: Whose runs they are.
         since: Created at this time or later; for a status in which runs have ended, ended then.
+        is_nobodys: Whether only runs that belong to no resource are wanted.
     """
 
     status: Status | None = None
@@ -52,6 +53,7 @@ class RunFilter:
     thread_id: str | None = None
     resource_id: str | None = None
     since: datetime | None = None
+    is_nobodys: bool = False
 
     def __post_init__(self) -> None:
         if self.status is not None and self.status not in STATUSES:
@@ -73,6 +75,8 @@ class RunFilter:
 
     def has(self, record: Record) -> bool:
         """Whether a run is one of those that are wanted."""
+        if self.is_nobodys and "resource" in record.fields:
+            return False
         return all(record.fields.get(name) == value for name, value in self.fields.items())
 
 

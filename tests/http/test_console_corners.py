@@ -7,9 +7,11 @@ import httpx
 import pytest
 
 from evented_agent import InProcessAgent
+from evented_agent.cli import main
 from evented_agent.web import create_app
 from tests.http.conftest import Served, serving
 from tests.http.requests import call, start, until
+from tests.support.command_line import cli_runner
 from tests.support.operators import known_operator
 
 
@@ -42,3 +44,24 @@ def test_a_step_names_its_own_celery_task_beside_those_of_a_child(ann: httpx.Cli
 
     assert task_of(run_id) == f"{run_id}:1:model:1"
     assert task_of(f"{run_id}~1") == f"{run_id}:~1/1:model:1"
+
+
+def test_a_thread_of_nobody_is_not_one_of_the_same_name_that_somebody_has(
+    ann: httpx.Client, admin: httpx.Client, durable: InProcessAgent
+) -> None:
+    theirs = start(ann, "say Mine.", thread_id="main")
+    until(ann, theirs, "finished")
+    nobodys = start(admin, "say Nobody's.", thread_id="main")
+    until(admin, nobodys, "finished")
+    one_call = 'title="0 calls priced, 1 of unknown price"'
+
+    page = admin.get("/console/threads/main").text
+    assert nobodys in page
+    assert theirs not in page
+    assert one_call in page
+    assert one_call in admin.get("/console/threads/main/cost").text
+    assert one_call in admin.get("/console/threads/main/cost?resource_id=ann").text
+    runs = durable.client
+    place = ("--redis", runs.redis_url, "--prefix", runs.settings.prefix)
+    told = cli_runner().invoke(main, [*place, "threads", "show", "main"]).stdout
+    assert "the price of 1 of 1 calls is unknown" in told

@@ -1,6 +1,6 @@
 """Threads: lists of them, one across its runs, and what it is called."""
 
-from evented_agent.client.listing import RunPage
+from evented_agent.client.listing import RunFilter, RunPage, cost_of_runs, page_of_runs
 from evented_agent.errors import ThreadNotFound
 from evented_agent.models.cost import RunsCost, total_cost
 from evented_agent.models.messages import Message
@@ -9,7 +9,7 @@ from evented_agent.web.console.asked import asked_for, form_of, scope_of, since_
 from evented_agent.web.console.people import operator
 from evented_agent.web.console.view import View
 from evented_agent.web.exchange import Exchange, PlainReply, bad_request
-from evented_agent.web.site import Site, Verb, WebSteps
+from evented_agent.web.site import RunPlan, Site, Verb, WebSteps
 
 _PER_PAGE, _RUNS, _MOST_TITLE = 50, 50, 200
 #: Runs whose cost is added up for a row of the list.
@@ -43,7 +43,8 @@ def get_console_thread(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     """What was said in a thread, over its runs."""
     view, thread, whose = yield from _thread(site, exchange, "read")
     info: ThreadInfo | None = yield Verb("thread_info", (thread,), {"resource_id": whose})
-    runs: RunPage = yield Verb("list", (), {**scope_of(view), "thread_id": thread, "limit": _RUNS})
+    wanted = _runs_of(view, thread, info)
+    runs: RunPage = yield RunPlan(page_of_runs(site.runs, wanted, limit=_RUNS))
     if info is None and not runs:
         raise ThreadNotFound(thread, whose)
     messages: list[Message] = yield Verb("thread", (thread,), {"resource_id": whose})
@@ -65,8 +66,9 @@ def get_console_thread(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
 def get_console_thread_cost(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     """What the newest runs of a thread cost: asked for by each row of the list that is seen."""
     view, thread, whose = yield from _thread(site, exchange, "read")
-    options = {**site.scope, "thread_id": thread, "resource_id": whose, "limit": _MOST_PRICED}
-    found: RunsCost = yield Verb("cost", (), options)
+    info: ThreadInfo | None = yield Verb("thread_info", (thread,), {"resource_id": whose})
+    plan = cost_of_runs(site.runs, _runs_of(view, thread, info), limit=_MOST_PRICED)
+    found: RunsCost = yield RunPlan(plan)
     return view.fragment("parts/thread_cost.html", found=found)
 
 
@@ -91,6 +93,12 @@ def _thread(site: Site, exchange: Exchange, name: str) -> WebSteps[tuple[View, s
     thread = exchange.path["thread_id"]
     view = yield from operator(site, exchange, name, thread=thread)  # type: ignore[arg-type]
     return view, thread, scope_of(view)["resource_id"]
+
+
+def _runs_of(view: View, thread: str, info: ThreadInfo | None) -> RunFilter:
+    """The runs of a thread; of nobody's, not those of the same name that somebody has."""
+    is_nobodys = info is not None and info.resource_id is None
+    return RunFilter(thread_id=thread, is_nobodys=is_nobodys, **scope_of(view))
 
 
 def _has(info: ThreadInfo, sought: str) -> bool:
