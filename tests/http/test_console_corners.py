@@ -6,13 +6,15 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from evented_agent import InProcessAgent
+from evented_agent import Agent, InProcessAgent, Settings, create_durable_agent, tool
 from evented_agent.cli import main
+from evented_agent.testing import ScriptedModel, tool_call
 from evented_agent.web import create_app
 from tests.http.conftest import Served, serving
 from tests.http.requests import call, start, until
 from tests.support.command_line import cli_runner
 from tests.support.operators import known_operator
+from tests.support.servers import RedisServer
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +67,26 @@ def test_a_thread_of_nobody_is_not_one_of_the_same_name_that_somebody_has(
     place = ("--redis", runs.redis_url, "--prefix", runs.settings.prefix)
     told = cli_runner().invoke(main, [*place, "threads", "show", "main"]).stdout
     assert "the price of 1 of 1 calls is unknown" in told
+
+
+@tool(requires_approval=True)
+def switch(level: bool | int) -> str:
+    """Switch something on, or to a level."""
+    return f"switched to {level!r}"
+
+
+def test_an_edit_that_python_takes_for_equal_is_an_edit(redis_server: RedisServer) -> None:
+    model = ScriptedModel([[tool_call("switch", level=1)], "Done."])
+    agent = Agent(id="switcher", model=model, tools=[switch])
+    settings = Settings(prefix="http-switch")
+    engine = create_durable_agent(agent, redis_url=redis_server.url, settings=settings)
+    run_id = engine.stream("Switch it on.").run_id
+    with serving(create_app(engine.client, authorize=known_operator)) as served:
+        admin = served.as_("admin")
+        [pending] = until(admin, run_id, "suspended")["pending"]
+        form = {"verdict": "approve", "number": pending["number"], "arguments": '{"level": true}'}
+        assert admin.post(f"/console/runs/{run_id}/decide", data=form).status_code == 303
+        until(admin, run_id, "finished")
+    [step, _] = engine.result(run_id).steps
+    assert step.results[0].result == "switched to True"
+    engine.close()

@@ -1,5 +1,6 @@
 """The calls of all runs that wait for people, and what people decide about them."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,8 +62,13 @@ def _approve(form: FormFields, pending: Pending | None) -> _Decided:
     if form.text("arguments") is None:
         return (), {}
     arguments = form.object("arguments")
-    is_same = pending is not None and arguments == pending.arguments
+    is_same = pending is not None and _sorted(arguments) == _sorted(pending.arguments)
     return (), {} if is_same else {"arguments": arguments}
+
+
+def _sorted(arguments: Mapping[str, Any]) -> str:
+    """Arguments as text: in Python, true is equal to 1."""
+    return json.dumps(arguments, sort_keys=True)
 
 
 def _decline(form: FormFields, _: Pending | None) -> _Decided:
