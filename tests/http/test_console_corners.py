@@ -90,3 +90,16 @@ def test_an_edit_that_python_takes_for_equal_is_an_edit(redis_server: RedisServe
     [step, _] = engine.result(run_id).steps
     assert step.results[0].result == "switched to True"
     engine.close()
+
+
+def test_an_empty_id_among_chosen_runs_is_none(ann: httpx.Client) -> None:
+    run_id = start(ann, call("hold", name="chosen"))
+    until(ann, run_id, "running")
+
+    assert ann.post("/console/bulk", data={"verb": "abort", "run_id": [""]}).status_code == 400
+    chosen = {"verb": "abort", "run_id": ["", run_id]}
+    reply = ann.post("/console/bulk", data=chosen, headers={"hx-request": "true"})
+
+    assert reply.status_code == 204
+    assert reply.headers["hx-trigger"] == '{"said":"1 will end at their next word."}'
+    until(ann, run_id, "aborted")

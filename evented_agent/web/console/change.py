@@ -52,7 +52,7 @@ def post_console_cancel(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
 def post_console_bulk(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     """Do the same to many runs; those that refuse it are told, the others are done."""
     form = form_of(exchange)
-    verb, names = form.needed("verb"), list(dict.fromkeys(form.all("run_id")))
+    verb, names = form.needed("verb"), list(dict.fromkeys(filter(str.strip, form.all("run_id"))))
     if verb not in _BULK:
         raise bad_request(f"verb={verb[:40]!r}: use one of {', '.join(_BULK)}.")
     if not 0 < len(names) <= _MOST:
