@@ -69,7 +69,8 @@ class Exchange:
         given = self.query(name)
         if given is None:
             return default
-        if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= most):
+        is_number = given.isascii() and given.isdigit() and len(given) <= 9
+        if not (is_number and 1 <= int(given) <= most):
             raise bad_request(f"{name}={given[:40]!r}: use a number from 1 to {most}.")
         return int(given)
 

@@ -180,6 +180,15 @@ def test_odd_requests_are_answered_with_no_error_of_ours(
     assert served.as_("").get("/health").status_code == 200
 
 
+@pytest.mark.parametrize("path", ["runs", "pending", "threads", "cost"])
+def test_zeros_in_front_do_not_hide_how_much_is_asked_for(ann: httpx.Client, path: str) -> None:
+    assert ann.get(f"/{path}?limit=000000200").status_code == 200
+    for limit in ("00000000" + "1000", "00000000" + "1" * 5000):
+        refused = ann.get(f"/{path}?limit={limit}")
+        assert refused.status_code == 400, refused.text
+        assert "use a number from 1 to 200" in refused.json()["error"]["message"]
+
+
 def test_what_is_said_cannot_make_events_of_its_own(ann: httpx.Client) -> None:
     evil = "one\n\nid: 999-0\nevent: finish\ndata: {}\n\ntwo\r\nthree\u2028four\x85five"
     run_id = start(ann, f"say {evil}")
