@@ -16,6 +16,8 @@ _T = TypeVar("_T")
 
 #: Members read per round trip.
 _PAGE = 50
+#: Digits of a time (ms) in a `page`: more than any has, and few enough to be exact.
+_MOST_DIGITS = 15
 
 #: A member's place in a listing: its time in the index (ms), and itself where times are equal.
 _Place = tuple[int, str]
@@ -99,6 +101,6 @@ class IndexPages(Generic[_T]):
 
 def _place(page: str) -> _Place:
     time, _, member = page.partition(".")
-    if not time.isdecimal() or not member:
+    if not time.isdecimal() or len(time) > _MOST_DIGITS or not member:
         raise DeclarationError(f"page={page!r}: pass the next_page of the page before.")
     return int(time), member

@@ -189,6 +189,13 @@ def test_zeros_in_front_do_not_hide_how_much_is_asked_for(ann: httpx.Client, pat
         assert "use a number from 1 to 200" in refused.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("path", ["runs", "threads", "cost", "console/runs", "console/threads"])
+def test_a_page_of_a_time_that_never_was_is_refused(served: Served, path: str) -> None:
+    refused = served.as_("operator").get(f"/{path}?page={'9' * 5000}.x")
+    assert refused.status_code == 400
+    assert "pass the next_page of the page before" in refused.text
+
+
 def test_what_is_said_cannot_make_events_of_its_own(ann: httpx.Client) -> None:
     evil = "one\n\nid: 999-0\nevent: finish\ndata: {}\n\ntwo\r\nthree\u2028four\x85five"
     run_id = start(ann, f"say {evil}")
