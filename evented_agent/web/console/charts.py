@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from itertools import accumulate
 
 from evented_agent.client.metrics_series import MetricsSeries
-from evented_agent.models.cost import dollars
+from evented_agent.models.cost import dollars, usd_of
 from evented_agent.web.console.visible import count, seconds_text
 
 #: Units of a picture: its height, and the width of one stretch and of its bar.
@@ -264,4 +263,4 @@ def _ms(value: float) -> str:
 
 
 def _usd(nano: float) -> str:
-    return dollars(Decimal(int(nano)) / 10**9)
+    return dollars(usd_of(int(nano)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Context, Inexact, localcontext
 
 from evented_agent import MetricsSeries
 from evented_agent.web.console.charts import Chart, charts_of
@@ -69,6 +70,18 @@ def test_a_price_that_is_not_known_is_said() -> None:
     # It is no zero either: where nothing is known, nothing is drawn.
     unknown = charts_of(series({"unpriced_calls": {"a": 2}, "input_tokens": {"a": 5}}))
     assert "Cost" not in [each.title for each in unknown.charts]
+
+
+def test_costs_are_exact_whatever_decimals_the_process_has() -> None:
+    counted = {
+        "priced_calls": {"a": 1},
+        "nano_usd": {"a": 123_456_780_000_000},
+        "retries": {"a": 1},
+    }
+    with localcontext(Context(prec=3, traps=[Inexact])):
+        found = chart(series(counted), "Cost")
+
+    assert [each.said for each in found.sums] == ["$123456.78"]
 
 
 def test_the_table_has_the_stretches_in_which_something_was_the_newest_first() -> None:
