@@ -103,3 +103,18 @@ def test_an_empty_id_among_chosen_runs_is_none(ann: httpx.Client) -> None:
     assert reply.status_code == 204
     assert reply.headers["hx-trigger"] == '{"said":"1 will end at their next word."}'
     until(ann, run_id, "aborted")
+
+
+def test_the_search_finds_a_whole_id_of_a_thread_that_somebody_has(
+    ann: httpx.Client, admin: httpx.Client, console: Served
+) -> None:
+    until(ann, start(ann, "say Old.", thread_id="sought/1"), "finished")
+    last = [start(ann, "say New.", thread_id=f"newer-{number}") for number in range(50)]
+    for run_id in last:
+        until(ann, run_id, "finished")
+
+    found = admin.get("/console/threads?q=sought/1").text
+    assert 'href="/console/threads/sought%2F1?resource_id=ann"' in found
+    assert "sought%2F1" in ann.get("/console/threads?q=sought/1").text
+    assert "sought%2F1" not in console.as_("bob").get("/console/threads?q=sought/1").text
+    assert "sought%2F1" not in admin.get("/console/threads?q=sought/1&resource_id=bob").text

@@ -25,9 +25,8 @@ def get_console_threads(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     page = yield Verb("threads", (), {**options, "page": asked_for(exchange, "page")})
     found, next_page = list(page), page.next_page
     if sought is not None:
-        info = yield Verb("thread_info", (sought,), {"resource_id": whose})
-        words = [each for each in found if _has(each, sought)]
-        found = [*([info] if info is not None else []), *words]
+        named = yield from _named(sought, whose)
+        found = [*named, *(each for each in found if _has(each, sought))]
         found = list({(each.thread_id, each.resource_id): each for each in found}.values())
         next_page = None
     return view.reply(
@@ -99,6 +98,20 @@ def _runs_of(view: View, thread: str, info: ThreadInfo | None) -> RunFilter:
     """The runs of a thread; of nobody's, not those of the same name that somebody has."""
     is_nobodys = info is not None and info.resource_id is None
     return RunFilter(thread_id=thread, is_nobodys=is_nobodys, **scope_of(view))
+
+
+def _named(thread: str, whose: str | None) -> WebSteps[list[ThreadInfo]]:
+    """The threads of that id: of one resource, or of all whose runs are the newest there."""
+    owners = {whose}
+    if whose is None:
+        runs: RunPage = yield Verb("list", (), {"thread_id": thread, "limit": _RUNS})
+        owners |= {run.resource_id for run in runs}
+    found = []
+    for owner in sorted(owners, key=lambda each: each or ""):
+        info: ThreadInfo | None = yield Verb("thread_info", (thread,), {"resource_id": owner})
+        if info is not None:
+            found.append(info)
+    return found
 
 
 def _has(info: ThreadInfo, sought: str) -> bool:
