@@ -15,7 +15,7 @@ import pydantic_core
 from pydantic import BaseModel
 
 from evented_agent.agents.tools.approvals import CallDecision
-from evented_agent.models.cost import Cost, usd_text
+from evented_agent.models.cost import Cost, RunsCost, usd_text
 
 #: The longest argument, result or error in a line for people.
 SHORT = 200
@@ -126,6 +126,17 @@ def cost_line(cost: Cost | None) -> str | None:
         return usd_text(cost)
     calls = cost.priced_calls + cost.unpriced_calls
     return f"{usd_text(cost)} (the price of {cost.unpriced_calls} of {calls} calls is unknown)"
+
+
+def runs_cost_line(found: RunsCost) -> str | None:
+    """What several runs cost, and which of them that is without; None where nothing is known."""
+    told = [cost_line(found.cost) or ("unknown" if found.unpriced_runs else None)]
+    if unpriced := found.unpriced_runs:
+        were = "was" if unpriced == 1 else "were"
+        told.append(f"{unpriced} of {found.runs} runs {were} not priced")
+    if found.next_page is not None:
+        told.append(f"the newest {found.runs} runs are added up")
+    return "; ".join(filter(None, told)) if told[0] else None
 
 
 def printable(text: str) -> str:

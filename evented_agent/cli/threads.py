@@ -5,7 +5,7 @@ from datetime import datetime
 import click
 
 from evented_agent.cli.choices import Choices, shared
-from evented_agent.cli.output import ago, call_line, cost_line, printable, short, to_json
+from evented_agent.cli.output import ago, call_line, printable, runs_cost_line, short, to_json
 from evented_agent.cli.runs import since_of
 from evented_agent.client.conversations import page_after
 from evented_agent.client.listing import RunFilter, cost_of_runs
@@ -86,7 +86,7 @@ def show_thread(choices: Choices, thread_id: str, resource: str | None) -> None:
             ("first seen", ago(info.created_at)),
             ("used", ago(info.updated_at)),
             ("turn", turn),
-            ("cost", cost_line(_cost(client, info).cost)),
+            ("cost", runs_cost_line(_cost(client, info))),
         ]
     )
     output.line()
