@@ -274,15 +274,29 @@ def _message_id(waiting: Any) -> str:
 
 def run_usage(fields: Mapping[str, str]) -> Usage:
     """The tokens of a run, from its record."""
-    counts = pydantic_core.from_json(fields.get("usage", "{}"))
-    return Usage(**without_costs(counts))
+    return Usage(**without_costs(_counts(fields)))
 
 
 def run_cost(fields: Mapping[str, str]) -> Cost | None:
     """What a run has cost, from its record; None where nothing was priced."""
-    return cost_in(pydantic_core.from_json(fields.get("usage", "{}")))
+    return cost_in(_counts(fields))
+
+
+def _counts(fields: Mapping[str, str]) -> Mapping[str, Any]:
+    try:
+        found = pydantic_core.from_json(fields.get("usage", "{}"))
+    except ValueError:
+        # Damaged: the rest of the record is readable.
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _error(fields: Mapping[str, str]) -> ErrorInfo | None:
     stored = fields.get("error")
-    return None if stored is None else ErrorInfo(**pydantic_core.from_json(stored))
+    if stored is None:
+        return None
+    try:
+        return ErrorInfo(**pydantic_core.from_json(stored))
+    except (ValueError, TypeError):
+        # Damaged: the status tells that there was one.
+        return None

@@ -188,6 +188,15 @@ def test_what_a_caller_wants_to_find_again_is_shown() -> None:
         assert info_of(record(metadata=damaged)).metadata == {}
 
 
+def test_counts_and_errors_that_are_damaged_hide_nothing_else() -> None:
+    for damaged in ("", "[]", "?", "3", '{"input_tokens":'):
+        found = info_of(record(usage=damaged))
+        assert (found.usage, found.cost, found.agent) == (Usage(), None, "a")
+    for damaged in ("", "[]", "?", "{}", '{"name":7}'):
+        found = info_of(record(status="failed", error=damaged))
+        assert (found.status, found.error) == ("failed", None)
+
+
 @pytest.mark.parametrize(
     ("stored", "ids"),
     [
