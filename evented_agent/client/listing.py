@@ -77,7 +77,19 @@ class RunFilter:
         """Whether a run is one of those that are wanted."""
         if self.is_nobodys and "resource" in record.fields:
             return False
+        # Only the index of a status has the time of the end.
+        if self.is_of_ended and int(record.fields.get("ended", 0)) < self.since_ms:
+            return False
         return all(record.fields.get(name) == value for name, value in self.fields.items())
+
+    @property
+    def since_ms(self) -> int:
+        return 0 if self.since is None else int(self.since.timestamp() * 1000)
+
+    @property
+    def is_of_ended(self) -> bool:
+        """Whether only runs are wanted that have ended."""
+        return self.status is not None and self.status not in _LIVE
 
 
 def page_of_runs(
@@ -85,8 +97,8 @@ def page_of_runs(
 ) -> Plan[RunPage]:
     """The newest runs that match, at most *limit*; *page* is the `next_page` of the page before.
 
-    Runs come by the time when they were created; those of a status in which they have ended, when
-    they ended.
+    Runs come by the time when they were created; those of a status in which they have ended, of all
+    threads and resources, when they ended.
     """
     shown, next_page = yield from _page_of_records(at, wanted, limit, page)
     fleet: Sequence[LiveWorker] = ()
@@ -115,7 +127,7 @@ def _page_of_records(
     pages = IndexPages(
         at.keys,
         index,
-        wanted.since,
+        None if wanted.is_of_ended and index[0] != "status" else wanted.since,
         read=lambda _, run_ids: read_records(at.keys, run_ids),
         matches=wanted.has,
         forget=lambda shard, gone: forget(at.keys, shard, index, gone),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pydantic
 import pytest
@@ -143,6 +144,26 @@ def test_a_call_runs_once_when_it_is_approved(engine: Engines) -> None:
     with pytest.raises(RunConflict):
         durable.decline(run.run_id)
     assert CALLS == ["a"]
+
+
+def test_ended_runs_of_somebody_are_found_by_when_they_ended(engine: Engines) -> None:
+    clerk = engine(tool_call("delete", path="/tmp/x"))
+    run = clerk.stream("Go.", resource_id="ended-ann", thread_id="its end")
+    wait_until(lambda: run.pending, "it asks")
+    asked = clerk.get(run.run_id).updated_at
+    clerk.approve(run.run_id).result(timeout=20)
+    ended = clerk.get(run.run_id).ended_at
+    assert ended is not None
+    assert ended > asked
+
+    later = ended + timedelta(milliseconds=1)
+    for since, found in ((asked, [run.run_id]), (ended, [run.run_id]), (later, [])):
+        lists = (
+            clerk.list(status="finished", since=since),
+            clerk.list(status="finished", since=since, resource_id="ended-ann"),
+            clerk.list(status="finished", since=since, thread_id="its end"),
+        )
+        assert [[each.run_id for each in page] for page in lists] == [found] * 3
 
 
 def test_the_model_is_told_why_a_call_was_declined(engine: Engines) -> None:
