@@ -18,7 +18,15 @@ from evented_agent.ledger.records import Record
 from evented_agent.ledger.runs import read
 from evented_agent.ledger.workers import LiveWorker, live_workers
 from evented_agent.models.cost import RunsCost, total_cost
-from evented_agent.state.run_info import RunInfo, Status, info_of, is_waiting, run_cost, run_usage
+from evented_agent.state.run_info import (
+    RunInfo,
+    Status,
+    info_of,
+    is_waiting,
+    number_in,
+    run_cost,
+    run_usage,
+)
 
 #: Where so few runs go on, those of a resource are looked for among them.
 _FEW = 500
@@ -78,7 +86,7 @@ class RunFilter:
         if self.is_nobodys and "resource" in record.fields:
             return False
         # Only the index of a status has the time of the end.
-        if self.is_of_ended and int(record.fields.get("ended", 0)) < self.since_ms:
+        if self.is_of_ended and number_in(record.fields, "ended") < self.since_ms:
             return False
         return all(record.fields.get(name) == value for name, value in self.fields.items())
 

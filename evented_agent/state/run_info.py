@@ -15,7 +15,7 @@ from evented_agent.ledger.settings import Settings
 from evented_agent.ledger.workers import LiveWorker
 from evented_agent.models.cost import Cost, cost_in, without_costs
 from evented_agent.models.messages import MOST_SHORT, Message, load_messages, text_in
-from evented_agent.state.views import decisions_of, pending_of, time_of
+from evented_agent.state.views import decisions_of, moment, pending_of, time_of
 
 Status = Literal["queued", "running", "suspended", "finished", "failed", "aborted"]
 
@@ -131,19 +131,19 @@ def info_of(
     running = [task for task in record.tasks if task.state == "running"]
     # Whoever works on the step that is under way comes first.
     running.sort(key=lambda task: task.background == "deferred")
-    created = time_of(fields["created"])
-    assert created is not None
+    updated = _time_in(fields, "updated")
+    created = _time_in(fields, "created") or updated or moment(0)
     return RunInfo(
         run_id=record.run_id,
         agent=fields["agent"],
         status=fields["status"],  # type: ignore[arg-type]
-        step=int(fields["step"]),
+        step=number_in(fields, "step"),
         cursor=record.last_cursor,
         usage=run_usage(fields),
         created_at=created,
-        updated_at=time_of(fields.get("updated")) or created,
-        started_at=time_of(fields.get("started")),
-        ended_at=time_of(fields.get("ended")),
+        updated_at=updated or created,
+        started_at=_time_in(fields, "started"),
+        ended_at=_time_in(fields, "ended"),
         thread_id=fields.get("thread"),
         resource_id=fields.get("resource"),
         worker=running[0].owner if running else None,
@@ -161,6 +161,24 @@ def info_of(
         parent_id=fields.get("parent"),
         cost=run_cost(fields),
     )
+
+
+def number_in(fields: Mapping[str, str], name: str) -> int:
+    """A number of a record; 0 where there is none, or it is damaged."""
+    try:
+        return int(fields.get(name, 0))
+    except ValueError:
+        # The rest of the record is readable.
+        return 0
+
+
+def _time_in(fields: Mapping[str, str], name: str) -> datetime | None:
+    """A time of a record; None where there is none, or it is damaged."""
+    try:
+        return time_of(fields.get(name))
+    except (ValueError, OverflowError, OSError):
+        # The rest of the record is readable.
+        return None
 
 
 def _child(record: Record, run_id: str) -> ChildInfo:

@@ -188,6 +188,19 @@ def test_what_a_caller_wants_to_find_again_is_shown() -> None:
         assert info_of(record(metadata=damaged)).metadata == {}
 
 
+@pytest.mark.parametrize("damaged", ["", "?", "1.5", "1e400", "9" * 30, "-" + "9" * 30, "9" * 5000])
+def test_a_number_or_time_that_is_damaged_hides_nothing_else(damaged: str) -> None:
+    names = ("created", "updated", "started", "ended")
+    for name in names:
+        found = info_of(record(**{"updated": "2000", name: damaged}))
+        assert (found.run_id, found.agent, found.status) == ("r", "a", "queued")
+        assert found.started_at is found.ended_at is None
+    assert info_of(record(created=damaged, updated="2000")).created_at.timestamp() == 2
+    assert info_of(record(updated=damaged)).updated_at.timestamp() == 1
+    assert info_of(record(created=damaged)).created_at.timestamp() == 0
+    assert info_of(record(step=damaged)).agent == "a"
+
+
 def test_counts_and_errors_that_are_damaged_hide_nothing_else() -> None:
     for damaged in ("", "[]", "?", "3", '{"input_tokens":'):
         found = info_of(record(usage=damaged))
