@@ -14,10 +14,8 @@ from tests.support.topologies import Cluster, SentinelGroup
 from tests.support.workers import WorkerProcess
 
 Engine = Mapping[str, DurableAgent]
-#: ``make test-topologies`` asks for others: "cluster", "cluster-in-process", "sentinel".
-ENGINES = os.environ.get(
-    "CONFORMANCE_ENGINES", "in-process redis-threads redis-prefork rabbitmq"
-).split()
+#: ``make test-topologies`` asks for others: "cluster", "sentinel", "rabbitmq" …
+ENGINES = os.environ.get("CONFORMANCE_ENGINES", "in-process redis-threads redis-prefork").split()
 #: Over how many slots of the cluster runs are spread.
 SHARDS = 8
 
@@ -59,7 +57,6 @@ def engine(
         return
     if request.param == "rabbitmq":
         if not RABBITMQ.exists():
-            # A contributor may lack it; CI installs it.
             pytest.skip("RabbitMQ is not installed: apt install rabbitmq-server")
         with RabbitServer(folder) as rabbit:
             yield from on_celery(rabbit.url, redis_server.url, prefix, folder, "threads")

@@ -21,7 +21,7 @@ def wait_until(is_true: Callable[[], Any], description: str, seconds: float = 20
         if time.monotonic() > ends:
             raise AssertionError(f"Not within {seconds:g} s: {description}")
         # Between two looks: the only sleep that tests wait with.
-        time.sleep(0.02)
+        time.sleep(0.05)
     return value
 
 
