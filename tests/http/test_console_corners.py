@@ -1,7 +1,9 @@
 """The console where names are shared, fields are empty, and values differ by little."""
 
+import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -103,6 +105,31 @@ def test_an_empty_id_among_chosen_runs_is_none(ann: httpx.Client) -> None:
     assert reply.status_code == 204
     assert reply.headers["hx-trigger"] == '{"said":"1 will end at their next word."}'
     until(ann, run_id, "aborted")
+
+
+def test_a_call_that_was_decided_meanwhile_hides_not_what_was_approved(
+    ann: httpx.Client, durable: InProcessAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = [call("erase", name=name) for name in ("first", "second", "third")]
+    run_id = start(ann, "\n".join(calls))
+    numbers = [each["number"] for each in until(ann, run_id, "suspended")["pending"]]
+    runs = durable.client
+    approve = runs.aapprove
+
+    async def approve_late(name: str, **options: Any) -> Any:
+        if options["number"] == numbers[1]:
+            await runs.adecline(name, number=numbers[1], by="Dana")
+        return await approve(name, **options)
+
+    monkeypatch.setattr(runs, "aapprove", approve_late)
+    chosen = {"verb": "resume", "run_id": [run_id]}
+    reply = ann.post("/console/bulk", data=chosen, headers={"hx-request": "true"})
+
+    said = json.loads(reply.headers["hx-trigger"])["said"]
+    assert said.startswith(f"2 calls are approved. 1 refused it. {run_id[:12]}: ")
+    until(ann, run_id, "finished")
+    [step, _] = durable.result(run_id).steps
+    assert [each.is_error for each in step.results] == [False, True, False]
 
 
 def test_the_search_finds_a_whole_id_of_a_thread_that_somebody_has(

@@ -1,9 +1,8 @@
 """What is done to runs, one at a time or many: abort, retry, approve, delete."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
-from evented_agent.agents.tools.approvals import Pending
 from evented_agent.errors import EventedAgentError, LedgerUnavailable
 from evented_agent.web.access import Allowed
 from evented_agent.web.console.asked import form_of
@@ -12,6 +11,8 @@ from evented_agent.web.exchange import Exchange, PlainReply, bad_request
 from evented_agent.web.failures import HttpFailure, failure_of
 from evented_agent.web.principal import ActionName
 from evented_agent.web.site import Site, Verb, WebSteps
+
+_T = TypeVar("_T")
 
 #: Runs of one request.
 _MOST = 200
@@ -57,51 +58,54 @@ def post_console_bulk(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
         raise bad_request(f"verb={verb[:40]!r}: use one of {', '.join(_BULK)}.")
     if not 0 < len(names) <= _MOST:
         raise bad_request(f"Choose 1 to {_MOST} runs.")
-    action, steps, said = _BULK[verb]
+    action, verbs_of, said = _BULK[verb]
     view = yield from operator(site, exchange, action)
-    done, refused = 0, []
+    done = 0
+    refused: list[str] = []
     for name in names:
-        try:
-            _, allowed = yield from operated_run(site, exchange, action, name)
-            done += yield from steps(allowed)
-        except LedgerUnavailable:
-            raise
-        except (HttpFailure, EventedAgentError) as error:
-            refused.append(f"{name[:12]}: {failure_of(error).message}")
+        found = yield from _tried(name, refused, operated_run(site, exchange, action, name))
+        for verb_of_run in () if found is None else verbs_of(found[1]):
+            # What was done before another is refused stays done, and is told.
+            done += (yield from _tried(name, refused, _count(verb_of_run))) or 0
     told = f"{done} {said}." if done or not refused else "None of them."
     if refused:
         told += f" {len(refused)} refused it. {refused[0]}"
     return view.done(told, view.address("runs"))
 
 
-def _abort(allowed: Allowed) -> WebSteps[int]:
-    return int((yield Verb("abort", (allowed.run_id,))))
+def _tried(name: str, refused: list[str], steps: WebSteps[_T]) -> WebSteps[_T | None]:
+    """What is asked of a run; None, and why, where that is refused."""
+    try:
+        return (yield from steps)
+    except LedgerUnavailable:
+        raise
+    except (HttpFailure, EventedAgentError) as error:
+        refused.append(f"{name[:12]}: {failure_of(error).message}")
+        return None
 
 
-def _retry(allowed: Allowed) -> WebSteps[int]:
-    yield Verb("retry", (allowed.run_id,))
-    return 1
+def _count(verb: Verb) -> WebSteps[int]:
+    """Do it; 0 where the answer is that nothing was left to do."""
+    return int((yield verb) is not False)
 
 
-def _delete(allowed: Allowed) -> WebSteps[int]:
-    yield Verb("delete", (allowed.run_id,))
-    return 1
+def _named(name: str) -> Callable[[Allowed], Sequence[Verb]]:
+    return lambda allowed: [Verb(name, (allowed.run_id,))]
 
 
-def _resume(allowed: Allowed) -> WebSteps[int]:
+def _approvals(allowed: Allowed) -> Sequence[Verb]:
     """Approve all that waits for an approval; what asks something else is left."""
-    waiting: Sequence[Pending] = [p for p in allowed.info.pending if p.kind == "approval"]
-    for each in waiting:
-        chosen = {"number": each.number, "by": allowed.who.name}
-        yield Verb("approve", (allowed.run_id,), chosen)
-    return len(waiting)
+    return [
+        Verb("approve", (allowed.run_id,), {"number": each.number, "by": allowed.who.name})
+        for each in allowed.info.pending
+        if each.kind == "approval"
+    ]
 
 
-_Steps = Callable[[Allowed], WebSteps[Any]]
-#: For each verb what it needs, what it does to a run, and what is said of the number.
-_BULK: dict[str, tuple[ActionName, _Steps, str]] = {
-    "abort": ("act", _abort, "will end at their next word"),
-    "retry": ("act", _retry, "go on where they failed"),
-    "resume": ("decide", _resume, "calls are approved"),
-    "delete": ("delete", _delete, "are deleted"),
+#: For each verb what it needs, what it asks of a run, and what is said of the number.
+_BULK: dict[str, tuple[ActionName, Callable[[Allowed], Sequence[Verb]], str]] = {
+    "abort": ("act", _named("abort"), "will end at their next word"),
+    "retry": ("act", _named("retry"), "go on where they failed"),
+    "resume": ("decide", _approvals, "calls are approved"),
+    "delete": ("delete", _named("delete"), "are deleted"),
 }
