@@ -1,7 +1,7 @@
 """Scripts of a run as its caller uses it: create, read, resume, retry, cancel, abort, delete."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from evented_agent.errors import (
     NotFailed,
     NotSuspended,
     RunConflict,
+    RunNotFound,
     SuspensionExpired,
 )
 from evented_agent.ledger.child_records import child_record, number_of
@@ -77,28 +78,46 @@ def read(keys: Keys, run_id: str, *, journal: bool = False) -> Command[Record]:
     def parse(reply: Any) -> Record:
         check_exists(run_id, text_of(reply[0]))
         names = [text_of(item) for item in reply[2]]
-        tasks, found = reply[3], [text_of(item) for item in reply[7]]
-        stored = {
-            f"{root}{name}": pydantic_core.from_json(child)
-            for name, child in zip(found[::2], found[1::2], strict=True)
-        }
+        stored = dict(_readable_children(root, reply[7]))
         whole = Record(
             run_id=root,
             now=int(reply[1]),
             fields=dict(zip(names[::2], names[1::2], strict=True)),
-            tasks=[
-                Task.parse(root, text_of(tasks[i]), tasks[i + 1]) for i in range(0, len(tasks), 2)
-            ],
+            tasks=list(_readable_tasks(root, reply[3])),
             last_cursor=text_of(reply[4]),
             entries=reply[5],
             decided=reply[6],
             children=dict(sorted(stored.items(), key=lambda each: number_of(each[0]))),
         )
-        return child_record(whole, run_id, text_of(reply[8])) if branch else whole
+        if not branch:
+            return whole
+        if run_id not in stored:
+            raise RunNotFound(run_id)
+        return child_record(whole, run_id, text_of(reply[8]))
 
     return command(
         "run/read", keys.of(root).own, parse, run_id=root, branch=branch, journal=int(journal)
     )
+
+
+def _readable_tasks(root: str, stored: Sequence[bytes]) -> Iterator[Task]:
+    for key, record in zip(stored[::2], stored[1::2], strict=True):
+        try:
+            yield Task.parse(root, text_of(key), record)
+        except (ValueError, TypeError, LookupError, AttributeError):
+            # Damaged: the rest of the run is readable.
+            continue
+
+
+def _readable_children(root: str, stored: Sequence[bytes]) -> Iterator[tuple[str, Any]]:
+    for name, record in zip(stored[::2], stored[1::2], strict=True):
+        try:
+            child = pydantic_core.from_json(record)
+        except ValueError:
+            # Damaged: the rest of the run is readable.
+            continue
+        if isinstance(child, dict) and {"agent", "call", "status"} <= child.keys():
+            yield f"{root}{text_of(name)}", child
 
 
 def read_attempts(keys: Keys, run_id: str) -> Command[KeptAttempts]:

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Generic, Literal
-
-import pydantic_core
 
 from evented_agent.agents.callbacks import StepInfo
 from evented_agent.agents.generics import Out
@@ -14,10 +13,10 @@ from evented_agent.chunks import ErrorInfo, Usage
 from evented_agent.ledger.keys import split_child
 from evented_agent.ledger.records import Record, Task
 from evented_agent.models.cost import Cost
-from evented_agent.models.messages import Message, ToolCall, load_messages
+from evented_agent.models.messages import Message, ToolCall
 from evented_agent.state.fold import State, fold
-from evented_agent.state.journal import Result
-from evented_agent.state.run_info import Status, _error, run_cost, run_usage
+from evented_agent.state.journal import Result, load_entry
+from evented_agent.state.run_info import Status, _error, _input, run_cost, run_usage
 from evented_agent.state.views import decisions_of, pending_of, step_infos
 
 BackgroundStatus = Literal["pending", "running", "suspended", "completed", "failed", "cancelled"]
@@ -103,8 +102,7 @@ def result_of(
 ) -> RunResult:
     """Fold a record with its journal into a result, partial where the run has not ended."""
     fields = record.fields
-    state: State = fold(entries)
-    given = load_messages(pydantic_core.from_json(fields["messages"]))
+    state = _told(record, entries)
     return RunResult(
         run_id=record.run_id,
         agent=fields["agent"],
@@ -113,13 +111,29 @@ def result_of(
         finish_reason=fields.get("finish_reason"),
         usage=run_usage(fields),
         steps=step_infos(state),
-        messages=[*given, *state.messages()],
+        messages=[*_input(fields.get("messages", "[]")), *state.messages()],
         error=_error(fields),
         pending=pending_of(record),
         output=_output(fields, state, output_type),
         decisions=decisions_of(record),
         cost=run_cost(fields),
     )
+
+
+def _told(record: Record, entries: Iterable[bytes]) -> State:
+    """What the journal tells; up to what is damaged of it, where the result is partial anyway."""
+    told = list(entries)
+    if record.fields["status"] != "finished":
+        told = list(takewhile(_is_readable, told))
+    return fold(told)
+
+
+def _is_readable(entry: bytes) -> bool:
+    try:
+        load_entry(entry)
+    except ValueError:
+        return False
+    return True
 
 
 def _output(fields: Mapping[str, str], state: State, output_type: OutputType | None) -> Any:
@@ -140,7 +154,7 @@ def background_tasks_of(record: Record, entries: Iterable[bytes]) -> list[Backgr
     """The background calls of a run: the deferred ones, and those that are awaited now."""
     live = {task.call: task for task in record.tasks if task.background is not None}
     found = []
-    for step in fold(entries).steps:
+    for step in _told(record, entries).steps:
         for call in step.turn.calls:
             if call.id in step.deferred or call.id in live:
                 result = step.results.get(call.id)

@@ -1,8 +1,10 @@
 """Parts of a run as users see them: completed steps, calls that wait for a person."""
 
 import operator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
+from typing import Any
 
 import pydantic_core
 
@@ -50,7 +52,7 @@ def pending_of(record: Record) -> list[Pending]:
 
 def pending_call(record: Record, task: Task, held: SuspensionRecord) -> Pending:
     """A suspension as people are told of it."""
-    asked = pydantic_core.from_json(held.asked)
+    asked = _object(held.asked)
     since, expires = time_of(str(held.at)), time_of(str(held.expires))
     assert since is not None
     assert expires is not None
@@ -61,7 +63,7 @@ def pending_call(record: Record, task: Task, held: SuspensionRecord) -> Pending:
         kind=held.kind,  # type: ignore[arg-type]
         tool_call_id=task.call or "",
         tool_name=task.tool or "",
-        arguments=pydantic_core.from_json(task.args),
+        arguments=_object(task.args),
         since=since,
         expires_at=expires,
         payload=asked.get("payload"),
@@ -73,8 +75,25 @@ def pending_call(record: Record, task: Task, held: SuspensionRecord) -> Pending:
 
 def decisions_of(record: Record) -> list[CallDecision]:
     """What was decided about calls of the run, the oldest first; older versions kept less."""
-    found = [decision_in(stored) for stored in record.decided]
-    return sorted(found, key=lambda each: (each.at, each.number))
+    return sorted(_readable(record.decided), key=lambda each: (each.at, each.number))
+
+
+def _readable(decided: Sequence[bytes]) -> Iterator[CallDecision]:
+    for stored in decided:
+        try:
+            yield decision_in(stored)
+        except (ValueError, TypeError, LookupError, OverflowError, OSError):
+            # Damaged: the others are readable.
+            continue
+
+
+def _object(stored: str) -> Mapping[str, Any]:
+    """A JSON object; an empty one where it is damaged."""
+    try:
+        found = pydantic_core.from_json(stored)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def decision_in(stored: bytes) -> CallDecision:

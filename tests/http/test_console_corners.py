@@ -145,3 +145,34 @@ def test_the_search_finds_a_whole_id_of_a_thread_that_somebody_has(
     assert "sought%2F1" in ann.get("/console/threads?q=sought/1").text
     assert "sought%2F1" not in console.as_("bob").get("/console/threads?q=sought/1").text
     assert "sought%2F1" not in admin.get("/console/threads?q=sought/1&resource_id=bob").text
+
+
+@pytest.mark.parametrize(
+    ("field", "damaged"),
+    [("inbox", "{garbage"), ("live", "{garbage"), ("messages", "{garbage"), ("messages", "[]")],
+)
+def test_a_run_with_a_damaged_record_is_shown_and_hides_no_other(
+    field: str, damaged: str, ann: httpx.Client, durable: InProcessAgent
+) -> None:
+    thread = f"damaged-{field}-{len(damaged)}"
+    others = start(ann, "say Fine.", thread_id=thread)
+    run_id = start(ann, "say Odd.", thread_id=thread)
+    until(ann, run_id, "finished")
+    runs = durable.client
+    runs.ledger.client().hset(runs.keys.of(run_id).run, field, damaged)
+
+    listed = ann.get("/runs", params={"thread_id": thread}).json()["runs"]
+    assert [each["run_id"] for each in listed] == [run_id, others]
+    for place in ("", "/result", "/attempts", "/background"):
+        assert ann.get(f"/runs/{run_id}{place}").status_code == 200
+    pages = {
+        tab: ann.get(f"/console/runs/{run_id}{tab}").text
+        for tab in ("", "/steps", "/chunks", "/background")
+    }
+    assert all(f"Run {run_id[:12]}" in page for page in pages.values())
+    assert "Odd." in pages["/steps"]
+    is_input = field == "messages"
+    assert ("It cannot be read." in pages["/steps"]) is is_input
+    assert ("What the run was asked cannot be read." in pages[""]) is is_input
+    assert run_id in ann.get("/console/runs", params={"thread_id": thread}).text
+    assert ann.delete(f"/runs/{run_id}").status_code == 204

@@ -356,7 +356,12 @@ def test_a_record_behind_its_topic_can_be_aborted(driver: Driver) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [("run", "live", "[["), ("run", "abort_at", "x"), ("tasks", "1:model", "{")],
+    [
+        ("run", "live", "[["),
+        ("run", "inbox", "[["),
+        ("run", "abort_at", "x"),
+        ("tasks", "1:model", "{"),
+    ],
     ids=lambda damage: damage[1],
 )
 def test_a_run_that_no_look_can_help_is_failed_and_readable(

@@ -19,6 +19,7 @@ from evented_agent.ledger.records import (
     Refused,
     RunEnd,
 )
+from evented_agent.state.run_info import info_of
 from tests.support.driver import Driver, cluster_server
 from tests.support.servers import RedisServer
 
@@ -370,3 +371,32 @@ def test_a_retry_resets_each_task_that_had_said_something(driver: Driver) -> Non
     resets = [each.payload for each in driver.chunks("both") if isinstance(each, StepReset)]
     # The first says which failure was taken back.
     assert [each.error and each.error.name for each in resets] == ["E", None]
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "damaged"),
+    [
+        *(("run", "inbox", damaged) for damaged in ("", "{", "3", "[[")),
+        *(("run", "live", damaged) for damaged in ("", "{", "3", "[[1]]", "null")),
+        *(("tasks", "1:model", damaged) for damaged in ("", "{", "3", "[]", '{"kind":"model"}')),
+        *(("tasks", "~1", damaged) for damaged in ("", "{", "3", "{}", '{"agent":"b"}')),
+        *(("tasks", "decided:7", damaged) for damaged in ("", "{", "3", "{}")),
+    ],
+)
+def test_what_is_damaged_of_a_record_hides_nothing_else_of_it(
+    driver: Driver, key: str, field: str, damaged: str
+) -> None:
+    driver.create("r", children=1, messages='[{"role":"user","content":"Hi"}]')
+    place = getattr(driver.keys.of("r"), key)
+    client = driver.ledger.client()
+    client.hset(driver.keys.of("r").tasks, "latest:", "7")
+    client.hset(place, field, damaged)
+
+    record = driver.ledger.send(runs.read(driver.keys, "r", journal=True))
+    info = info_of(record, has_input=True)
+    assert (info.run_id, info.agent, info.status) == ("r", "a", "queued")
+    assert len(info.input) == 1
+    assert (list(info.inbox), info.children, info.decisions) == ([], [], [])
+    driver.ledger.send(runs.read_attempts(driver.keys, "r"))
+    driver.ledger.send(runs.delete(driver.keys, "r", indexes=[], tombstone_ms=1000))
+    assert not client.exists(driver.keys.of("r").tasks)

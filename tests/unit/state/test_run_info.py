@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from evented_agent.agents.output_types import OutputType
 from evented_agent.chunks import ErrorInfo, Usage
-from evented_agent.ledger.records import Record, Task
+from evented_agent.ledger.records import Record, SuspensionRecord, Task
 from evented_agent.ledger.workers import LiveWorker
 from evented_agent.models.messages import ToolCall
 from evented_agent.state.journal import Entry, Result, Turn, dump_entry
@@ -208,6 +208,32 @@ def test_counts_and_errors_that_are_damaged_hide_nothing_else() -> None:
     for damaged in ("", "[]", "?", "{}", '{"name":7}'):
         found = info_of(record(status="failed", error=damaged))
         assert (found.status, found.error) == ("failed", None)
+
+
+@pytest.mark.parametrize("damaged", ["", "?", "3", "{}", '[{"role":"nobody"}]', '{"role":"u"}'])
+def test_an_input_that_is_damaged_hides_not_what_came_of_it(damaged: str) -> None:
+    found = result_of(record(messages=damaged), journal(text="Here."))
+    assert [message.role for message in found.messages] == ["assistant"]
+    assert found.text == "Here."
+    assert not info_of(record(messages=damaged), has_input=True).input
+
+
+def test_a_call_that_waits_is_told_of_whatever_is_damaged_of_it() -> None:
+    held = SuspensionRecord(7, "approval", at=1000, expires=2000)
+    task = replace(QUEUED, state="suspended", call="c1", tool="report", suspended=held)
+    for damaged in ("", "?", "3"):
+        odd = replace(task, args=damaged, suspended=replace(held, asked=damaged))
+        [pending] = info_of(record(odd)).pending
+        assert (pending.number, pending.arguments, pending.payload) == (7, {}, None)
+
+
+def test_a_journal_that_is_damaged_hides_not_what_came_before() -> None:
+    entries = [*journal(text="Here."), b"{garbage", *journal()]
+    found = result_of(record(status="failed"), entries)
+    assert (found.status, found.text, len(found.steps)) == ("failed", "Here.", 1)
+    assert background_tasks_of(record(status="failed"), entries) == []
+    with pytest.raises(ValueError, match="A journal entry cannot be read"):
+        result_of(record(status="finished"), entries)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,14 @@
 -- KEYS run
 -- ARGV run_id branch
 -- RETURNS ok now total kept live | deleted | missing
-local state = load_run()
+local function under_way(key)
+  local task = get_task(key)
+  if task and (task.state == 'running' or task.state == 'queued') then
+    return attempt_entry(key, task)
+  end
+end
+
+local state = load_run(true)
 if state then return {state} end
 if branch ~= '' and not get_task(branch) then return {'missing'} end
 local total, names, kept, live = run.attempts or 0, {}, {}, {}
@@ -19,9 +26,8 @@ if names[1] then
   end
 end
 for _, key in ipairs(run.live) do
-  local task = get_task(key)
-  if task and (task.state == 'running' or task.state == 'queued') then
-    live[#live + 1] = attempt_entry(key, task)
-  end
+  local is_read, entry = pcall(under_way, key)
+  -- One whose task is damaged hides no other.
+  if is_read then live[#live + 1] = entry end
 end
 return {'ok', int(now), int(total), kept, live}

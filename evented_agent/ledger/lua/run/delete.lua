@@ -4,7 +4,7 @@
 -- KEYS run statuses indexes...
 -- ARGV run_id tombstone_ms token
 -- RETURNS ok | deleted | missing
-local state = load_run()
+local state = load_run(true)
 local names = redis.call('HKEYS', RUN)
 -- The tombstone comes first: the same call again removes what is left.
 if state and not (state == 'deleted' and run.deleted_by == token) then return {state} end

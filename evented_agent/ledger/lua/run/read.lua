@@ -5,7 +5,7 @@
 -- KEYS run
 -- ARGV run_id branch journal
 -- RETURNS ok now fields tasks last_entry_id entries decided children messages | deleted | missing
-local state = load_run()
+local state = load_run(true)
 if state then return {state} end
 local tasks = {}
 for _, key in ipairs(run.live) do

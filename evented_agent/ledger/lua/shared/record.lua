@@ -23,8 +23,9 @@ local planned = {chunks = {}, before = {}, after = {}, tasks = {}, fields = {}}
 -- Tasks that were read or planned; false for one that is not there.
 local seen_tasks = {}
 
--- nil, or why there is no such run: 'deleted' or 'missing'.
-local function load_run()
+-- nil, or why there is no such run: 'deleted' or 'missing'. is_to_show: what is damaged of its
+-- lists hides nothing else; a script that writes rather errs, so that the run is given up.
+local function load_run(is_to_show)
   local values = redis.call('HMGET', RUN, unpack(FIELDS))
   for i, name in ipairs(FIELDS) do
     if values[i] then
@@ -33,6 +34,14 @@ local function load_run()
   end
   if run.deleted then return 'deleted' end
   if not run.status then return 'missing' end
+  if is_to_show then
+    local is_read, live = pcall(cjson.decode, run.live)
+    run.live, run.inbox = {}, nil
+    for _, key in ipairs(is_read and type(live) == 'table' and live or {}) do
+      if type(key) == 'string' then run.live[#run.live + 1] = key end
+    end
+    return nil
+  end
   run.live = cjson.decode(run.live)
   if run.inbox then run.inbox = cjson.decode(run.inbox) end
   if run.yielded == '' then run.yielded = nil end

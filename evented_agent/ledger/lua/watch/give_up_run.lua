@@ -34,7 +34,7 @@ try('UNLINK', TASKS)
 try('HSET', RUN, 'status', 'failed', 'error', failure, 'finish_reason', 'error', 'live', '[]',
   'seq', seq, 'ended', int(now), 'updated', int(now), 'step', whole('step', '1'),
   'v', whole('v', '1'), 'created', whole('created', int(now)))
-try('HDEL', RUN, 'failed_tasks')
+try('HDEL', RUN, 'failed_tasks', 'inbox')
 for _, index in ipairs({QUEUED, RUNNING, SUSPENDED, FINISHED, ABORTED}) do
   try('ZREM', index, run_id)
 end
