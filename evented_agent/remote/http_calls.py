@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Unpack
-from urllib.parse import quote
 
 import pydantic_core
 
@@ -22,7 +21,7 @@ from evented_agent.given import check_names
 from evented_agent.ledger.workers import LiveWorker
 from evented_agent.models.cost import RunsCost
 from evented_agent.models.messages import Input, dump_messages, parse_messages
-from evented_agent.remote.http_requests import Outgoing, nothing_in
+from evented_agent.remote.http_requests import Outgoing, nothing_in, quoted_id
 from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import BackgroundTask, RunResult
@@ -41,11 +40,11 @@ from evented_agent.state.wire import (
 
 
 def run_path(run_id: str, rest: str = "") -> str:
-    return f"/runs/{quote(run_id, safe='')}{rest}"
+    return f"/runs/{quoted_id(run_id)}{rest}"
 
 
 def thread_path(thread_id: str, rest: str = "") -> str:
-    return f"/threads/{quote(thread_id, safe='')}{rest}"
+    return f"/threads/{quoted_id(thread_id)}{rest}"
 
 
 def info_request(run_id: str, resource_id: str | None = None) -> Outgoing[RunInfo]:
@@ -215,7 +214,7 @@ def attempts_request(run_id: str, resource_id: str | None) -> Outgoing[AttemptLi
 
 def cancel_request(task_id: str, reason: str, resource_id: str | None) -> Outgoing[bool]:
     run_id, _, call = task_id.partition(":")
-    path = run_path(run_id, f"/background/{quote(call, safe='')}/cancel")
+    path = run_path(run_id, f"/background/{quoted_id(call)}/cancel")
     query, body = {"resource_id": resource_id}, {"reason": reason}
 
     def parse(reply: bytes) -> bool:

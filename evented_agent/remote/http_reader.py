@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing, closing
 from typing import Any, ClassVar, Unpack
-from urllib.parse import quote
 
 import pydantic_core
 
@@ -17,7 +16,7 @@ from evented_agent.chunks.codec import decode
 from evented_agent.client.follow import Cursor
 from evented_agent.client.reader import ReadOptions
 from evented_agent.client.thread_course import RunsOfThread
-from evented_agent.remote.http_requests import AWAY, HttpSender, failure_in
+from evented_agent.remote.http_requests import AWAY, HttpSender, failure_in, quoted_id
 
 #: Seconds of silence after which a connection counts as lost; servers show life more often.
 _SILENCE = 40.0
@@ -31,7 +30,7 @@ class HttpReader:
     def __init__(self, sender: HttpSender, run_id: str) -> None:
         self._sender = sender
         self._run_id = run_id
-        self._path = f"/runs/{quote(run_id, safe='')}/stream"
+        self._path = f"/runs/{quoted_id(run_id)}/stream"
 
     def chunks(
         self, after: Cursor, **options: Unpack[ReadOptions]
@@ -130,7 +129,7 @@ class HttpThreadReader(HttpReader):
     def __init__(self, sender: HttpSender, which: RunsOfThread) -> None:
         super().__init__(sender, "")
         self._which = which
-        self._path = f"/threads/{quote(which.thread_id, safe='')}/stream"
+        self._path = f"/threads/{quoted_id(which.thread_id)}/stream"
 
     def _query(self, cursor: Cursor, _: bool, /) -> dict[str, str]:
         chosen = {

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import quote
 
 import pydantic_core
 
@@ -90,6 +91,12 @@ class Outgoing(Generic[_T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     is_repeatable: bool = True
     failures: Mapping[str, Callable[[], Exception]] = field(default_factory=dict)
+
+
+def quoted_id(id_: str) -> str:
+    """An id as a segment of a path; its dots encoded where it would be taken for a step."""
+    segment = quote(id_, safe="")
+    return segment.replace(".", "%2E") if segment in (".", "..") else segment
 
 
 def nothing_in(_: bytes) -> None:

@@ -13,6 +13,7 @@ from evented_agent.web.faces.openai.face import OPENAI
 from evented_agent.web.failures import HttpFailure
 from evented_agent.web.route import Route
 from evented_agent.web.routes import change, conversations, look, messages, start, stream
+from evented_agent.web.segments import id_in
 
 _TEXT = {"type": "string"}
 _FLAG = {"type": "string", "enum": ["true", "false"]}
@@ -184,13 +185,19 @@ _ALL = (*ROUTES, *(route for face in FACES for route in face.routes))
 _PATTERNS = [(_pattern(route.path), route) for route in _ALL]
 
 
+def _value(path: str, name: str, segment: str) -> str:
+    """What a placeholder stands for; no run's own id begins with the mark of `segment_of`."""
+    is_marked = name == "run_id" or path.startswith(f"{CONSOLE.prefix}/")
+    return id_in(segment) if is_marked else unquote(segment)
+
+
 def match_routes(path: str) -> tuple[Mapping[str, str], Mapping[str, Route]]:
     """What the placeholders of an encoded *path* stand for, and its routes by method."""
     values: Mapping[str, str] = {}
     routes: dict[str, Route] = {}
     for pattern, route in _PATTERNS:
         if (found := pattern.match(path)) is not None:
-            values = {name: unquote(value) for name, value in found.groupdict().items()}
+            values = {name: _value(path, name, found[name]) for name in found.groupdict()}
             routes[route.method] = route
     return values, routes
 

@@ -1,9 +1,11 @@
 """The console where names are shared, fields are empty, and values differ by little."""
 
+import html
 import json
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -17,6 +19,7 @@ from tests.http.requests import call, start, until
 from tests.support.command_line import cli_runner
 from tests.support.operators import known_operator
 from tests.support.servers import RedisServer
+from tests.support.workers import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +179,55 @@ def test_a_run_with_a_damaged_record_is_shown_and_hides_no_other(
     assert ("What the run was asked cannot be read." in pages[""]) is is_input
     assert run_id in ann.get("/console/runs", params={"thread_id": thread}).text
     assert ann.delete(f"/runs/{run_id}").status_code == 204
+
+
+def steps_of(page: str) -> list[str]:
+    """The addresses of a page in which a browser would take a name for a step up or none."""
+    found = re.findall(r'(?:href|action|hx-get|hx-post|data-stream)="([^"?]*)', page)
+    return [each for each in found if {".", ".."} & set(unquote(each).split("/"))]
+
+
+@pytest.mark.parametrize("name", [".", "..", "~.", "~~..", "...", "~", "a/.."])
+def test_a_thread_whose_name_is_a_step_of_a_path_has_a_page(name: str, admin: httpx.Client) -> None:
+    run_id = start(admin, "say Dots.", thread_id=name)
+    until(admin, run_id, "finished")
+    title = f"Called {name}"
+
+    listed = admin.get("/console/threads").text
+    page = admin.get(f"/console/runs/{run_id}").text
+    [link] = set(re.findall(r'href="(/console/threads/[^"]+)"', page))
+    assert f'href="{link}"' in listed
+    page = admin.get(link).text
+    assert f"/console/runs/{run_id}" in page
+    for form, fields in (("title", {"title": title}), ("messages", {"message": "say More."})):
+        reply = admin.post(f"{link}/{form}", data=fields)
+        assert reply.status_code == 303
+        assert (reply.headers["location"]) == link
+    assert html.escape(title) in admin.get(link).text
+    assert admin.get(f"{link}/cost").status_code == 200
+    assert [each for shown in (listed, page) for each in steps_of(shown) if name != "a/.."] == []
+    assert admin.post(f"{link}/forget").status_code == 303
+    for run in admin.get("/runs", params={"thread_id": name}).json()["runs"]:
+        until(admin, run["run_id"], "finished")
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_run_whose_name_is_a_step_of_a_path_has_its_pages(name: str, admin: httpx.Client) -> None:
+    reply = admin.post("/runs", json={"agent": "talker", "input": "say Dots.", "run_id": name})
+    place = reply.headers["location"]
+    assert not {".", ".."} & set(unquote(place).split("/"))
+    wait_until(lambda: admin.get(place).json()["status"] == "finished", "it has finished")
+    assert admin.get(place).json()["run_id"] == name
+
+    [link] = set(re.findall(rf'href="(/console/runs/[~.%2E]*{re.escape(name)})"', runs_page(admin)))
+    for tab in ("", "/steps", "/chunks", "/background"):
+        page = admin.get(link + tab)
+        assert page.status_code == 200
+        assert steps_of(page.text) == []
+    [stream] = re.findall(r'data-stream="([^"]*)"', admin.get(link).text)
+    assert "Dots." in admin.get(stream).text
+    assert admin.post(f"{link}/delete").status_code == 303
+
+
+def runs_page(client: httpx.Client) -> str:
+    return client.get("/console/runs").text

@@ -100,6 +100,27 @@ def test_a_run_is_started_read_and_looked_at(runs: HttpRuns, durable: InProcessA
         runs.set_thread_title("over http", None)
 
 
+@pytest.mark.parametrize("name", [".", "..", "...", "~."])
+def test_a_name_that_is_a_step_of_a_path_is_asked_for_over_http(
+    name: str, service: HttpRuns
+) -> None:
+    run = service.stream("talker", "say Dots.", thread_id=name, run_id=name.replace("~", "-"))
+    assert run.result(timeout=20).text == "Dots."
+    assert service.get(run.run_id).run_id == run.run_id
+    assert service.get(run.run_id).thread_id == name
+    assert [message.role for message in service.thread(name)] == ["user", "assistant"]
+    service.set_thread_title(name, "Dots")
+    info = service.thread_info(name)
+    assert info is not None
+    assert info.title == "Dots"
+    with service.follow(name) as chunks:
+        assert next(iter(chunks)).run_id == run.run_id
+    service.delete_thread(name)
+    service.delete(run.run_id)
+    with pytest.raises(RunDeleted):
+        service.get(run.run_id)
+
+
 def _shown(info: Any) -> Any:
     listed = {name: list(getattr(info, name)) for name in ("pending", "decisions", "inbox")}
     return dataclasses.replace(info, **listed)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import pydantic_core
@@ -31,6 +31,7 @@ from evented_agent.web.exchange import Exchange, PlainReply
 from evented_agent.web.failures import HttpFailure, failure_of
 from evented_agent.web.principal import Principal
 from evented_agent.web.route import Handler
+from evented_agent.web.segments import segment_of
 from evented_agent.web.site import Site, WebSteps
 
 PREFIX = "/console"
@@ -175,7 +176,7 @@ def _is_gone(exchange: Exchange, failure: HttpFailure) -> bool:
 
 
 def _address(prefix: str, parts: tuple[str, ...], query: Mapping[str, str | None]) -> str:
-    path = "".join(f"/{quote(part, safe='')}" for part in parts)
+    path = "".join(f"/{segment_of(part)}" for part in parts)
     given = {name: value for name, value in query.items() if value not in (None, "")}
     asked = f"?{urlencode(given)}" if given else ""
     return f"{prefix}{path}{asked}"

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
 
 import pydantic_core
 
@@ -15,6 +14,7 @@ from evented_agent.web.exchange import Exchange, PlainReply, bad_request, object
 from evented_agent.web.failures import HttpFailure
 from evented_agent.web.names import run_id_for
 from evented_agent.web.principal import Principal
+from evented_agent.web.segments import segment_of
 from evented_agent.web.site import RunPlan, Site, Verb, WebSteps
 
 _OWN = ("agent", "input", "run_id", "thread_id", "resource_id")
@@ -72,7 +72,7 @@ def post_run(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     run = yield from begin_run(site, who, request)
     # Another run may have taken the input, which the client has given no name.
     shown = name if name is not None and run.run_id == request.run_id else run.run_id
-    location = f"{exchange.request.scope.get('root_path', '')}/runs/{quote(shown, safe='')}"
+    location = f"{exchange.request.scope.get('root_path', '')}/runs/{segment_of(shown)}"
     answer = {"run_id": shown, "cursor": str(run.cursor)}
     return object_reply(answer, 202, {"location": location})
 
