@@ -3,12 +3,20 @@
 import json
 import os
 import sys
+import threading
 import time
 from typing import Any
 
 HOW = sys.argv[1]
 #: What this process has done.
 STATE: set[str] = set()
+#: What programs print that are no messages.
+PRINTED = [
+    "{ loaded: true }",
+    '{"level": "info", "id": 1, "sent": {"jsonrpc": "2.0"}}',
+    '{"jsonrpc": "2.0", "note": "for nobody"}',
+    "{" * 3_000,
+]
 SCHEMA = {"type": "object", "properties": {}}
 RESULTS: dict[str, Any] = {
     "deep": lambda: {"content": [], "structuredContent": nested(300)},
@@ -68,6 +76,30 @@ def send(message: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
+def tell(id_: Any, text: str) -> None:
+    send({"id": id_, "result": {"content": [{"type": "text", "text": text}]}})
+
+
+def prints(id_: Any) -> None:
+    for line in PRINTED:
+        print(line)
+    tell(id_, "printed")
+
+
+def breaks_off(id_: Any) -> None:
+    print(f'{{"jsonrpc":"2.0","id":{id_},"result":', flush=True)
+
+
+def lists_slowly(id_: Any) -> None:
+    """Answers later, and lists nothing any more."""
+    STATE.add("slow")
+    send({"method": "notifications/tools/list_changed"})
+    threading.Timer(1.5, tell, (id_, "late")).start()
+
+
+ODD_ANSWERS = {"prints": prints, "broken-answer": breaks_off, "slow-list": lists_slowly}
+
+
 def called(id_: Any) -> None:
     if HOW in ("sampling/createMessage", "roots/list", "elicitation/create"):
         send({"id": "mine", "method": HOW, "params": {"message": "?", "requestedSchema": SCHEMA}})
@@ -81,6 +113,8 @@ def called(id_: Any) -> None:
     elif HOW == "error":
         message = f"no\u202e {os.environ['SHOP_TOKEN']} {'z' * 100_000}"
         send({"id": id_, "error": {"code": -32000, "message": message}})
+    elif HOW in ODD_ANSWERS:
+        ODD_ANSWERS[HOW](id_)
     elif HOW == "long-line":
         sys.stdout.write("x" * 40_000_000)
         sys.stdout.flush()
@@ -99,6 +133,9 @@ def answer(request: dict[str, Any]) -> None:
             about = {"name": "evil", "version": "1"}
             result = {"protocolVersion": version, "capabilities": {"tools": {}}}
             send({"id": id_, "result": {**result, "serverInfo": about}})
+        case "tools/list" if "slow" in STATE:
+            # It never answers: that is what is tested.
+            pass
         case "tools/list":
             # Pages without an end, where that is asked for.
             more = {"nextCursor": "again"} if HOW == "pages" else {}

@@ -1,5 +1,6 @@
 """MCP servers that mean no good, or are broken: the run goes on, and nothing of it is believed."""
 
+import asyncio
 import contextlib
 import http.server
 import json
@@ -12,6 +13,9 @@ from typing import Any
 import pytest
 
 from evented_agent import Agent, MCPServer, RunFailed, create_durable_agent
+from evented_agent.execution.mcp.connection import MCPConnection
+from evented_agent.execution.mcp.failures import MCPServerUnavailable
+from evented_agent.execution.mcp.request import ToolRequest
 from evented_agent.models.messages import ToolMessage
 from evented_agent.models.protocol import ModelRequest
 from evented_agent.testing import ScriptedModel, tool_call
@@ -103,6 +107,104 @@ def test_a_text_that_was_cut_within_a_character_is_a_result(redis_server: RedisS
     [message] = act(redis_server, hostile("half-sign"))
 
     assert message.result == "cut \ufffd, \U0001f600, \\ud83d"
+
+
+def test_lines_that_are_no_messages_are_skipped_and_told_once(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    [first, second] = act(redis_server, hostile("prints"), calls=[[tool_call("evil_act")]] * 2)
+
+    assert (first.result, second.result) == ("printed", "printed")
+    told = [record for record in caplog.records if "prints lines" in record.getMessage()]
+    assert len(told) == 1
+    assert "loaded" not in caplog.text
+
+
+def test_an_answer_that_is_cut_off_ends_the_connection(redis_server: RedisServer) -> None:
+    [message] = act(redis_server, hostile("broken-answer"))
+
+    assert "the connection ended" in str(message.result)
+
+
+def test_a_list_that_is_slow_ends_no_call_under_way(redis_server: RedisServer) -> None:
+    server = hostile("slow-list", connect_timeout=0.5)
+
+    async def ask() -> tuple[Any, Any]:
+        connection = MCPConnection(server)
+        [act_] = await connection.definitions()
+        request = ToolRequest(act_.tool, act_.digest, {}, key="k")
+        call = asyncio.create_task(connection.call(request))
+        session = connection._session
+        # Until the server has said that its list is another.
+        while session is None or session.listed is not None:
+            await asyncio.sleep(0.01)
+        with pytest.raises(MCPServerUnavailable, match=r"did not answer in 0\.5 s"):
+            await connection.call(request)
+        result = await call
+        # Nothing goes on any more, so it connects anew.
+        again = await connection.definitions()
+        await connection.close()
+        return result, again
+
+    result, again = asyncio.run(ask())
+    assert result == "late"
+    assert [each.tool for each in again] == ["act"]
+
+
+class Halved(http.server.BaseHTTPRequestHandler):
+    """A server whose answers are cut within a character, as JSON or as an event."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        result: dict[str, Any] = {"tools": [{"name": "act", "inputSchema": {"type": "object"}}]}
+        if asked.get("method") == "initialize":
+            about = {"name": "half", "version": "1"}
+            version = asked["params"]["protocolVersion"]
+            result = {"protocolVersion": version, "capabilities": {"tools": {}}}
+            result["serverInfo"] = about
+        elif asked.get("method") == "tools/call":
+            result = {"content": [{"type": "text", "text": f"{TOKEN} @"}]}
+        body = json.dumps({"jsonrpc": "2.0", "id": asked.get("id"), "result": result}).encode()
+        _, kind, half = self.path.split("/")
+        body = body.replace(b"@", b"\\ud83d" if half == "escaped" else b"\xf0\x9f")
+        if kind == "event":
+            body = b"event: message\ndata: " + body + b"\n\n"
+        self.send_response(200 if "id" in asked else 202)
+        kinds = {"event": "text/event-stream", "json": "application/json"}
+        self.send_header("content-type", kinds[kind])
+        self.send_header("content-length", str(len(body) if "id" in asked else 0))
+        self.end_headers()
+        if "id" in asked:
+            self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        self.send_error(405)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", ["json", "event"])
+@pytest.mark.parametrize("half", ["escaped", "raw"])
+def test_an_answer_over_http_that_was_cut_within_a_character_is_told(
+    kind: str, half: str, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Halved)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/{kind}/{half}"
+    web = MCPServer("evil", url=url, headers={"Authorization": f"Bearer {TOKEN}"}, retries=2)
+    try:
+        [message] = act(redis_server, web)
+    finally:
+        server.shutdown()
+        server.server_close()
+    if (kind, half) == ("event", "raw"):
+        assert str(message.result).startswith("[secret] ")
+    else:
+        assert "an answer that is not the protocol's" in str(message.result)
+    # A call was made: it is not made again.
+    assert "retry in" not in caplog.text
+    assert TOKEN not in caplog.text
 
 
 def test_what_a_model_cannot_be_shown_is_described(redis_server: RedisServer) -> None:

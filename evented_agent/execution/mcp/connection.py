@@ -38,6 +38,8 @@ _MOST_PAGES, _MOST_LISTED = 50, 2_000
 _MOST_ROUNDS, _ROUND = 10, 0.2
 #: How the SDK says that the server, or its session, is gone; servers use its codes for others.
 _GONE = ("Connection closed", "Session terminated")
+#: How it says that it cannot read an answer over HTTP; what follows is not for models.
+_UNREADABLE = ("Failed to parse JSON response", "Failed to parse SSE message")
 #: Those by which it refuses a call, which would be refused again.
 _REFUSALS = (
     mcp_types.METHOD_NOT_FOUND,
@@ -61,6 +63,8 @@ class _Session:
     #: The tools in the protocol's form, by the server's names, as of when.
     listed: Mapping[str, dict[str, Any]] | None = None
     listed_at: float = 0.0
+    #: Calls that run on it.
+    calls: int = 0
     _client: Client | None = None
 
     @property
@@ -76,6 +80,14 @@ class _Session:
     async def hear(self, message: IncomingMessage) -> None:
         if isinstance(message, mcp_types.ToolListChangedNotification):
             self.listed = None
+
+    @contextlib.contextmanager
+    def calling(self) -> Iterator[None]:
+        self.calls += 1
+        try:
+            yield
+        finally:
+            self.calls -= 1
 
     def end(self) -> None:
         self.has_ended = True
@@ -140,6 +152,8 @@ class MCPConnection:
         try:
             return session, await self._listed(session, fresh=fresh)
         except MCPServerUnavailable:
+            if not session.has_ended:
+                raise
             # It may have been started anew since; nothing was called yet.
             session = await self._opened()
             return session, await self._listed(session, fresh=fresh)
@@ -150,7 +164,7 @@ class MCPConnection:
         answers, state = _responses(request.answers), request.state
         about: Any = {"evented-agent/idempotency-key": request.key}
         for _ in range(_MOST_ROUNDS):
-            with self._failures(session):
+            with self._failures(session), session.calling():
                 result = await session.client.session.call_tool(
                     request.tool,
                     dict(request.arguments),
@@ -173,7 +187,7 @@ class MCPConnection:
         cursor: str | None = None
         at = time.monotonic()
         with self._failures(session):
-            async with asyncio.timeout(self._server.connect_timeout):
+            async with self._in_time(session):
                 for _ in range(_MOST_PAGES):
                     params = mcp_types.PaginatedRequestParams(cursor=cursor) if cursor else None
                     page = await session.client.session.list_tools(params=params)
@@ -186,29 +200,51 @@ class MCPConnection:
         session.listed, session.listed_at = found, at
         return found
 
+    @contextlib.asynccontextmanager
+    async def _in_time(self, session: _Session) -> AsyncIterator[None]:
+        """Give up after the time to connect; calls under way, which may take long, go on."""
+        try:
+            async with asyncio.timeout(self._server.connect_timeout):
+                yield
+        except TimeoutError:
+            if not session.calls:
+                session.end()
+            raise self._no_answer() from None
+
+    def _no_answer(self) -> MCPServerUnavailable:
+        why = f"it did not answer in {self._server.connect_timeout:g} s"
+        return MCPServerUnavailable.because(self._server.name, why)
+
     @contextlib.contextmanager
     def _failures(self, session: _Session) -> Iterator[None]:
         """Turn what the SDK raises into our errors; nothing of it is passed on but checked text."""
         server = self._server.name
         try:
             yield
+        except MCPServerUnavailable:
+            raise
         except MCPError as error:
             text = Cleaner(session.secrets).text(error_text(error), _MOST_ERROR)
             if text in _GONE:
                 session.end()
                 raise MCPServerUnavailable.because(server, "the connection ended") from None
+            if text.startswith(_UNREADABLE):
+                raise self._strange() from None
             if error.code in _REFUSALS:
                 raise MCPToolRefused(
                     f"The MCP server {server!r} refused the call: {text}"
                 ) from None
             raise MCPToolFailed(f"The MCP server {server!r} failed: {text}") from None
         except pydantic.ValidationError:
-            # A call was made: it must not be made again for what came back.
-            strange = f"The MCP server {server!r} gave an answer that is not the protocol's."
-            raise MCPToolRefused(strange) from None
+            raise self._strange() from None
         except Exception as error:  # noqa: BLE001 - its text may hold what was sent
             session.end()
             raise MCPServerUnavailable.because(server, _why(error)) from None
+
+    def _strange(self) -> MCPToolRefused:
+        """A call was made: it must not be made again for what came back."""
+        name = self._server.name
+        return MCPToolRefused(f"The MCP server {name!r} gave an answer that is not the protocol's.")
 
     async def _opened(self) -> _Session:
         async with self._opening:
@@ -227,8 +263,7 @@ class MCPConnection:
                 await is_open
         except TimeoutError:
             task.cancel()
-            why = f"it did not answer in {self._server.connect_timeout:g} s"
-            raise MCPServerUnavailable.because(self._server.name, why) from None
+            raise self._no_answer() from None
         except asyncio.CancelledError:
             task.cancel()
             raise

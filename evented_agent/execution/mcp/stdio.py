@@ -18,6 +18,9 @@ from mcp_types import JSONRPCMessage, jsonrpc_message_adapter
 from evented_agent.agents.tools.mcp_server import PLAIN_ENVIRONMENT, MCPServer
 from evented_agent.chunks.json_values import without_surrogates
 from evented_agent.execution.mcp import guard
+from evented_agent.logs import logger_of
+
+logger = logger_of(__name__)
 
 #: Most bytes of one message, and lines in a row that are none.
 MOST_MESSAGE, _MOST_NOISE = 16 * 1024 * 1024, 1_000
@@ -47,7 +50,7 @@ async def stdio_streams(
     process = await _spawn(server, added)
     incoming, received = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     sending, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
-    reading = asyncio.create_task(_read(process, incoming))
+    reading = asyncio.create_task(_read(process, incoming, server.name))
     reading.add_done_callback(lambda _: on_end())
     tasks = [reading, asyncio.create_task(_write(process, outgoing, incoming))]
     try:
@@ -77,10 +80,10 @@ async def _spawn(server: MCPServer, added: Mapping[str, str]) -> asyncio.subproc
     )
 
 
-async def _read(process: asyncio.subprocess.Process, incoming: _Incoming) -> None:
+async def _read(process: asyncio.subprocess.Process, incoming: _Incoming, name: str) -> None:
     """Pass on messages until the output ends, or is none of the protocol's."""
     assert process.stdout is not None
-    noise = 0
+    noise, is_told = 0, False
     with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
         async with incoming:
             while noise < _MOST_NOISE:
@@ -94,11 +97,14 @@ async def _read(process: asyncio.subprocess.Process, incoming: _Incoming) -> Non
                 try:
                     message = _message(line)
                 except (ValueError, RecursionError):
-                    if line.lstrip().startswith(b"{"):
-                        # An answer, perhaps, that somebody would wait for without an end.
+                    if _may_be_an_answer(line):
+                        # Somebody would wait for it without an end.
                         return
                     # Programs print what they should not; it is not shown, as it may be secret.
                     noise += 1
+                    if not is_told and _is_braced(line):
+                        is_told = True
+                        logger.warning("MCP server %s prints lines that are no messages", name)
                     continue
                 noise = 0
                 await incoming.send(SessionMessage(message))
@@ -109,12 +115,28 @@ def _message(line: bytes) -> JSONRPCMessage:
     try:
         return jsonrpc_message_adapter.validate_json(line, by_name=False)
     except ValueError:
-        if not line.lstrip().startswith(b"{"):
+        if not _is_braced(line):
             raise
         # Who cuts a text may cut a character in two, which JSON can write and no other reader can
         # read: the rest of the answer is as good as any.
         text = json.dumps(json.loads(line.decode(errors="replace")), ensure_ascii=False)
         return jsonrpc_message_adapter.validate_json(without_surrogates(text), by_name=False)
+
+
+def _is_braced(line: bytes) -> bool:
+    return line.lstrip().startswith(b"{")
+
+
+def _may_be_an_answer(line: bytes) -> bool:
+    """Whether what is no message is meant as one, to a request."""
+    if not _is_braced(line):
+        return False
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        # Cut off, or too deep.
+        return b'"jsonrpc"' in line
+    return "jsonrpc" in found and "id" in found
 
 
 async def _write(
