@@ -1,157 +1,86 @@
 """The story of a run, as `runs show` and the console's picture tell it: what ran, and when."""
 
-import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from threading import Event
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from evented_agent import Agent, Background, Runs, Settings, ToolContext, create_durable_agent, tool
-from evented_agent.engines.in_process import InProcessAgent
-from evented_agent.errors import ModelError, RunFailed
+from evented_agent import EventedAgent, Runs, Settings
+from evented_agent.errors import RunFailed
 from evented_agent.ledger.connection import Ledger
 from evented_agent.ledger.keys import Keys
-from evented_agent.testing import ScriptedModel, tool_call
 from tests.support.driver import Driver
 from tests.support.servers import RedisServer
 from tests.support.stories import assert_told, drawn, shown, states_in
-from tests.support.workers import wait_until
+from tests.support.workers import WorkerProcess, wait_until
 
-PREFIX = "stories"
-#: What `hold` waits for, by run.
-GATES: dict[str, Event] = defaultdict(Event)
-
-
-@tool(retries=1)
-def flaky(ctx: ToolContext) -> str:
-    """Fail the first time."""
-    if ctx.attempt == 1:
-        raise OSError("no\nroute")
-    return "through"
+#: Plays a story with its agent; gives its run.
+Play = Callable[[EventedAgent, Path], str]
 
 
-@tool(requires_approval=True)
-def erase() -> str:
-    """Erase something."""
-    return "erased"
+@pytest.fixture(scope="module")
+def worker_app() -> str:
+    return "tests.engines.stories_app"
 
 
-@tool(background=Background())
-def report() -> str:
-    """Report, in the background."""
-    return "reported"
+@pytest.fixture(scope="module")
+def agents_at_work(
+    module_worker: WorkerProcess,
+    agents: dict[str, EventedAgent],
+) -> dict[str, EventedAgent]:
+    """The agents, with a worker that runs what they are asked for."""
+    return agents
 
 
-@tool
-async def hold(ctx: ToolContext) -> str:
-    """Wait until the gate of the run is open."""
-    while not GATES[ctx.run_id].is_set():
-        # Between two looks; the run is aborted at the latest.
-        await asyncio.sleep(0.005)
-    return "held"
+def wait_for_call(agent: EventedAgent, run_id: str) -> None:
+    """Wait until the run's tool is at work."""
+    wait_until(
+        lambda: any(each.tool_name and each.started_at for each in agent.attempts(run_id)),
+        "the call runs",
+    )
 
 
-class Stories:
-    """Runs that have a story, each of an agent of its own."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.made: list[InProcessAgent] = []
-
-    def agent(self, id_: str, *answers: Any, tools: Sequence[Any] = ()) -> InProcessAgent:
-        agent = Agent(id=id_, model=ScriptedModel(list(answers)), tools=list(tools))
-        settings = Settings(prefix=PREFIX)
-        made: Any = create_durable_agent(agent, redis_url=self.url, settings=settings)
-        self.made.append(made)
-        return made  # type: ignore[no-any-return]
-
-    def runs_of(self, id_: str) -> Runs:
-        return Runs(self.url, settings=Settings(prefix=f"{PREFIX}.{id_}"))
-
-
-@pytest.fixture
-def stories(redis_server: RedisServer) -> Iterator[Stories]:
-    made = Stories(redis_server.url)
-    yield made
-    for agent in made.made:
-        for info in agent.list():
-            agent.delete(info.run_id)
-        agent.close()
-
-
-def is_in_tool(agent: InProcessAgent, run_id: str) -> bool:
-    attempts = agent.attempts(run_id)
-    return any(attempt.tool_name and attempt.started_at for attempt in attempts)
-
-
-def crashed_twice(stories: Stories) -> str:
-    """Its worker was killed twice, each time before the model had said a word."""
-    ledger = Ledger(stories.url)
-    driver = Driver(ledger, Keys(f"{PREFIX}.crashed_twice"))
-    driver.create("story")
-    for token in ("one", "two"):
-        driver.expire(driver.granted("story", token=token))
-        driver.reconcile("story")
-    driver.granted("story", token="three")
-    ledger.close()
-    return "story"
-
-
-def retried_tool(stories: Stories) -> str:
-    agent = stories.agent("retried_tool", [tool_call("flaky")], "Done.", tools=[flaky])
+def retried_tool(agent: EventedAgent, _: Path) -> str:
     return agent.generate("Go.", timeout=20).run_id
 
 
-def declined(stories: Stories) -> str:
-    agent = stories.agent("declined", [tool_call("erase")], "Well.", tools=[erase])
+def declined(agent: EventedAgent, _: Path) -> str:
     run = agent.stream("Go.")
     run.result(20)
     agent.decline(run.run_id, reason="no", by="Ann").result(20)
     return run.run_id
 
 
-def aborted(stories: Stories) -> str:
-    agent = stories.agent("aborted", [tool_call("hold")], tools=[hold])
+def aborted(agent: EventedAgent, _: Path) -> str:
     run = agent.stream("Go.")
-    wait_until(lambda: is_in_tool(agent, run.run_id), "the call runs")
+    wait_for_call(agent, run.run_id)
     run.abort("enough")
     wait_until(lambda: agent.get(run.run_id).is_ended, "it ends")
     return run.run_id
 
 
-def steered(stories: Stories) -> str:
-    agent = stories.agent("steered", [tool_call("hold")], "Both.", tools=[hold])
+def steered(agent: EventedAgent, marks: Path) -> str:
     run = agent.stream("Go.")
-    wait_until(lambda: is_in_tool(agent, run.run_id), "the call runs")
+    wait_for_call(agent, run.run_id)
     agent.send(run.run_id, "And this.")
-    GATES[run.run_id].set()
+    (marks / run.run_id).touch()
     run.result(20)
     return run.run_id
 
 
-def with_background_calls(stories: Stories) -> str:
-    script = [[tool_call("report")], "Later.", "Here."]
-    agent = stories.agent("with_background_calls", *script, tools=[report])
+def with_background_calls(agent: EventedAgent, _: Path) -> str:
     run = agent.stream("Go.", until_idle=20)
     run.result(20)
     return run.run_id
 
 
-def delegated(stories: Stories) -> str:
-    script = ScriptedModel([[tool_call("flaky")], "Found."])
-    below = Agent(id="helper", description="Helps.", model=script, tools=[flaky])
-    called = below.as_tool()
-    agent = stories.agent(
-        "delegated", [tool_call("helper", input="Look.")], "Done.", tools=[called]
-    )
+def delegated(agent: EventedAgent, _: Path) -> str:
     return agent.generate("Go.", timeout=20).run_id
 
 
-def failed_and_retried(stories: Stories) -> str:
-    agent = stories.agent("failed_and_retried", ModelError("out of credit"))
+def failed_and_retried(agent: EventedAgent, _: Path) -> str:
     run = agent.stream("Go.")
     with suppress(RunFailed):
         run.result(20)
@@ -160,19 +89,49 @@ def failed_and_retried(stories: Stories) -> str:
     return run.run_id
 
 
+def check_story(
+    runs: Runs, run_id: str, lines: Sequence[str], rows: dict[str, Sequence[str]]
+) -> str:
+    """Fail unless the command and the picture tell of the run so; what the command tells."""
+    story = shown(runs, run_id)
+    assert story.splitlines()[0].endswith("  created")
+    assert_told(story, lines)
+    picture = drawn(runs, run_id)
+    assert picture.has_clock
+    told = states_in(picture)
+    assert {name: told[name] for name in rows} == rows, told
+    for lane in picture.lanes:
+        starts = [span.start for span in lane.spans]
+        assert starts == sorted(starts)
+        assert all(span.end is None or span.end <= picture.width for span in lane.spans)
+    return story
+
+
+def test_the_story_of_two_crashes_is_told_before_a_third_attempt_ends(
+    redis_server: RedisServer,
+) -> None:
+    ledger, prefix = Ledger(redis_server.url), "stories"
+    driver = Driver(ledger, Keys(prefix))
+    driver.create("story")
+    for token in ("one", "two"):
+        driver.expire(driver.granted("story", token=token))
+        driver.reconcile("story")
+    driver.granted("story", token="three")
+    runs = Runs(redis_server.url, settings=Settings(prefix=prefix))
+    lines = [
+        "model call of step 1 began on worker w1/1$",
+        r"model call of step 1 began on worker w1/1, attempt 2 \(the first crashed: its "
+        r"lease ran out after \d+\.\d s\)",
+        r"model call of step 1 began on worker w1/1, attempt 3 \(the second crashed: ",
+    ]
+    check_story(runs, "story", lines, {"model": ["withdrawn", "withdrawn", "running"]})
+    runs.close()
+    ledger.close()
+
+
 @pytest.mark.parametrize(
-    ("tell", "lines", "rows"),
+    ("play", "lines", "rows"),
     [
-        (
-            crashed_twice,
-            [
-                "model call of step 1 began on worker w1/1$",
-                r"model call of step 1 began on worker w1/1, attempt 2 \(the first crashed: its "
-                r"lease ran out after \d+\.\d s\)",
-                r"model call of step 1 began on worker w1/1, attempt 3 \(the second crashed: ",
-            ],
-            {"model": ["withdrawn", "withdrawn", "running"]},
-        ),
         (
             retried_tool,
             [
@@ -259,22 +218,16 @@ def failed_and_retried(stories: Stories) -> str:
     ],
 )
 def test_the_story_of_a_run_is_told_in_order(
-    stories: Stories,
-    tell: Callable[[Stories], str],
+    agents_at_work: dict[str, EventedAgent],
+    runs: Runs,
+    marks: Path,
+    play: Play,
     lines: Sequence[str],
     rows: dict[str, Sequence[str]],
 ) -> None:
-    run_id, runs = tell(stories), stories.runs_of(tell.__name__)
+    run_id = play(agents_at_work[play.__name__], marks)
 
-    story = shown(runs, run_id)
-    assert story.splitlines()[0].endswith("  created")
-    assert_told(story, lines)
-    picture = drawn(runs, run_id)
-    runs.close()
-    assert picture.has_clock
-    told = states_in(picture)
-    assert {name: told[name] for name in rows} == rows, told
-    for lane in picture.lanes:
-        starts = [span.start for span in lane.spans]
-        assert starts == sorted(starts)
-        assert all(span.end is None or span.end <= picture.width for span in lane.spans)
+    story = check_story(runs, run_id, lines, rows)
+    began = re.findall(r"call of .* began on worker (.*?)(?:,|$)", story, re.MULTILINE)
+    assert began
+    assert all(re.fullmatch(r"module@test/\d+", worker) for worker in began)
