@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 
 import httpx2
@@ -13,6 +14,18 @@ from evented_agent.execution.mcp.stdio import MOST_MESSAGE
 
 #: Values of headers that are kept, to be taken out of what the server says.
 _MOST_SECRETS = 64
+
+
+class _WithoutErrors(logging.Filter):
+    """Takes the error out of a log record: its text shows a part of what could not be read."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = None
+        return True
+
+
+# A part of a secret is not found by looking for the whole.
+logging.getLogger("mcp.client.streamable_http").addFilter(_WithoutErrors())
 
 
 class _Headers(httpx2.Auth):
