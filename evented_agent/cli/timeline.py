@@ -44,6 +44,8 @@ def timeline(info: RunInfo, result: RunResult, attempts: AttemptList) -> Iterato
     yield f"{_clock(info.created_at)}  created"
     for message in result.messages[: _given(result.messages)]:
         yield from _indented(f"{message.role}: {_text_of(message)}")
+    if not info.input:
+        yield from _indented("(what it was asked cannot be read)")
     if info.started_at is not None:
         waited = (info.started_at - info.created_at).total_seconds()
         yield f"{_clock(info.started_at)}  started, after {waited:.1f} s"

@@ -19,6 +19,7 @@ from tests.http.requests import call, start, until
 from tests.support.command_line import cli_runner
 from tests.support.operators import known_operator
 from tests.support.servers import RedisServer
+from tests.support.stories import shown
 from tests.support.workers import wait_until
 
 
@@ -178,6 +179,9 @@ def test_a_run_with_a_damaged_record_is_shown_and_hides_no_other(
     assert ("It cannot be read." in pages["/steps"]) is is_input
     assert ("What the run was asked cannot be read." in pages[""]) is is_input
     assert run_id in ann.get("/console/runs", params={"thread_id": thread}).text
+    story = shown(runs, run_id)
+    assert "assistant: Odd." in story
+    assert ("(what it was asked cannot be read)" in story) is is_input
     assert ann.delete(f"/runs/{run_id}").status_code == 204
 
 
