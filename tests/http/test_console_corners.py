@@ -235,3 +235,23 @@ def test_a_run_whose_name_is_a_step_of_a_path_has_its_pages(name: str, admin: ht
 
 def runs_page(client: httpx.Client) -> str:
     return client.get("/console/runs").text
+
+
+def test_a_finished_run_with_a_damaged_journal_has_its_pages(
+    ann: httpx.Client, durable: InProcessAgent
+) -> None:
+    run_id = start(ann, "say Odd.")
+    until(ann, run_id, "finished")
+    runs = durable.client
+    runs.ledger.client().rpush(runs.keys.of(run_id).journal, "{garbage")
+
+    for tab, told in (("/steps", "Its steps"), ("/background", "Its background calls")):
+        page = ann.get(f"/console/runs/{run_id}{tab}")
+        assert page.status_code == 200
+        assert f"{told} cannot be read" in page.text
+        assert f"Run {run_id[:12]}" in page.text
+    # Without what readers would be told, the record is all that there is.
+    runs.ledger.client().delete(runs.keys.of(run_id).topic)
+    page = ann.get(f"/console/runs/{run_id}")
+    assert page.status_code == 200
+    assert "say Odd." in page.text

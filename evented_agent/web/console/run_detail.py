@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evented_agent.chunks import AnyChunk
+from evented_agent.errors import EventedAgentError
+from evented_agent.logs import logger_of
 from evented_agent.state.run_info import RunInfo
 from evented_agent.state.run_result import BackgroundTask, RunResult
 from evented_agent.state.task_attempt import AttemptList, TaskAttempt
@@ -20,6 +22,8 @@ from evented_agent.web.console.view import View
 from evented_agent.web.console.visible import json_text
 from evented_agent.web.exchange import Exchange, PlainReply, bad_request
 from evented_agent.web.site import Site, Verb, WebSteps
+
+logger = logger_of(__name__)
 
 #: Up to how many chunks a page asks again after so many seconds.
 _PACES = ((2_000, 2), (10_000, 5), (2**63, 15))
@@ -57,7 +61,7 @@ def get_console_run(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     result = None
     if chunks is None:
         # What readers would be told is gone; the record has what it came to.
-        result = yield Verb("result", (allowed.run_id,))
+        result = yield from _readable(Verb("result", (allowed.run_id,)))
     questions = yield from questions_in(view, allowed.info.pending)
     attempts: AttemptList = yield Verb("attempts", (allowed.run_id,))
     values = {
@@ -72,12 +76,12 @@ def get_console_run_steps(site: Site, exchange: Exchange) -> WebSteps[PlainReply
     """Each step of a run: what the model was told and said, its calls, what they came to."""
     view, allowed = yield from operated_run(site, exchange, "read")
     chunks = yield from log_so_far(allowed.info)
-    result: RunResult[Any] = yield Verb("result", (allowed.run_id,))
+    result: RunResult[Any] | None = yield from _readable(Verb("result", (allowed.run_id,)))
     attempts: AttemptList = yield Verb("attempts", (allowed.run_id,))
     values = {
         **_values(view, allowed, "steps", chunks, attempts),
         "result": result,
-        "decisions": _by_call(result),
+        "decisions": _by_call(allowed.info),
         "curl": curl_get(view.absolute("runs", allowed.name, "result")),
     }
     return view.reply("steps", **values)
@@ -109,7 +113,8 @@ def get_console_run_chunks(site: Site, exchange: Exchange) -> WebSteps[PlainRepl
 def get_console_run_background(site: Site, exchange: Exchange) -> WebSteps[PlainReply]:
     """The background calls of a run."""
     view, allowed = yield from operated_run(site, exchange, "read")
-    tasks: Sequence[BackgroundTask] = yield Verb("background_tasks", (allowed.run_id,))
+    asked = Verb("background_tasks", (allowed.run_id,))
+    tasks: Sequence[BackgroundTask] | None = yield from _readable(asked)
     return view.reply("background", **_values(view, allowed, "background", None), tasks=tasks)
 
 
@@ -164,9 +169,20 @@ def _task_ids(
     return told | {each.task: each.celery_id for each in own if each.celery_id}
 
 
-def _by_call(result: RunResult[Any]) -> Mapping[str, list[Any]]:
+def _readable(verb: Verb) -> WebSteps[Any]:
+    """What the journal tells; None where it is damaged: the rest of the run is shown."""
+    try:
+        return (yield verb)
+    except EventedAgentError:
+        raise
+    except ValueError:
+        logger.warning("The journal of run %s cannot be read", verb.arguments[0])
+        return None
+
+
+def _by_call(info: RunInfo) -> Mapping[str, list[Any]]:
     found: dict[str, list[Any]] = {}
-    for decision in result.decisions:
+    for decision in info.decisions:
         found.setdefault(decision.tool_call_id, []).append(decision)
     return found
 
