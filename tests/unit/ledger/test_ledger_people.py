@@ -26,6 +26,7 @@ from evented_agent.ledger.records import (
 from evented_agent.models.messages import UserMessage, dump_thread_entry
 from tests.support.driver import Driver, cluster_server
 from tests.support.servers import RedisServer
+from tests.support.workers import wait_until
 
 ASK = encode("tool-call-approval", "1:tool:a", {"toolCallId": "a", "toolName": "t", "args": {}})
 
@@ -363,6 +364,32 @@ def test_a_run_has_one_place_in_a_thread(driver: Driver) -> None:
     assert recalled == [b"one more", b"two"]
     driver.ledger.send(threads.drop(driver.keys, "t"))
     assert driver.ledger.send(threads.recall(driver.keys, "t", most=10)) == []
+
+
+def test_a_conversation_that_begins_anew_has_no_place_of_its_old_runs(driver: Driver) -> None:
+    def recalled() -> Sequence[bytes]:
+        return driver.ledger.send(threads.recall(driver.keys, "t", most=10))
+
+    for run_id in ("a", "b", "c", "d"):
+        driver.ledger.send(
+            threads.remember(
+                driver.keys, "t", run_id, journal_length=3, entry=f"old {run_id}", ttl_ms=100
+            )
+        )
+    # Where each was is known for longer: a run that was deleted must not come back.
+    driver.ledger.send(threads.forget_run(driver.keys, "t", "c", ttl_ms=60_000))
+    wait_until(lambda: not recalled(), "the conversation has expired")
+
+    assert added(driver, "t", "d", "after a retry", length=4)
+    assert added(driver, "t", "e", "new")
+    [after_retry, new] = recalled()
+    driver.ledger.send(threads.forget_run(driver.keys, "t", "b", ttl_ms=60_000))
+    assert recalled() == [after_retry, new]
+    assert added(driver, "t", "a", "after a retry", length=4)
+    assert recalled()[:2] == [after_retry, new]
+    late = threads.remember(driver.keys, "t", "c", journal_length=99, entry="old c", ttl_ms=100)
+    assert not driver.ledger.send(late)
+    assert look_at(driver, "t").runs == 3
 
 
 def look_at(driver: Driver, name: str) -> threads.Conversation:

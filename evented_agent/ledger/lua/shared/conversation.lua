@@ -12,6 +12,15 @@ local function place_of(stored)
   return place, length, tonumber(messages) or 0
 end
 
+-- The log is gone, and so is what stood in it; that a run was deleted stays known.
+local function forget_places()
+  local places = redis.call('HGETALL', PLACES)
+  for i = 1, #places, 2 do
+    local _, length = place_of(places[i + 1])
+    if length ~= LONGEST then redis.call('HDEL', PLACES, places[i]) end
+  end
+end
+
 local function digest_in_lists() return string.match(ABOUT, ':thread:(%x+):about$') end
 
 -- Something is said in it: it comes first in lists, and stays there as long as its messages do.

@@ -5,13 +5,16 @@
 -- KEYS thread
 -- ARGV run_id name journal_length entry messages ttl_ms
 -- RETURNS (1, or 0 where a longer journal's is known)
+local is_new = redis.call('EXISTS', LOG) == 0
+-- Places outlive the messages where one of the runs was deleted.
+if is_new then forget_places() end
 local known = redis.call('HGET', PLACES, run_id)
 local place, length, before = place_of(known or '')
 if known and tonumber(length) > tonumber(journal_length) then return 0 end
 
 -- How many runs and messages there are; an older version has counted none.
 local function counted()
-  if redis.call('EXISTS', LOG) == 0 then return 0, 0 end
+  if is_new then return 0, 0 end
   local runs, said = unpack(redis.call('HMGET', ABOUT, 'runs', 'messages'))
   if runs then return tonumber(runs), tonumber(said) end
   runs, said = 0, 0
