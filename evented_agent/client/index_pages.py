@@ -16,11 +16,34 @@ _T = TypeVar("_T")
 
 #: Members read per round trip.
 _PAGE = 50
+#: Members read per round trip where nothing is read of them.
+_MOST_MEMBERS = 500
 #: Digits of a time (ms) in a `page`: more than any has, and few enough to be exact.
 _MOST_DIGITS = 15
 
 #: A member's place in a listing: its time in the index (ms), and itself where times are equal.
 _Place = tuple[int, str]
+
+
+def all_members(keys: Keys, index: tuple[str, str], since: int = 0) -> Plan[dict[str, int]]:
+    """All members of an index, of all shards, with their times (ms); none from before *since*."""
+    found: dict[str, int] = {}
+    for shard in range(keys.shards):
+        found |= yield from _members_of_shard(keys, shard, index, since)
+    return found
+
+
+def _members_of_shard(
+    keys: Keys, shard: int, index: tuple[str, str], since: int
+) -> Plan[dict[str, int]]:
+    found: dict[str, int] = {}
+    while True:
+        offset = len(found)
+        call = list_index(keys, shard, index, since=since, offset=offset, limit=_MOST_MEMBERS)
+        places = yield from send(call)
+        found.update((member, time) for time, member in places)
+        if len(places) < _MOST_MEMBERS or len(found) == offset:
+            return found
 
 
 @dataclass(frozen=True, slots=True)

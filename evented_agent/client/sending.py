@@ -11,6 +11,7 @@ from evented_agent.chunks import MessageQueued, MessageQueuedPayload
 from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.codec import encode_chunk
 from evented_agent.client.deployment import Deployment
+from evented_agent.client.index_pages import all_members
 from evented_agent.client.owner import label_of, read_owned, thread_of
 from evented_agent.client.queries import read_journal
 from evented_agent.errors import (
@@ -24,7 +25,6 @@ from evented_agent.errors import (
 )
 from evented_agent.given import check_names, check_optional_text
 from evented_agent.ledger import runs, threads
-from evented_agent.ledger.indexes import list_index
 from evented_agent.ledger.keys import thread_name
 from evented_agent.ledger.plan import Plan, notify, send
 from evented_agent.ledger.records import NewMessage, Record
@@ -50,8 +50,8 @@ from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo, info_of
 from evented_agent.telemetry.tracing import following_span
 
-#: Runs of a conversation that are looked at for the newest.
-_MOST_RUNS = 100
+#: Where a thread's name has more runs, others have threads of that name.
+_FEW_RUNS = 100
 
 
 class SendOptions(TypedDict, total=False):
@@ -353,13 +353,11 @@ def _create(at: Deployment, before: Record, following: FollowingRun) -> Plan[Non
 
 def _newest(at: Deployment, talk: _Talk) -> Plan[Record | None]:
     """The newest run of a conversation whose record there is."""
-    found: list[tuple[int, str]] = []
-    for shard in range(at.keys.shards):
-        page = list_index(
-            at.keys, shard, ("thread", talk.thread), since=0, offset=0, limit=_MOST_RUNS
-        )
-        found += yield from send(page)
-    for _, run_id in sorted(found, reverse=True):
+    found = yield from all_members(at.keys, ("thread", talk.thread))
+    if talk.resource is not None and len(found) > _FEW_RUNS:
+        own = yield from all_members(at.keys, ("resource", talk.resource))
+        found = {run_id: found[run_id] for run_id in own if run_id in found}
+    for run_id in sorted(found, key=lambda each: (found[each], each), reverse=True):
         try:
             record = yield from send(runs.read(at.keys, run_id))
         except (RunNotFound, RunDeleted):

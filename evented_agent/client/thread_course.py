@@ -1,14 +1,13 @@
 """Which run of a conversation is read next: plans, and what is remembered between them."""
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.follow import Cursor, start_of
+from evented_agent.client.index_pages import all_members
 from evented_agent.client.owner import thread_of
 from evented_agent.errors import RunDeleted, RunNotFound
-from evented_agent.ledger.indexes import list_index
 from evented_agent.ledger.plan import Plan, send
 from evented_agent.ledger.records import ENDED, Record
 from evented_agent.ledger.runs import read
@@ -16,8 +15,6 @@ from evented_agent.ledger.runs import read
 #: A run, and the cursor after which to read it.
 Position = tuple[str, Cursor]
 
-#: Index entries read per round trip.
-_PAGE = 500
 #: How much earlier (ms) than the last run another may seem to have begun that comes after it: the
 #: clocks of a cluster's masters differ.
 _MARGIN = 5_000
@@ -99,24 +96,12 @@ class ThreadCourse:
     def _look(self) -> Plan[None]:
         """Find the runs that have come since the last look, oldest first."""
         since = max(0, self._newest - _MARGIN)
-        found: dict[str, int] = {}
-        for shard in range(self._at.keys.shards):
-            found.update((yield from self._of_shard(shard, since)))
+        index = ("thread", self._which.thread_id)
+        found = yield from all_members(self._at.keys, index, since)
         new = [run_id for run_id in found if run_id not in self._known]
         self._ahead.extend(sorted(new, key=lambda run_id: (found[run_id], run_id)))
         self._known = found
         self._newest = max([self._newest, *found.values()])
-
-    def _of_shard(self, shard: int, since: int) -> Plan[dict[str, int]]:
-        index = ("thread", self._which.thread_id)
-        found: dict[str, int] = {}
-        while True:
-            offset = len(found)
-            call = list_index(self._at.keys, shard, index, since=since, offset=offset, limit=_PAGE)
-            places: Sequence[tuple[int, str]] = yield from send(call)
-            found.update((run_id, at) for at, run_id in places)
-            if len(places) < _PAGE or len(found) == offset:
-                return found
 
     def _record(self, run_id: str) -> Plan[Record | None]:
         """A run of the conversation; None for one that is gone, or another's."""

@@ -31,6 +31,10 @@ owned = Agent(
     tools=[erase, report],
 )
 failing = Agent(id="owned-failing", model=ScriptedModel([ModelError("out of credit")]))
+namesake = Agent(
+    id="namesake",
+    model=ScriptedModel([lambda request: request.instructions or "Nobody's"]),
+)
 
 Verb = Callable[[DurableAgent, str, str], Any]
 
@@ -152,3 +156,17 @@ def test_the_runs_of_a_resource_that_go_on_are_listed_alike_wherever_they_are_lo
     assert {each.run_id for each in runs.pending(resource_id=other)} == {theirs}
     for run_id in [*mine, theirs]:
         runs.abort(run_id)
+
+
+def test_a_message_finds_its_conversation_among_many_of_its_name(redis_server: RedisServer) -> None:
+    engine = create_durable_agent(namesake, redis_url=redis_server.url)
+    engine.generate("Hi.", thread_id="main", instructions="Mine", resource_id="first")
+    engine.generate("Hi.", thread_id="main", instructions="Mine")
+    for number in range(101):
+        engine.generate("Hi.", thread_id="main", resource_id=f"other {number}")
+
+    for resource_id in ("first", None):
+        receipt = engine.client.send(thread_id="main", input="And?", resource_id=resource_id)
+        assert engine.observe(receipt.run_id).result(timeout=20).text == "Mine"
+        assert engine.get(receipt.run_id).resource_id == resource_id
+    engine.close()
