@@ -36,8 +36,8 @@ def check_count(name: str, given: object, *, least: int = 1) -> None:
 
 
 def check_optional_text(name: str, given: object) -> None:
-    """Refuse what is neither a text nor left out."""
-    if given is not None and not isinstance(given, str):
+    """Refuse what is neither a text nor left out; half a surrogate pair is no character."""
+    if given is not None and not (isinstance(given, str) and _is_text(given)):
         raise DeclarationError(f"{name}={given!r}: pass a text, or leave it out.")
 
 
@@ -47,6 +47,14 @@ def check_optional_time(name: str, given: object) -> None:
         raise DeclarationError(
             f"{name}={given!r}: pass a datetime, such as datetime.now(UTC) - timedelta(hours=1)."
         )
+
+
+def _is_text(given: str) -> bool:
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _meant(name: str, known: Collection[str]) -> str:

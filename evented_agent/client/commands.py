@@ -13,7 +13,7 @@ from evented_agent.client.follow import Cursor
 from evented_agent.client.owner import read_owned
 from evented_agent.client.turns import leave_turn
 from evented_agent.errors import DeclarationError, EventedAgentError, InvalidDecision, TooLarge
-from evented_agent.given import check_names
+from evented_agent.given import check_count, check_names, check_optional_text
 from evented_agent.ledger import runs
 from evented_agent.ledger.keys import split_child
 from evented_agent.ledger.plan import Plan, notify, send
@@ -80,6 +80,10 @@ def take_decisions(
 
     Raises as `Runs.resume` does for the first that cannot be taken.
     """
+    for _, which in decisions:
+        check_optional_text("tool_call_id", which.get("tool_call_id"))
+        if which.get("number") is not None:
+            check_count("number", which["number"])
     [(_, first), *_] = decisions
     record = yield from read_owned(at, run_id, first.get("resource_id"))
     calls = {which.get("tool_call_id") for _, which in decisions}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from evented_agent.client.deployment import Deployment
-from evented_agent.client.owner import read_owned, thread_of
+from evented_agent.client.owner import label_of, read_owned, thread_of
 from evented_agent.client.turns import leave_turn
 from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound
 from evented_agent.ledger import limits, runs, threads
@@ -26,6 +26,7 @@ def erase_resource(at: Deployment, resource_id: str | None) -> Plan[int]:
     """Remove all runs and conversations of a resource; returns how many runs there were."""
     if not resource_id:
         raise DeclarationError("Say what to delete: a run_id, or the resource_id of all of it.")
+    label_of(resource_id, "resource_id")
     count = 0
     for shard in range(at.keys.shards):
         index = ("resource", resource_id)

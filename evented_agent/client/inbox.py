@@ -7,6 +7,7 @@ from evented_agent.client.deployment import Deployment
 from evented_agent.client.sending import First, SendOptions, send_to_run, send_to_thread
 from evented_agent.client.start import start_run
 from evented_agent.errors import DeclarationError
+from evented_agent.given import check_optional_text
 from evented_agent.ledger.plan import Plan
 from evented_agent.models.messages import Input
 from evented_agent.state.receipt import Receipt
@@ -77,6 +78,7 @@ def check_target(
 def _first_agent(at: Deployment, options: SendOptions, own: Agent | None) -> Agent | None:
     """The agent that a conversation begins with.  Raises `UnknownAgent`."""
     named = options.get("agent")
+    check_optional_text("agent", named)
     if named is None:
         return own
     if own is not None and named != own.id:

@@ -119,7 +119,7 @@ def _new_run(
     named = rest.pop("run_id", None)
     run_id = _name(named or uuid.uuid4().hex, "run_id")
     thread, resource = (label_of(rest.pop(name, None), name) for name in LABELS)
-    named_queue = rest.pop("queue", None)
+    named_queue = label_of(rest.pop("queue", None) or None, "queue")
     queue = named_queue or settings.queue
     options = RunOptions.parse(rest)
     _check_model(agent, options)

@@ -7,7 +7,8 @@ from evented_agent.client.deployment import Deployment
 from evented_agent.client.follow import Cursor, start_of
 from evented_agent.client.index_pages import all_members
 from evented_agent.client.owner import thread_of
-from evented_agent.errors import RunDeleted, RunNotFound
+from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound
+from evented_agent.given import check_optional_text
 from evented_agent.ledger.plan import Plan, send
 from evented_agent.ledger.records import ENDED, Record
 from evented_agent.ledger.runs import read
@@ -30,6 +31,7 @@ class RunsOfThread:
 
     def __post_init__(self) -> None:
         thread_of(self.thread_id, self.resource_id)
+        check_optional_text("agent", self.agent)
 
     def has(self, record: Record) -> bool:
         fields = record.fields
@@ -57,10 +59,15 @@ class ThreadCourse:
     def begin(self, after: Position | None) -> Plan[None]:
         """Begin with the first run that there still is, or go on after a position.
 
-        Raises `InvalidCursor`, and `RunNotFound` for a run that is not, or no longer, among them.
+        Raises `DeclarationError`, `InvalidCursor`, and `RunNotFound` for a run that is not, or no
+        longer, among them.
         """
         if after is None:
             return
+        if not _is_position(after):
+            raise DeclarationError(
+                f"after={after!r}: pass the position of a stream, or leave it out."
+            )
         run_id, cursor = after
         start_of(cursor)
         record = yield from self._record(run_id)
@@ -110,6 +117,10 @@ class ThreadCourse:
         except (RunNotFound, RunDeleted):
             return None
         return record if self._which.has(record) else None
+
+
+def _is_position(given: object) -> bool:
+    return isinstance(given, tuple | list) and len(given) == 2
 
 
 def _is_readable(record: Record) -> bool:
