@@ -7,6 +7,14 @@ from datetime import datetime
 from evented_agent.durations import as_seconds
 from evented_agent.errors import DeclarationError
 
+#: The largest whole number that every reader of what is stored has exactly.
+MOST_COUNT = 2**53
+
+
+def as_stored_count(given: int) -> int:
+    """A whole number as it is stored; what is larger means no limit."""
+    return min(given, MOST_COUNT)
+
 
 def check_names(owner: str, given: Iterable[str], known: Collection[str]) -> None:
     """Refuse a name that *owner* does not take, with the one that was probably meant."""

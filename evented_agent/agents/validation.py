@@ -27,7 +27,7 @@ from evented_agent.agents.tools.tool import Tool
 from evented_agent.chunks.json_values import as_json
 from evented_agent.durations import Duration, as_seconds, is_positive
 from evented_agent.errors import DeclarationError
-from evented_agent.given import check_names
+from evented_agent.given import as_stored_count, check_names
 from evented_agent.models.protocol import Model, ToolChoice
 from evented_agent.models.resolve import resolve
 
@@ -199,7 +199,7 @@ def text(id_: str, option: str, given: Any) -> str:
 def whole(id_: str, option: str, given: Any, *, least: int) -> int:
     if type(given) is not int or given < least:
         raise agent_refusal(id_, f"{option}={given!r}. Pass a whole number from {least} up.")
-    return given
+    return as_stored_count(given)
 
 
 def seconds(id_: str, option: str, given: Any) -> float:

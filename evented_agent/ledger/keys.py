@@ -52,7 +52,7 @@ def thread_named(name: str) -> tuple[str, str | None]:
 
 def digest_of(name: str) -> str:
     """What stands in a key for a name of whatever characters."""
-    return hashlib.sha256(name.encode()).hexdigest()[:32]
+    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

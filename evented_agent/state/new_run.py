@@ -9,6 +9,7 @@ from evented_agent.agents.run_options import RunOptions
 from evented_agent.chunks import Start, StartPayload, StepStart, StepStartPayload
 from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.codec import encode_chunk
+from evented_agent.given import as_stored_count
 from evented_agent.ledger import runs
 from evented_agent.ledger.indexes import indexes_of
 from evented_agent.ledger.keys import Keys
@@ -42,7 +43,7 @@ def declared_fields(agent: Agent, options: RunOptions, thread: str | None) -> di
     output = options.output_type or (default.name if default else "")
     limit = options.tool_call_concurrency or agent.tool_call_concurrency
     texts = {name: text for name, text in (("tells", tells), ("output_type", output)) if text}
-    return {"tool_limit": limit, **texts}
+    return {"tool_limit": as_stored_count(limit), **texts}
 
 
 def opening_chunks(agent_id: str, given: Sequence[Message]) -> Sequence[str]:

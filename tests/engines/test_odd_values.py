@@ -10,6 +10,7 @@ import redis
 
 from evented_agent import (
     Agent,
+    Background,
     DeclarationError,
     DurableAgent,
     InvalidDecision,
@@ -50,6 +51,37 @@ def echo(ctx: ToolContext, value: Any = None) -> Any:
     """Emit and return the value, or the context."""
     ctx.emit(value or ctx.context)
     return value or ctx.context
+
+
+HUGE = 10**400
+KEYED = Background(
+    key=lambda _: "half \ud800",
+    key_concurrency=HUGE,
+    retries=HUGE,
+    disposition="awaited",
+    when_full="reject",
+)
+
+
+@tool(retries=HUGE)
+def tireless() -> str:
+    """Be tried for ever."""
+    return "tireless"
+
+
+@tool(background=KEYED)
+def keyed() -> str:
+    """Work apart, one of a key."""
+    return "keyed"
+
+
+helper = Agent(
+    id="helper",
+    description="Helps.",
+    model=ScriptedModel(["helped"]),
+    tool_call_concurrency=HUGE,
+    max_steps=HUGE,
+)
 
 
 @tool
@@ -319,3 +351,16 @@ def test_a_reader_goes_on_behind_a_chunk_that_cannot_be_read(
     assert [chunk.seq for chunk in chunks] == list(range(1, len(entries) + 1))
     assert str(chunks[4].type) == "unreadable"
     assert chunks[-1].type == "finish"
+
+
+@pytest.mark.parametrize("called", [tireless, keyed, helper.as_tool()], ids=lambda it: it.name)
+def test_limits_beyond_all_numbers_are_no_limits(called: Any, make: Make) -> None:
+    arguments = {"input": "Help."} if called.name == "helper" else {}
+    agent = make(
+        [[tool_call(called.name, **arguments)], last_result],
+        tools=[called],
+        tool_call_concurrency=HUGE,
+        background_concurrency=HUGE,
+    )
+    answer = agent.generate("Go.", timeout=20, tool_call_concurrency=HUGE).answer
+    assert answer == f"False {called.name.replace('helper', 'helped')}"

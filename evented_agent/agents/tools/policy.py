@@ -15,7 +15,7 @@ from evented_agent.agents.tools.background import Background, checked_background
 from evented_agent.agents.tools.schema import place_of, refusal
 from evented_agent.durations import Duration, as_seconds, in_seconds, is_positive
 from evented_agent.errors import DeclarationError
-from evented_agent.given import check_names
+from evented_agent.given import as_stored_count, check_names
 
 OnCrash = Literal["rerun", "ask", "fail"]
 OnExpiry = Literal["decline", "fail"]
@@ -103,7 +103,7 @@ class ToolPolicy:
             retries = retries if apart.retries is None else apart.retries
         record: dict[str, Any] = {
             "on_crash": self.on_crash,
-            "most_retries": retries,
+            "most_retries": as_stored_count(retries),
             "expiry": int(self.expiry * 1000),
             "on_expiry": self.on_expiry,
         }
