@@ -8,6 +8,9 @@ import pydantic_core
 from evented_agent.errors import RunDeleted, RunNotFound
 from evented_agent.ledger.records import Due, Fenced
 
+#: What reading something raises that was damaged, or is of a later version.
+DAMAGED = (ValueError, TypeError, LookupError, AttributeError, OverflowError, OSError)
+
 
 def text_of(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)

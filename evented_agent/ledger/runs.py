@@ -1,5 +1,6 @@
 """Scripts of a run as its caller uses it: create, read, resume, retry, cancel, abort, delete."""
 
+import contextlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -30,7 +31,7 @@ from evented_agent.ledger.records import (
     Sent,
     Task,
 )
-from evented_agent.ledger.replies import check_exists, sends_of, text_of
+from evented_agent.ledger.replies import DAMAGED, check_exists, sends_of, text_of
 from evented_agent.ledger.script import Command, command
 
 
@@ -100,24 +101,19 @@ def read(keys: Keys, run_id: str, *, journal: bool = False) -> Command[Record]:
     )
 
 
-def _readable_tasks(root: str, stored: Sequence[bytes]) -> Iterator[Task]:
-    for key, record in zip(stored[::2], stored[1::2], strict=True):
-        try:
-            yield Task.parse(root, text_of(key), record)
-        except (ValueError, TypeError, LookupError, AttributeError):
-            # Damaged: the rest of the run is readable.
-            continue
+def _readable_tasks(run_id: str, stored: Sequence[bytes]) -> Iterator[Task]:
+    """The tasks that can be read: the run is shown without others, until a watchdog fails it."""
+    for key, task in zip(stored[::2], stored[1::2], strict=True):
+        with contextlib.suppress(*DAMAGED):
+            yield Task.parse(run_id, text_of(key), task)
 
 
-def _readable_children(root: str, stored: Sequence[bytes]) -> Iterator[tuple[str, Any]]:
+def _readable_children(run_id: str, stored: Sequence[bytes]) -> Iterator[tuple[str, Any]]:
     for name, record in zip(stored[::2], stored[1::2], strict=True):
-        try:
+        with contextlib.suppress(*DAMAGED):
             child = pydantic_core.from_json(record)
-        except ValueError:
-            # Damaged: the rest of the run is readable.
-            continue
-        if isinstance(child, dict) and {"agent", "call", "status"} <= child.keys():
-            yield f"{root}{text_of(name)}", child
+            if {"agent", "call", "status"} <= child.keys():
+                yield f"{run_id}{text_of(name)}", child
 
 
 def read_attempts(keys: Keys, run_id: str) -> Command[KeptAttempts]:

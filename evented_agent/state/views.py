@@ -1,10 +1,9 @@
 """Parts of a run as users see them: completed steps, calls that wait for a person."""
 
+import contextlib
 import operator
-from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
-from typing import Any
 
 import pydantic_core
 
@@ -12,6 +11,7 @@ from evented_agent.agents.callbacks import StepInfo
 from evented_agent.agents.tools.approvals import CallDecision, Pending
 from evented_agent.chunks import Usage
 from evented_agent.ledger.records import Record, SuspensionRecord, Task
+from evented_agent.ledger.replies import DAMAGED
 from evented_agent.state.fold import State, Step
 
 
@@ -42,17 +42,18 @@ def _step_info(step: Step, total: Usage) -> StepInfo:
 
 
 def pending_of(record: Record) -> list[Pending]:
-    """The calls of a run that wait for a person, in the model's order."""
-    return [
-        pending_call(record, task, task.suspended)
-        for task in record.tasks
-        if task.suspended and task.state == "suspended"
-    ]
+    """The calls of a run that wait for a person, in the model's order; those that can be read."""
+    found: list[Pending] = []
+    for task in record.tasks:
+        if task.suspended and task.state == "suspended":
+            with contextlib.suppress(*DAMAGED):
+                found.append(pending_call(record, task, task.suspended))
+    return found
 
 
 def pending_call(record: Record, task: Task, held: SuspensionRecord) -> Pending:
     """A suspension as people are told of it."""
-    asked = _object(held.asked)
+    asked = pydantic_core.from_json(held.asked)
     since, expires = time_of(str(held.at)), time_of(str(held.expires))
     assert since is not None
     assert expires is not None
@@ -63,7 +64,7 @@ def pending_call(record: Record, task: Task, held: SuspensionRecord) -> Pending:
         kind=held.kind,  # type: ignore[arg-type]
         tool_call_id=task.call or "",
         tool_name=task.tool or "",
-        arguments=_object(task.args),
+        arguments=pydantic_core.from_json(task.args),
         since=since,
         expires_at=expires,
         payload=asked.get("payload"),
@@ -75,25 +76,11 @@ def pending_call(record: Record, task: Task, held: SuspensionRecord) -> Pending:
 
 def decisions_of(record: Record) -> list[CallDecision]:
     """What was decided about calls of the run, the oldest first; older versions kept less."""
-    return sorted(_readable(record.decided), key=lambda each: (each.at, each.number))
-
-
-def _readable(decided: Sequence[bytes]) -> Iterator[CallDecision]:
-    for stored in decided:
-        try:
-            yield decision_in(stored)
-        except (ValueError, TypeError, LookupError, OverflowError, OSError):
-            # Damaged: the others are readable.
-            continue
-
-
-def _object(stored: str) -> Mapping[str, Any]:
-    """A JSON object; an empty one where it is damaged."""
-    try:
-        found = pydantic_core.from_json(stored)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    found: list[CallDecision] = []
+    for stored in record.decided:
+        with contextlib.suppress(*DAMAGED):
+            found.append(decision_in(stored))
+    return sorted(found, key=lambda each: (each.at, each.number))
 
 
 def decision_in(stored: bytes) -> CallDecision:

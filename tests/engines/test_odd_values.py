@@ -364,3 +364,38 @@ def test_limits_beyond_all_numbers_are_no_limits(called: Any, make: Make) -> Non
     )
     answer = agent.generate("Go.", timeout=20, tool_call_concurrency=HUGE).answer
     assert answer == f"False {called.name.replace('helper', 'helped')}"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda _: b"?",
+        lambda _: b"{}",
+        lambda _: b"[]",
+        lambda stored: stored.replace(b'"expires":', b'"expired":'),
+        lambda stored: stored.replace(b'"at":', b'"at":9e30,"was":'),
+        lambda stored: stored.replace(b'"args":"', b'"args":"[['),
+    ],
+    ids=["no JSON", "nothing", "a list", "no end", "no time", "no arguments"],
+)
+def test_a_call_that_cannot_be_read_hides_no_other_run(
+    damage: Callable[[bytes], bytes], make: Make, redis_server: RedisServer
+) -> None:
+    agent = make([[tool_call("ask", depth=1)], "Done."], tools=[ask])
+    damaged, whole = agent.stream("Go."), agent.stream("Go.")
+    for run in (damaged, whole):
+        assert run.result(timeout=20).status == "suspended"
+    with redis.Redis.from_url(redis_server.url) as client:
+        [tasks] = client.keys(f"*{damaged.run_id}:tasks")
+        stored: Any = client.hgetall(tasks)
+        [key] = [key for key, task in stored.items() if b'"state":"suspended"' in task]
+        client.hset(tasks, key, damage(stored[key]))
+
+        listed = {info.run_id for info in agent.list(status="suspended")}
+        assert listed == {damaged.run_id, whole.run_id}
+        assert [each.run_id for each in agent.pending()] == [whole.run_id]
+        assert agent.get(damaged.run_id).status == "suspended"
+        assert agent.result(damaged.run_id).status == "suspended"
+        client.hset(tasks, key, stored[key])
+    for run in (damaged, whole):
+        run.abort()
