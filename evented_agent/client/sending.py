@@ -14,6 +14,7 @@ from evented_agent.client.deployment import Deployment
 from evented_agent.client.index_pages import all_members
 from evented_agent.client.owner import label_of, read_owned, thread_of
 from evented_agent.client.queries import read_journal
+from evented_agent.client.turns import create_in_line
 from evented_agent.errors import (
     DeclarationError,
     RunConflict,
@@ -342,13 +343,11 @@ def _create(at: Deployment, before: Record, following: FollowingRun) -> Plan[Non
         ttl_ms = milliseconds(at.settings.thread_ttl)
         enter = threads.enter(at.keys, name, following.run_id, ttl_ms=ttl_ms, is_begun=True)
         yield from send(enter)
+    line = name if following.takes_turns else None
     with following_span(at.settings, before, following.run_id) as span:
-        if (yield from send(following.create(span.stored))):
+        create = following.create(span.stored)
+        if (yield from create_in_line(at, line, following.run_id, create)):
             yield from notify(at.notifier, [following.due])
-            return
-    if following.takes_turns and (yield from send(runs.read(at.keys, following.run_id))).ended:
-        # It was begun before, and nobody else takes it out of the line.
-        yield from send(threads.leave(at.keys, name, following.run_id))
 
 
 def _newest(at: Deployment, talk: _Talk) -> Plan[Record | None]:

@@ -14,6 +14,7 @@ from evented_agent.chunks.base import dump_json
 from evented_agent.client.deployment import Deployment
 from evented_agent.client.owner import label_of
 from evented_agent.client.sending import Steered, is_said_by_user, steer
+from evented_agent.client.turns import create_in_line
 from evented_agent.errors import DeclarationError, RunDeleted, RunNotFound, ThreadBusy, TooLarge
 from evented_agent.given import check_names
 from evented_agent.ledger import runs, threads
@@ -76,6 +77,13 @@ class NewRun:
     def due(self) -> Due:
         return first_due(self.run_id, self.agent.id, str(self.fields["queue"]))
 
+    @property
+    def line(self) -> str | None:
+        """The name of the thread in which it waits for its turn, if it does."""
+        if self.thread is None or self.options.when_busy == "parallel":
+            return None
+        return thread_name(self.thread, self.resource)
+
     def in_parallel(self) -> "NewRun":
         """The same, beside whatever runs in its thread."""
         options = self.options.model_copy(update={"when_busy": "parallel"})
@@ -105,7 +113,7 @@ def start_run(at: Deployment, agent: Agent, given: Input, chosen: StreamOptions)
         span.about(RUN, found.run_id)
         if isinstance(found, Steered):
             return Started(found.run_id, found.number - 1)
-        if (yield from send(found.command(at.keys))):
+        if (yield from create_in_line(at, found.line, found.run_id, found.command(at.keys))):
             yield from notify(at.notifier, [found.due])
         return Started(found.run_id)
 
@@ -237,9 +245,9 @@ def _queue_in_thread(at: Deployment, new: NewRun) -> Plan[NewRun | Steered]:
 
     Returns the run to create. Raises `ThreadBusy` for who will not wait.
     """
-    if new.thread is None or new.options.when_busy == "parallel":
+    name = new.line
+    if name is None:
         return new
-    name = thread_name(new.thread, new.resource)
     ttl_ms = milliseconds(at.settings.thread_ttl)
     enter = threads.enter(at.keys, name, new.run_id, ttl_ms=ttl_ms)
     turn = yield from send(enter)

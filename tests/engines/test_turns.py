@@ -10,11 +10,13 @@ from evented_agent import (
     Agent,
     DurableAgent,
     RunConflict,
+    RunDeleted,
     RunStream,
     create_durable_agent,
     tool,
 )
 from evented_agent.errors import ModelError
+from evented_agent.ledger.keys import thread_name
 from evented_agent.models import ModelRequest
 from evented_agent.testing import ScriptedModel, tool_call
 from tests.support.servers import RedisServer
@@ -99,3 +101,25 @@ def test_who_follows_a_thread_reads_its_last_run_on_when_that_is_retried(
 
     assert (seen[-1].type, after[0].type, after[-1].type) == ("error", "topic-reset", "finish")
     assert after[1:] == list(durable.observe(failed.run_id))
+
+
+def test_a_run_that_is_begun_again_after_its_end_holds_up_nobody(durable: DurableAgent) -> None:
+    gate.set()
+    durable.generate("Hi.", thread_id="again", run_id="over", timeout=20)
+    gone = durable.generate("Hi.", timeout=20).run_id
+    durable.delete(gone)
+    gate.clear()
+    first, elsewhere = durable.stream("Go.", thread_id="again"), durable.stream("Go.")
+    wait_until(lambda: first.status == "running", "the first has the turn")
+    durable.stream("Hi.", thread_id="again", run_id="over")
+    for again, run_id in (("Another.", "over"), ("Go.", gone), ("Go.", elsewhere.run_id)):
+        with pytest.raises((RunConflict, RunDeleted)):
+            durable.stream(again, thread_id="again", run_id=run_id)
+    durable.stream("And?", thread_id="again", run_id="next")
+
+    at = durable.client
+    turns = at.keys.thread(thread_name("again", None)).turns
+    waiting = at.ledger.client().lrange(turns, 0, -1)
+    assert waiting == [first.run_id.encode(), b"next"]
+    gate.set()
+    assert durable.observe("next").result(timeout=20).answer == "Done."
