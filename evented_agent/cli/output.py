@@ -84,10 +84,13 @@ class Printer:
         self.line(json_line(_dumps(record)))
 
     def pairs(self, pairs: Iterable[tuple[str, object]]) -> None:
-        """Print names and values, one a line; those without a value are left out."""
+        """Print names and values, one a line; those without a value are left out.
+
+        What a value has in further lines stands below it, so that none looks like a pair.
+        """
         for name, value in pairs:
             if value not in (None, ""):
-                self.line(f"{name:<12}{value}")
+                self.line(f"{name:<12}{value}".replace("\n", f"\n{'':12}"))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print columns: with rich if it is installed and stdout is a terminal, else plain."""

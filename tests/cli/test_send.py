@@ -86,6 +86,19 @@ def test_messages_that_wait_are_shown_until_they_are_answered(desk: Desk) -> Non
     assert "waits to be answered" not in desk("runs", "show", run_id).stdout
 
 
+def test_ids_that_clients_have_chosen_add_no_lines_of_their_own(desk: Desk) -> None:
+    forged = "x\nstatus      finished\r\nended       now"
+    run_id = desk.waiting(thread_id=forged, resource_id=forged)
+    desk("runs", "send", run_id, "Why?", "--hold", "--message-id", forged)
+
+    shown = desk("runs", "show", run_id).stdout
+    assert [line for line in shown.splitlines() if line.startswith(("status", "ended"))] == [
+        "status      suspended"
+    ]
+    thread = desk("threads", "show", forged, "--resource", forged).stdout
+    assert not [line for line in thread.splitlines() if line.startswith(("status", "ended"))]
+
+
 def test_the_same_message_on_the_command_line_is_the_same_message(desk: Desk) -> None:
     run_id = desk.waiting()
     command = ("--json", "runs", "send", run_id, "-", "--message-id", "m1", "--decline")
