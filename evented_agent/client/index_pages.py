@@ -18,11 +18,26 @@ _T = TypeVar("_T")
 _PAGE = 50
 #: Members read per round trip where nothing is read of them.
 _MOST_MEMBERS = 500
+_MOST_NEWEST = 100
 #: Digits of a time (ms) in a `page`: more than any has, and few enough to be exact.
 _MOST_DIGITS = 15
 
 #: A member's place in a listing: its time in the index (ms), and itself where times are equal.
 _Place = tuple[int, str]
+
+
+def newest_members(keys: Keys, index: tuple[str, str]) -> Plan[tuple[dict[str, int], bool]]:
+    """The newest members of an index, with their times (ms), and whether there are no others."""
+    found: dict[str, int] = {}
+    oldest = 0
+    for shard in range(keys.shards):
+        call = list_index(keys, shard, index, since=0, offset=0, limit=_MOST_NEWEST)
+        places = yield from send(call)
+        found.update((member, time) for time, member in places)
+        if len(places) == _MOST_NEWEST:
+            # Of another shard older ones may be known, between which some are missing.
+            oldest = max(oldest, places[-1][0])
+    return {member: time for member, time in found.items() if time >= oldest}, not oldest
 
 
 def all_members(keys: Keys, index: tuple[str, str], since: int = 0) -> Plan[dict[str, int]]:

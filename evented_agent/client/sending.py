@@ -11,7 +11,7 @@ from evented_agent.chunks import MessageQueued, MessageQueuedPayload
 from evented_agent.chunks.base import dump_json
 from evented_agent.chunks.codec import encode_chunk
 from evented_agent.client.deployment import Deployment
-from evented_agent.client.index_pages import all_members
+from evented_agent.client.index_pages import all_members, newest_members
 from evented_agent.client.owner import label_of, read_owned, thread_of
 from evented_agent.client.queries import read_journal
 from evented_agent.client.turns import create_in_line
@@ -50,9 +50,6 @@ from evented_agent.state.new_run import (
 from evented_agent.state.receipt import Receipt
 from evented_agent.state.run_info import RunInfo, info_of
 from evented_agent.telemetry.tracing import following_span
-
-#: Where a thread's name has more runs, others have threads of that name.
-_FEW_RUNS = 100
 
 
 class SendOptions(TypedDict, total=False):
@@ -352,10 +349,20 @@ def _create(at: Deployment, before: Record, following: FollowingRun) -> Plan[Non
 
 def _newest(at: Deployment, talk: _Talk) -> Plan[Record | None]:
     """The newest run of a conversation whose record there is."""
-    found = yield from all_members(at.keys, ("thread", talk.thread))
-    if talk.resource is not None and len(found) > _FEW_RUNS:
+    index = ("thread", talk.thread)
+    found, is_all = yield from newest_members(at.keys, index)
+    record = yield from _first_of(at, talk, found)
+    if record is not None or is_all:
+        return record
+    # Others have threads of that name.
+    found = yield from all_members(at.keys, index)
+    if talk.resource is not None:
         own = yield from all_members(at.keys, ("resource", talk.resource))
         found = {run_id: found[run_id] for run_id in own if run_id in found}
+    return (yield from _first_of(at, talk, found))
+
+
+def _first_of(at: Deployment, talk: _Talk, found: Mapping[str, int]) -> Plan[Record | None]:
     for run_id in sorted(found, key=lambda each: (found[each], each), reverse=True):
         try:
             record = yield from send(runs.read(at.keys, run_id))

@@ -218,13 +218,12 @@ def test_an_input_that_is_damaged_hides_not_what_came_of_it(damaged: str) -> Non
     assert not info_of(record(messages=damaged), has_input=True).input
 
 
-def test_a_call_that_waits_is_told_of_whatever_is_damaged_of_it() -> None:
+def test_nobody_is_asked_about_a_call_that_cannot_be_shown() -> None:
     held = SuspensionRecord(7, "approval", at=1000, expires=2000)
     task = replace(QUEUED, state="suspended", call="c1", tool="report", suspended=held)
     for damaged in ("", "?", "3"):
-        odd = replace(task, args=damaged, suspended=replace(held, asked=damaged))
-        [pending] = info_of(record(odd)).pending
-        assert (pending.number, pending.arguments, pending.payload) == (7, {}, None)
+        odd = replace(task, suspended=replace(held, number=8, asked=damaged))
+        assert [each.number for each in info_of(record(odd, task)).pending] == [7]
 
 
 def test_a_journal_that_is_damaged_hides_not_what_came_before() -> None:
