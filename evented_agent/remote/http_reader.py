@@ -101,6 +101,7 @@ class HttpReader:
                 self._refused(reading, reply.status_code, body, reply.headers)
 
     def _arguments(self, reading: "_Reading") -> dict[str, Any]:
+        reading.connect()
         query = self._query(reading.cursor, reading.closes)
         return self._sender.stream_arguments(self._path, query, reading.wait())
 
@@ -182,6 +183,10 @@ class _Reading:
         yield self._took(event["id"], pydantic_core.from_json(event["data"]))
         self._heard = self._signed = time.monotonic()
 
+    def connect(self) -> None:
+        """Another connection begins, with no part of what the last one has left off in."""
+        self._event = {}
+
     def end(self) -> None:
         """Nothing follows."""
         self._is_over = True
@@ -199,7 +204,6 @@ class _Reading:
 
     def wait(self) -> float:
         """Seconds that the server may be silent; raises `TimeoutError` when the time is up."""
-        self._event = {} if self._lost_since is not None else self._event
         now = time.monotonic()
         up = min(self._heard + self._timeout, self._ends)
         if now >= up:
@@ -212,7 +216,6 @@ class _Reading:
     def lost(self) -> bool:
         """Note a lost connection; whether to give up."""
         now = time.monotonic()
-        self._event = {}
         self._lost_since = self._lost_since or now
         return now - self._lost_since > _RETRY_FOR
 

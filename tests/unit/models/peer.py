@@ -85,7 +85,7 @@ class Peer:
             name, _, value = line.partition(": ")
             headers[name.lower()] = value
         body = reader.read(int(headers.get("content-length", 0)))
-        return Asked(path, headers, json.loads(body), number)
+        return Asked(path, headers, json.loads(body or b"null"), number)
 
     def wait_for_end(self, connection: socket.socket) -> None:
         """Be a step that lasts until the client closes the connection."""

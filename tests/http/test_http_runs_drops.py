@@ -1,0 +1,66 @@
+"""`HttpRuns` behind proxies and servers that break off."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from evented_agent import HttpRuns
+from evented_agent.chunks import TextDelta
+from tests.unit.models.peer import Peer
+
+#: A body that ends where the connection does, as proxies of HTTP/1.0 send it.
+EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n: hb\n\n"
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    peer = Peer()
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def runs(peer: Peer) -> Iterator[HttpRuns]:
+    runs = HttpRuns(peer.url, token="ann", retry_for=1)
+    yield runs
+    runs.close()
+
+
+def event(seq: int, type_: str, payload: dict[str, Any]) -> bytes:
+    data = {"seq": seq, "runId": "r", "task": "1:model", "type": type_, "payload": payload}
+    return f"id: {seq}-1\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def delta(seq: int, text: str) -> bytes:
+    return event(seq, "text-delta", {"id": "txt", "text": text})
+
+
+END = event(3, "abort", {"reason": None})
+
+
+def started(peer: Peer) -> None:
+    reply = b'{"run_id": "r", "cursor": "0"}'
+    peer.reply(b"HTTP/1.1 202 Ok\r\nContent-Length: %d\r\n\r\n" % len(reply) + reply)
+
+
+def said(runs: HttpRuns) -> list[str]:
+    with runs.stream("talker", "Hello") as run:
+        return [chunk.payload.text for chunk in run if isinstance(chunk, TextDelta)]
+
+
+@pytest.mark.parametrize("missing", [1, 2, 8], ids=["blank line", "line", "middle"])
+def test_an_event_that_a_drop_has_cut_is_read_once(
+    peer: Peer, runs: HttpRuns, missing: int
+) -> None:
+    def close(connection: Any) -> None:
+        connection.close()
+        raise ConnectionAbortedError
+
+    started(peer)
+    peer.reply(EVENTS + delta(1, "one ") + delta(2, "two")[:-missing], close)
+    peer.reply(EVENTS + delta(2, "two") + END, close)
+
+    assert said(runs) == ["one ", "two"]
+    assert "after=1-1" in peer.asked[2].path
