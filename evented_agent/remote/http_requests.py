@@ -135,7 +135,7 @@ class HttpSender:
             except self._httpx.TransportError as error:
                 self._check_again(request, ends, error)
             else:
-                if reply.status_code not in AWAY or time.monotonic() > ends:
+                if self._is_answer(request, reply, ends):
                     return _result(request, reply)
             time.sleep(_PAUSE)
 
@@ -147,7 +147,7 @@ class HttpSender:
             except self._httpx.TransportError as error:
                 self._check_again(request, ends, error)
             else:
-                if reply.status_code not in AWAY or time.monotonic() > ends:
+                if self._is_answer(request, reply, ends):
                     return _result(request, reply)
             await asyncio.sleep(_PAUSE)
 
@@ -211,6 +211,14 @@ class HttpSender:
     def _headers(self) -> dict[str, str]:
         token = self._token() if callable(self._token) else self._token
         return {} if token is None else {"authorization": f"Bearer {token}"}
+
+    def _is_answer(self, request: Outgoing[Any], reply: "httpx.Response", ends: float) -> bool:
+        """Whether to take a reply; False to ask again, which what is not repeatable never is."""
+        if reply.status_code not in AWAY:
+            return True
+        if not request.is_repeatable:
+            raise self.unavailable(f"HTTP {reply.status_code}")
+        return time.monotonic() > ends
 
     def _check_again(self, request: Outgoing[Any], ends: float, error: Exception) -> None:
         never_sent = isinstance(error, self._httpx.ConnectError)

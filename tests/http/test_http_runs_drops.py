@@ -1,12 +1,12 @@
 """`HttpRuns` behind proxies and servers that break off."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from evented_agent import HttpRuns
+from evented_agent import HttpRuns, LedgerUnavailable
 from evented_agent.chunks import TextDelta
 from tests.unit.models.peer import Peer
 
@@ -50,6 +50,10 @@ def said(runs: HttpRuns) -> list[str]:
         return [chunk.payload.text for chunk in run if isinstance(chunk, TextDelta)]
 
 
+def answered(peer: Peer, status: bytes) -> None:
+    peer.reply(b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % status)
+
+
 @pytest.mark.parametrize("missing", [1, 2, 8], ids=["blank line", "line", "middle"])
 def test_an_event_that_a_drop_has_cut_is_read_once(
     peer: Peer, runs: HttpRuns, missing: int
@@ -64,3 +68,25 @@ def test_an_event_that_a_drop_has_cut_is_read_once(
 
     assert said(runs) == ["one ", "two"]
     assert "after=1-1" in peer.asked[2].path
+
+
+@pytest.mark.parametrize("status", [b"502 Bad Gateway", b"503 Away", b"504 Gateway Timeout"])
+@pytest.mark.parametrize("verb", [HttpRuns.retry, HttpRuns.delete])
+def test_what_may_have_been_done_is_not_asked_for_twice(
+    peer: Peer, runs: HttpRuns, verb: Callable[[HttpRuns, str], object], status: bytes
+) -> None:
+    answered(peer, status)
+    peer.reply(b"HTTP/1.1 204 Done\r\n\r\n")
+
+    with pytest.raises(LedgerUnavailable, match="may have been done"):
+        verb(runs, "r")
+
+    assert len(peer.asked) == 1
+
+
+def test_what_is_harmless_is_asked_for_again_behind_a_proxy(peer: Peer, runs: HttpRuns) -> None:
+    answered(peer, b"504 Gateway Timeout")
+    reply = b'{"run_id": "r", "aborted": true}'
+    peer.reply(b"HTTP/1.1 202 Ok\r\nContent-Length: %d\r\n\r\n" % len(reply) + reply)
+
+    assert runs.abort("r") is True
