@@ -16,7 +16,13 @@ from evented_agent.chunks.codec import decode
 from evented_agent.client.follow import Cursor
 from evented_agent.client.reader import ReadOptions
 from evented_agent.client.thread_course import RunsOfThread
-from evented_agent.remote.http_requests import AWAY, HttpSender, failure_in, quoted_id
+from evented_agent.remote.http_requests import (
+    AWAY,
+    HttpSender,
+    failure_in,
+    no_answer,
+    quoted_id,
+)
 
 #: Seconds of silence after which a connection counts as lost; servers show life more often.
 _SILENCE = 40.0
@@ -86,14 +92,14 @@ class HttpReader:
 
     def _lines(self, reading: "_Reading") -> Generator[str, None, None]:
         with self._sender.client().stream(**self._arguments(reading)) as reply:
-            if reply.status_code == 200:
+            if _is_stream(reply):
                 yield from reply.iter_lines()
             else:
                 self._refused(reading, reply.status_code, reply.read(), reply.headers)
 
     async def _alines(self, reading: "_Reading") -> AsyncGenerator[str, None]:
         async with self._sender.aclient().stream(**self._arguments(reading)) as reply:
-            if reply.status_code == 200:
+            if _is_stream(reply):
                 async for line in reply.aiter_lines():
                     yield line
             else:
@@ -116,6 +122,8 @@ class HttpReader:
             reading.end()
         elif status in AWAY:
             self._lost(reading, f"HTTP {status}")
+        elif status == 200:
+            raise no_answer(status, headers.get("content-type") or "no content type")
         else:
             raise failure_in(status, body, headers, self._run_id)
 
@@ -239,6 +247,11 @@ class _ThreadReading(_Reading):
         run_id, _, cursor = event_id.rpartition(":")
         self.cursor = event_id
         return _chunk(run_id, cursor, wire)
+
+
+def _is_stream(reply: Any) -> bool:
+    kind: str = reply.headers.get("content-type", "")
+    return bool(reply.status_code == 200) and kind.startswith("text/event-stream")
 
 
 def _chunk(run_id: str, cursor: str, wire: dict[str, Any]) -> AnyChunk:

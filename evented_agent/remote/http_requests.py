@@ -261,7 +261,19 @@ def _result(request: Outgoing[_T], reply: "httpx.Response") -> _T:
         if (failure := request.failures.get(code)) is not None:
             raise failure()
         raise failure_in(reply.status_code, reply.content, reply.headers, request.run_id)
-    return request.parse(reply.content)
+    try:
+        return request.parse(reply.content)
+    except (ValueError, TypeError, KeyError) as error:
+        what = reply.headers.get("content-type") or "no content type"
+        raise no_answer(reply.status_code, what) from error
+
+
+def no_answer(status: int, what: str) -> EventedAgentError:
+    """The error for a success that is none of this API's: the page of a proxy, for example."""
+    return EventedAgentError(
+        f"The server answered HTTP {status} with {what}, which is no answer of this API. Check the "
+        "URL, and what stands in front of the server."
+    )
 
 
 def _code_and_message(body: bytes, status: int) -> tuple[str, str]:

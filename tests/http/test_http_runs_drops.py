@@ -1,17 +1,22 @@
-"""`HttpRuns` behind proxies and servers that break off."""
+"""`HttpRuns` behind proxies and servers that break off, or that are something else altogether."""
 
+import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 
-from evented_agent import HttpRuns, LedgerUnavailable
+from evented_agent import EventedAgentError, HttpRuns, LedgerUnavailable
 from evented_agent.chunks import TextDelta
 from tests.unit.models.peer import Peer
 
 #: A body that ends where the connection does, as proxies of HTTP/1.0 send it.
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n: hb\n\n"
+PAGE = b"<!doctype html><title>Sign in</title>"
+SIGN_IN = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % len(PAGE) + PAGE
+)
 
 
 @pytest.fixture
@@ -48,6 +53,13 @@ def started(peer: Peer) -> None:
 def said(runs: HttpRuns) -> list[str]:
     with runs.stream("talker", "Hello") as run:
         return [chunk.payload.text for chunk in run if isinstance(chunk, TextDelta)]
+
+
+async def closing(runs: HttpRuns, asked: Awaitable[Any]) -> None:
+    try:
+        await asked
+    finally:
+        await runs.aclose()
 
 
 def answered(peer: Peer, status: bytes) -> None:
@@ -90,3 +102,30 @@ def test_what_is_harmless_is_asked_for_again_behind_a_proxy(peer: Peer, runs: Ht
     peer.reply(b"HTTP/1.1 202 Ok\r\nContent-Length: %d\r\n\r\n" % len(reply) + reply)
 
     assert runs.abort("r") is True
+
+
+def test_a_page_in_place_of_an_answer_is_said_to_be_one(peer: Peer, runs: HttpRuns) -> None:
+    for _ in range(4):
+        peer.reply(SIGN_IN)
+
+    with pytest.raises(EventedAgentError, match="no answer of this API"):
+        runs.get("r")
+    with pytest.raises(EventedAgentError, match="no answer of this API"):
+        asyncio.run(closing(runs, runs.alist()))
+
+
+def test_a_page_in_place_of_a_stream_ends_the_reading(peer: Peer, runs: HttpRuns) -> None:
+    async def read() -> None:
+        async with runs.astream("talker", "Hello") as run:
+            async for _ in run:
+                pass
+
+    for _ in range(2):
+        started(peer)
+        peer.reply(SIGN_IN)
+
+    with pytest.raises(EventedAgentError, match="text/html"):
+        said(runs)
+
+    with pytest.raises(EventedAgentError, match="text/html"):
+        asyncio.run(closing(runs, read()))
