@@ -77,7 +77,7 @@ class ChatAnswer:
         self._model = event.get("model") or self._model
         pieces: list[ModelEvent] = list(self._cited(event))
         if not choices:
-            if event.get("object") == "error":
+            if _is_failure(event) and not self.is_complete:
                 raise self._faults.reported(event)
             return pieces
         # Some send the whole message where a piece of it is due.
@@ -227,6 +227,14 @@ class _Calls:
         # The same name again, and no id: a call of its own, if the one before is whole. "{}" may
         # stand for arguments that are still to come.
         return is_whole(before) and (before != "{}" or text.strip() in ("", "{}"))
+
+
+def _is_failure(event: Mapping[str, Any]) -> bool:
+    """Whether an event without choices is an error that is not said to be one, as most are."""
+    if "error" in (event.get("object"), event.get("type")):
+        return True
+    words = (event.get(name) for name in ("message", "detail", "msg"))
+    return "choices" not in event and any(isinstance(each, str) and each for each in words)
 
 
 def is_whole(text: str) -> bool:

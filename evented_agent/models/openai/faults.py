@@ -304,7 +304,7 @@ def _status_may_pass(status: int, headers: Mapping[str, str], labels: set[str]) 
 def _may_pass(code: str, kind: str) -> bool:
     if code in _OUT_OF_MONEY or kind in _OUT_OF_MONEY:
         return False
-    if code.isdecimal():
+    if code.isdecimal() and len(code) < 10:
         return int(code) in _RETRYABLE_STATUS or int(code) >= 500
     labels = {code.lower(), kind.lower()} - {""}
     # The request was accepted before, so an error without a name is the provider's own.

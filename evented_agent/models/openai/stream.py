@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import json
 import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
@@ -319,9 +320,18 @@ class _Events(openai.AsyncStream[Any]):
                     break
                 if not event.data.strip():
                     continue
-                yield event.json()
+                yield _failure_in(event.data) if event.event == "error" else event.json()
         finally:
             await self.response.aclose()
+
+
+def _failure_in(data: str) -> dict[str, Any]:
+    """What an event of the type "error" says, whatever its form, under that name."""
+    try:
+        said = json.loads(data)
+    except ValueError:
+        said = data
+    return said if isinstance(said, dict) and said.get("error") else {"error": said}
 
 
 class _Reader:

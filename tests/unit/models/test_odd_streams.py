@@ -1,0 +1,73 @@
+"""Streams that say a thing twice, late, in odd places or under no name: it is heard once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from evented_agent.errors import ContextTooLong
+from evented_agent.models import (
+    ModelEvent,
+    OpenAIChat,
+    OpenAIResponses,
+    TextPiece,
+)
+from tests.unit.models.peer import END, STREAM, Peer, answer, ask, chunk, events, failure
+from tests.unit.models.test_provider_kinds import (
+    delta,
+    heard,
+)
+
+
+def text_of(said: Sequence[ModelEvent]) -> str:
+    return "".join(each.text for each in said if isinstance(each, TextPiece))
+
+
+def told_in_responses(peer: Peer, *chunks: Any) -> Sequence[ModelEvent]:
+    peer.reply(answer(*chunks))
+    return ask(OpenAIResponses("m", base_url=peer.url))
+
+
+# Errors that are not said to be one
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (b'event: error\ndata: {"message": "overloaded", "code": 503}\n\n', "503: overloaded"),
+        (b"event: error\ndata: overloaded\n\n", "an error: overloaded"),
+        (b'event: error\ndata: {"error": {"message": "overloaded"}}\n\n', "error: overloaded"),
+        (b'data: {"type": "error", "message": "overloaded"}\n\n', "error: overloaded"),
+        (b'data: {"code": 503, "message": "overloaded"}\n\n', "503: overloaded"),
+        (b'data: {"detail": "overloaded"}\n\n', "an error: overloaded"),
+    ],
+)
+def test_an_error_in_a_stream_is_told_whatever_its_form(
+    peer: Peer, told: bytes, words: str
+) -> None:
+    peer.reply(STREAM + events(delta(content="Hel")) + chunk(told) + END)
+
+    error = failure(OpenAIChat("m", base_url=peer.url))
+
+    assert words in str(error)
+    assert error.retryable
+
+
+def test_an_error_in_a_stream_that_will_come_again_is_not_asked_for_again(peer: Peer) -> None:
+    told = {"message": "maximum context length is 4096 tokens", "code": 400}
+    peer.reply(STREAM + events(delta(content="Hel"), told) + END)
+
+    error = failure(OpenAIChat("m", base_url=peer.url))
+
+    assert isinstance(error, ContextTooLong)
+    assert not error.retryable
+
+
+def test_an_error_behind_a_complete_answer_costs_nothing(peer: Peer) -> None:
+    turn = heard(peer, delta(content="Yes"), delta("stop"), {"detail": "too late"})
+    assert turn.texts == ("Yes",)
+
+
+def test_a_code_of_thousands_of_digits_is_an_error_like_others(peer: Peer) -> None:
+    peer.reply(answer({"error": {"message": "no", "code": "9" * 5000}}))
+    assert "reported 999" in str(failure(OpenAIChat("m", base_url=peer.url)))
