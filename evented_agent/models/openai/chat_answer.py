@@ -84,6 +84,7 @@ class ChatAnswer:
         if delta := choice.get("delta") or choice.get("message"):
             self._read_delta(delta, pieces)
         if reason := choice.get("finish_reason"):
+            self._check_names()
             if str(reason).lower() in _FAILED:
                 raise self._faults.reported(choice.get("error") or {"type": str(reason)})
             self._reason = str(reason).lower()
@@ -95,7 +96,10 @@ class ChatAnswer:
 
         Some servers give no finish reason; then they have counted, and said that they are done.
         """
-        return self.is_complete or (said_done and self._counted and self._calls.are_whole)
+        self._check_names()
+        if self._reason:
+            return True
+        return said_done and self._counted and self._calls.are_whole
 
     def end(self) -> AnswerEnded:
         """Return the end of the answer as the provider reported it."""
@@ -106,6 +110,10 @@ class ChatAnswer:
         if reason == "stop" and self._calls.count:
             reason = "tool-calls"
         return AnswerEnded(reason, self._usage, self._kept.provider(), self._model)
+
+    def _check_names(self) -> None:
+        if self._calls.is_nameless:
+            raise self._faults.of(LookupError("a call has no name"))
 
     def _count(self, usage: Any) -> None:
         if isinstance(usage, Mapping) and usage:
@@ -168,7 +176,14 @@ class _Calls:
         self._numbers: list[int | None] = []
         # The server's index of a call and its place here; some use one index for all calls.
         self._latest: dict[object, int] = {}
+        # What came of calls before their names.
+        self._nameless: dict[object, list[Mapping[str, Any]]] = {}
         self.count = 0
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether something was said of a call that has no name yet."""
+        return bool(self._nameless)
 
     @property
     def has_output(self) -> bool:
@@ -181,17 +196,31 @@ class _Calls:
 
     def take(self, entry: Mapping[str, Any]) -> Iterator[ModelEvent]:
         """Add what one entry says of a call."""
-        function = entry.get("function") or {}
-        id_, name = str(entry.get("id") or ""), function.get("name") or ""
-        arguments = function.get("arguments")
-        text = arguments if isinstance(arguments, str | None) else json.dumps(arguments)
-        index = entry.get("index")
-        if self._begins(index, id_, name, text or ""):
-            yield from self._begin(index, id_, name)
-        # What belongs to no call is malformed, unless it says nothing.
-        if index not in self._latest and not (id_ or text):
+        id_, name = str(entry.get("id") or ""), (entry.get("function") or {}).get("name") or ""
+        index = self._index_of(entry)
+        if index not in self._latest and not name:
+            # Some say the name last. What never gets one is malformed, unless it says nothing.
+            if id_ or _arguments_in(entry):
+                self._nameless.setdefault(index, []).append(entry)
             return
-        place = self._latest[index]
+        if self._begins(index, id_, name, _arguments_in(entry)):
+            early = self._nameless.pop(index, [])
+            ids = (str(each["id"]) for each in early if each.get("id"))
+            yield from self._begin(index, id_ or next(ids, ""), name)
+            for each in early:
+                yield from self._add(index, each)
+        yield from self._add(index, entry)
+
+    def _index_of(self, entry: Mapping[str, Any]) -> object:
+        """The index of a call; that of the last one for more of its arguments, without its own."""
+        index = entry.get("index")
+        is_more = not entry.get("id") and not (entry.get("function") or {}).get("name")
+        if index is not None or index in self._latest or not is_more or not self._latest:
+            return index
+        return max(self._latest, key=lambda each: self._latest[each])
+
+    def _add(self, index: object, entry: Mapping[str, Any]) -> Iterator[ModelEvent]:
+        place, text = self._latest[index], _arguments_in(entry)
         number = self._numbers[place]
         if number is not None:
             self._kept.take_call(number, entry)
@@ -237,11 +266,18 @@ def _is_failure(event: Mapping[str, Any]) -> bool:
     return "choices" not in event and any(isinstance(each, str) and each for each in words)
 
 
+def _arguments_in(entry: Mapping[str, Any]) -> str:
+    arguments = (entry.get("function") or {}).get("arguments")
+    if arguments is None:
+        return ""
+    return arguments if isinstance(arguments, str) else json.dumps(arguments)
+
+
 def is_whole(text: str) -> bool:
     """Whether *text* is complete as JSON."""
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

@@ -14,8 +14,10 @@ from evented_agent.models import (
 )
 from tests.unit.models.peer import END, STREAM, Peer, answer, ask, chunk, events, failure
 from tests.unit.models.test_provider_kinds import (
+    calls,
     delta,
     heard,
+    piece,
 )
 
 
@@ -71,3 +73,27 @@ def test_an_error_behind_a_complete_answer_costs_nothing(peer: Peer) -> None:
 def test_a_code_of_thousands_of_digits_is_an_error_like_others(peer: Peer) -> None:
     peer.reply(answer({"error": {"message": "no", "code": "9" * 5000}}))
     assert "reported 999" in str(failure(OpenAIChat("m", base_url=peer.url)))
+
+
+# Calls
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [piece(index=0, id="c1"), piece("a", '{"x":1}', index=0)],
+        [piece(None, '{"x"', index=0, id="c1"), piece("a", ":1}", index=0)],
+        [piece("a", '{"x":', index=0, id="c1"), piece(None, "1}")],
+    ],
+)
+def test_a_call_whose_name_comes_late_or_index_once_is_one_call(
+    peer: Peer, entries: list[dict[str, Any]]
+) -> None:
+    turn = heard(peer, *(delta(tool_calls=[each]) for each in entries), delta("tool_calls"))
+    assert calls(turn) == [("a", {"x": 1})]
+
+
+def test_a_call_that_never_gets_a_name_is_malformed(peer: Peer) -> None:
+    unnamed = delta(tool_calls=[piece(None, "{}", index=0, id="c1")])
+    peer.reply(answer(unnamed, delta("tool_calls")))
+    assert "a call has no name" in str(failure(OpenAIChat("m", base_url=peer.url)))
