@@ -68,6 +68,8 @@ class ChatAnswer:
         self._model: str | None = None
         self._counted = False
         self._sources: set[str] = set()
+        self._has_pieces = False
+        self._told: list[str] = []
 
     def read(self, event: Any) -> Iterable[ModelEvent]:
         """Translate one chunk."""
@@ -80,9 +82,13 @@ class ChatAnswer:
             if _is_failure(event) and not self.is_complete:
                 raise self._faults.reported(event)
             return pieces
-        # Some send the whole message where a piece of it is due.
-        if delta := choice.get("delta") or choice.get("message"):
+        if delta := choice.get("delta"):
             self._read_delta(delta, pieces)
+            self._told += [each.text for each in pieces if isinstance(each, TextPiece)]
+            self._has_pieces |= any(not isinstance(each, SourceFound) for each in pieces)
+        elif whole := choice.get("message"):
+            # Some send the whole message where a piece of it is due, or behind all pieces.
+            self._read_delta(self._rest_of(whole) if self._has_pieces else whole, pieces)
         if reason := choice.get("finish_reason"):
             self._check_names()
             if str(reason).lower() in _FAILED:
@@ -134,6 +140,16 @@ class ChatAnswer:
         if old := delta.get("function_call"):
             pieces.extend(self._calls.take({"index": 0, "function": old}))
 
+    def _rest_of(self, whole: Mapping[str, Any]) -> dict[str, Any]:
+        """What a whole message has that none of its pieces said."""
+        rest = {name: whole.get(name) for name in ("annotations", "citations", "search_results")}
+        text, told = whole.get("content"), "".join(self._told)
+        if isinstance(text, str) and text.startswith(told):
+            rest["content"] = text[len(told) :]
+        if not self._calls.has_any:
+            rest |= {name: whole.get(name) for name in ("tool_calls", "function_call")}
+        return rest
+
     def _content(self, content: Any) -> Iterator[ModelEvent]:
         if not isinstance(content, list):
             yield TextPiece(_checked(content))
@@ -179,6 +195,10 @@ class _Calls:
         # What came of calls before their names.
         self._nameless: dict[object, list[Mapping[str, Any]]] = {}
         self.count = 0
+
+    @property
+    def has_any(self) -> bool:
+        return bool(self._ids or self._nameless)
 
     @property
     def is_nameless(self) -> bool:

@@ -30,6 +30,33 @@ def told_in_responses(peer: Peer, *chunks: Any) -> Sequence[ModelEvent]:
     return ask(OpenAIResponses("m", base_url=peer.url))
 
 
+# A whole message behind its pieces
+
+
+@pytest.mark.parametrize("pieces", [["Hel", "lo"], ["Hello"], ["Hel"]])
+def test_a_whole_message_behind_its_pieces_adds_what_they_lack(
+    peer: Peer, pieces: list[str]
+) -> None:
+    whole = {"role": "assistant", "content": "Hello", "tool_calls": [piece("a", '{"x":1}')]}
+    last = {"index": 0, "delta": {}, "message": whole, "finish_reason": "stop"}
+
+    turn = heard(peer, *(delta(content=each) for each in pieces), {"choices": [last]})
+
+    assert (turn.texts, calls(turn)) == (("Hello",), [("a", {"x": 1})])
+
+
+def test_calls_of_a_whole_message_behind_its_pieces_are_not_made_twice(peer: Peer) -> None:
+    call = piece("a", '{"x":1}', index=0, id="c1")
+    whole = {"content": None, "reasoning_content": "Hm.", "tool_calls": [call]}
+    last = {"delta": None, "message": whole, "finish_reason": "tool_calls"}
+
+    turn = heard(
+        peer, delta(reasoning_content="Hm."), delta(tool_calls=[call]), {"choices": [last]}
+    )
+
+    assert (calls(turn), turn.reasoning) == ([("a", {"x": 1})], "Hm.")
+
+
 # Errors that are not said to be one
 
 
