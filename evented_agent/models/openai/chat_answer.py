@@ -74,7 +74,7 @@ class ChatAnswer:
     def read(self, event: Any) -> Iterable[ModelEvent]:
         """Translate one chunk."""
         choices = event.get("choices")
-        choice = choices[0] if choices else {}
+        choice = (choices[0] or {}) if choices else {}
         self._count(event.get("usage") or choice.get("usage") or {})
         self._model = event.get("model") or self._model
         pieces: list[ModelEvent] = list(self._cited(event))
@@ -123,7 +123,10 @@ class ChatAnswer:
 
     def _count(self, usage: Any) -> None:
         if isinstance(usage, Mapping) and usage:
-            self._usage, self._counted = usage_from(usage, self._cached), True
+            self._counted = True
+            counted = usage_from(usage, self._cached)
+            # Some say nought of what they have counted before.
+            self._usage = counted if counted.total_tokens else self._usage
 
     def _read_delta(self, delta: Mapping[str, Any], pieces: list[ModelEvent]) -> None:
         self._kept.take(delta)
@@ -135,7 +138,7 @@ class ChatAnswer:
         if refusal := delta.get("refusal"):
             pieces.append(TextPiece(_checked(refusal)))
         pieces.extend(self._cited(delta))
-        for entry in delta.get("tool_calls") or ():
+        for entry in filter(None, delta.get("tool_calls") or ()):
             pieces.extend(self._calls.take(entry))
         if old := delta.get("function_call"):
             pieces.extend(self._calls.take({"index": 0, "function": old}))

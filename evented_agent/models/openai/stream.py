@@ -367,6 +367,8 @@ class _Reader:
         await self._events.close()
 
     def _heard(self, event: Any) -> Iterable[ModelEvent]:
+        if event is None:
+            return ()
         # Some send errors beside everything else.
         if error := event.get("error"):
             if self._answer.is_complete:

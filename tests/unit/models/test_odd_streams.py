@@ -124,3 +124,18 @@ def test_a_call_that_never_gets_a_name_is_malformed(peer: Peer) -> None:
     unnamed = delta(tool_calls=[piece(None, "{}", index=0, id="c1")])
     peer.reply(answer(unnamed, delta("tool_calls")))
     assert "a call has no name" in str(failure(OpenAIChat("m", base_url=peer.url)))
+
+
+# Nulls, and counts
+
+
+def test_null_is_nothing_wherever_it_stands(peer: Peer) -> None:
+    nulls = ["null", {"choices": [None]}, delta(tool_calls=[None]), {"choices": None}]
+    assert heard(peer, delta(content="Yes"), *nulls, delta("stop")).texts == ("Yes",)
+
+
+def test_a_count_of_nothing_does_not_replace_one(peer: Peer) -> None:
+    counts = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+    counted = [{"choices": [], "usage": each} for each in (counts, dict.fromkeys(counts, 0))]
+    turn = heard(peer, delta(content="Yes"), delta("stop"), *counted)
+    assert turn.usage.total_tokens == 7
