@@ -60,6 +60,8 @@ class ChatAnswer:
     ) -> None:
         self._cached = cached
         self.is_complete = False
+        self.may_go_on = False
+        self._goes_on = False
         self._faults = faults
         self._kept = ChatKept(origin)
         self._calls = _Calls(self._kept, output_tool)
@@ -89,12 +91,16 @@ class ChatAnswer:
         elif whole := choice.get("message"):
             # Some send the whole message where a piece of it is due, or behind all pieces.
             self._read_delta(self._rest_of(whole) if self._has_pieces else whole, pieces)
+        # Some give a reason with each piece: then only the stream's end is one.
+        says = not all(isinstance(each, SourceFound) for each in pieces)
+        self._goes_on |= bool(self._reason) and says
         if reason := choice.get("finish_reason"):
             self._check_names()
             if str(reason).lower() in _FAILED:
                 raise self._faults.reported(choice.get("error") or {"type": str(reason)})
             self._reason = str(reason).lower()
-            self.is_complete = True
+            self.may_go_on = says
+        self.is_complete = bool(self._reason) and not self._goes_on
         return pieces
 
     def finished(self, *, said_done: bool) -> bool:

@@ -56,6 +56,7 @@ class ResponsesAnswer:
 
     def __init__(self, faults: Faults, origin: str, output_tool: str | None = None) -> None:
         self.is_complete = False
+        self.may_go_on = False
         self._faults = faults
         self._output_tool = output_tool
         self._kept = KeptItems(origin)

@@ -33,6 +33,8 @@ from evented_agent.models.protocol import AnswerEnded, ModelEvent, ModelRequest
 _CONNECT_SECONDS = 10.0
 # A complete answer is not held up for long by a server that does not end its stream.
 _TAIL_SECONDS = 1.0
+# Nor for long by one whose end came with a piece, as each piece's does of some servers.
+_PIECE_SECONDS = 15.0
 # Most characters of a reply that is no stream, and says what is wrong.
 _MOST_REPLY = 64 * 1024
 _OWN_SETTINGS = frozenset(
@@ -46,6 +48,8 @@ class Answer(Protocol):
 
     #: Whether the provider has said how the answer ended.
     is_complete: bool
+    #: Whether that came together with a piece, so that more may follow.
+    may_go_on: bool
 
     def read(self, event: Any) -> Iterable[ModelEvent]:
         """Translate one event; any exception but `ModelError` means that it is malformed."""
@@ -379,7 +383,8 @@ class _Reader:
     def _until(self) -> float:
         if not self._answer.is_complete:
             return self._deadline
-        return min(self._deadline, asyncio.get_running_loop().time() + _TAIL_SECONDS)
+        seconds = _PIECE_SECONDS if self._answer.may_go_on else _TAIL_SECONDS
+        return min(self._deadline, asyncio.get_running_loop().time() + seconds)
 
     def _is_stream(self) -> bool:
         # Some servers forget the header; a page or a plain object never is one.

@@ -1,5 +1,6 @@
 """Streams that say a thing twice, late, in odd places or under no name: it is heard once."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,6 +56,35 @@ def test_calls_of_a_whole_message_behind_its_pieces_are_not_made_twice(peer: Pee
     )
 
     assert (calls(turn), turn.reasoning) == ([("a", {"x": 1})], "Hm.")
+
+
+# A finish reason with each piece
+
+
+def test_text_behind_a_finish_reason_is_part_of_the_answer_however_late(peer: Peer) -> None:
+    def pause(_: Any) -> None:
+        # Longer than a complete answer waits for the end of its stream.
+        time.sleep(1.2)
+
+    peer.reply(
+        STREAM,
+        events(delta("stop", content="Hel")),
+        pause,
+        events(delta("stop", content="lo")),
+        END,
+    )
+
+    assert text_of(ask(OpenAIChat("m", base_url=peer.url))) == "Hello"
+
+
+def test_a_connection_that_is_lost_between_two_finish_reasons_loses_text(peer: Peer) -> None:
+    def drop_off(_: Any) -> None:
+        raise ConnectionAbortedError
+
+    said = [delta("stop", content="Hel"), delta("stop", content="lo")]
+    peer.reply(STREAM, events(*said), drop_off)
+
+    assert failure(OpenAIChat("m", base_url=peer.url)).retryable
 
 
 # Errors that are not said to be one
