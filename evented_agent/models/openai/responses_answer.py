@@ -1,5 +1,6 @@
 """Reads what a Responses stream says: deltas, finished items and the whole, one truth."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -275,8 +276,9 @@ def _texts_in(told: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
     """Each text of a whole item: its kind, its place and itself."""
     if told["type"] == "function_call":
         arguments = told.get("arguments")
-        if isinstance(arguments, str):
-            yield "function_call_arguments", 0, arguments
+        if arguments is not None:
+            is_text = isinstance(arguments, str)
+            yield "function_call_arguments", 0, arguments if is_text else json.dumps(arguments)
         return
     lists: tuple[tuple[str, str], ...] = (
         ("summary", "reasoning_summary_text"),

@@ -16,9 +16,12 @@ from evented_agent.models import (
 from tests.unit.models.peer import END, STREAM, Peer, answer, ask, chunk, events, failure
 from tests.unit.models.test_provider_kinds import (
     calls,
+    completed,
     delta,
+    event,
     heard,
     piece,
+    turn_of,
 )
 
 
@@ -169,3 +172,13 @@ def test_a_count_of_nothing_does_not_replace_one(peer: Peer) -> None:
     counted = [{"choices": [], "usage": each} for each in (counts, dict.fromkeys(counts, 0))]
     turn = heard(peer, delta(content="Yes"), delta("stop"), *counted)
     assert turn.usage.total_tokens == 7
+
+
+# Responses
+
+SAYS = event("output_text.delta", delta="Yes")
+
+
+def test_arguments_that_are_an_object_are_what_the_tool_is_called_with(peer: Peer) -> None:
+    item = {"type": "function_call", "call_id": "c", "name": "a", "arguments": {"x": 1}}
+    assert calls(turn_of(told_in_responses(peer, completed(item)))) == [("a", {"x": 1})]
