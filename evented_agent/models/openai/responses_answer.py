@@ -37,6 +37,14 @@ _KINDS: Mapping[str, str] = {
 }
 
 
+#: What kind of text a part holds.
+_PARTS: Mapping[str, str] = {
+    "output_text": "output_text",
+    "refusal": "refusal",
+    "summary_text": "reasoning_summary_text",
+}
+
+
 @dataclass(slots=True)
 class _Item:
     """An item of the output, as far as it was said."""
@@ -75,7 +83,7 @@ class ResponsesAnswer:
 
     def read(self, event: Any) -> Iterable[ModelEvent]:
         """Translate one event."""
-        reader = self._READERS.get(event["type"])
+        reader = self._READERS.get(event.get("type"))
         return () if reader is None else reader(self, event)
 
     def finished(self, *, said_done: bool) -> bool:  # noqa: ARG002 - the API has its own end
@@ -89,7 +97,7 @@ class ResponsesAnswer:
     def _delta(self, event: Mapping[str, Any]) -> Iterable[ModelEvent]:
         kind = event["type"].removeprefix("response.").removesuffix(".delta")
         item = self._item_of(event, _KINDS[kind])
-        return tuple(self._add(item, kind, _place(event, item, kind), event["delta"] or ""))
+        return tuple(self._add(item, kind, _place(event, item, kind), event.get("delta") or ""))
 
     def _done(self, event: Mapping[str, Any]) -> Iterable[ModelEvent]:
         kind = event["type"].removeprefix("response.").removesuffix(".done")
@@ -99,6 +107,14 @@ class ResponsesAnswer:
             return ()
         item = self._item_of(event, _KINDS[kind])
         return tuple(self._complete(item, kind, _place(event, item, kind), whole))
+
+    def _part_done(self, event: Mapping[str, Any]) -> Iterable[ModelEvent]:
+        part = event.get("part") or {}
+        kind = _PARTS.get(str(part.get("type")))
+        if kind is None:
+            return ()
+        said = {name: part.get(name) for name in ("text", "refusal")}
+        return self._done({**event, **said, "type": f"response.{kind}.done"})
 
     def _add(self, item: _Item, kind: str, place: int, text: str) -> Iterator[ModelEvent]:
         if not text:
@@ -127,7 +143,9 @@ class ResponsesAnswer:
             yield from self._add(item, kind, place, whole[len(said) :])
 
     def _item_added(self, event: Mapping[str, Any]) -> Iterable[ModelEvent]:
-        item = event["item"]
+        item, index = event.get("item"), event.get("output_index")
+        if not item:
+            return ()
         known = self._by_id.get(str(item.get("id") or ""))
         return () if known is not None else tuple(self._begin(item, event.get("output_index")))
 
@@ -159,7 +177,9 @@ class ResponsesAnswer:
         return self._items[-1]
 
     def _item_done(self, event: Mapping[str, Any]) -> Iterable[ModelEvent]:
-        told, index = event["item"], event.get("output_index")
+        told, index = event.get("item"), event.get("output_index")
+        if not told:
+            return ()
         item = self._known(told, index)
         return tuple(self._finish(told, item, index))
 
@@ -191,7 +211,7 @@ class ResponsesAnswer:
         item.is_done = True
         for kind, place, whole in _texts_in(told):
             yield from self._complete(item, kind, place, whole)
-        for part in told.get("content") or () if item.kind == "message" else ():
+        for part in _parts(told.get("content")) if item.kind == "message" else ():
             yield from self._cited(part.get("annotations") or ())
         if item.kind not in ("message", "reasoning", "function_call"):
             yield ItemFound(item.kind, dict(told))
@@ -226,7 +246,7 @@ class ResponsesAnswer:
     def _rest(self, output: Iterable[Mapping[str, Any]]) -> Iterator[ModelEvent]:
         """What the whole answer has, and nothing before it said."""
         places: dict[str, int] = {}
-        for told in output:
+        for told in filter(None, output):
             kind = told["type"]
             place = places[kind] = places.get(kind, -1) + 1
             alike = [each for each in self._items if each.kind == kind]
@@ -251,6 +271,8 @@ class ResponsesAnswer:
         "response.reasoning_summary_text.done": _done,
         "response.reasoning_text.done": _done,
         "response.function_call_arguments.done": _done,
+        "response.content_part.done": _part_done,
+        "response.reasoning_summary_part.done": _part_done,
         "response.output_item.added": _item_added,
         "response.output_item.done": _item_done,
         "response.output_text.annotation.added": _annotation,
@@ -272,6 +294,13 @@ def _place(event: Mapping[str, Any], item: _Item, kind: str) -> int:
     return max((place for said, place in item.said if said == kind), default=0)
 
 
+def _parts(content: Any) -> list[Mapping[str, Any]]:
+    """The parts of an item; one where it is a text, and empty ones for what is none."""
+    if isinstance(content, str):
+        return [{"text": content}]
+    return [part if isinstance(part, Mapping) else {} for part in content or ()]
+
+
 def _texts_in(told: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
     """Each text of a whole item: its kind, its place and itself."""
     if told["type"] == "function_call":
@@ -289,7 +318,7 @@ def _texts_in(told: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
     elif told["type"] != "reasoning":
         return
     for name, kind in lists:
-        for place, part in enumerate(told.get(name) or ()):
+        for place, part in enumerate(_parts(told.get(name))):
             is_refusal = part.get("type") == "refusal"
             text = part.get("refusal") if is_refusal else part.get("text")
             if isinstance(text, str):

@@ -8,6 +8,7 @@ import pytest
 
 from evented_agent.errors import ContextTooLong
 from evented_agent.models import (
+    AnswerEnded,
     ModelEvent,
     OpenAIChat,
     OpenAIResponses,
@@ -182,3 +183,18 @@ SAYS = event("output_text.delta", delta="Yes")
 def test_arguments_that_are_an_object_are_what_the_tool_is_called_with(peer: Peer) -> None:
     item = {"type": "function_call", "call_id": "c", "name": "a", "arguments": {"x": 1}}
     assert calls(turn_of(told_in_responses(peer, completed(item)))) == [("a", {"x": 1})]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [event("content_part.done", part={"type": "output_text", "text": "Yes"}), completed()],
+        [event("output_item.done", item={"type": "message", "content": "Yes"}), completed()],
+        [SAYS, completed({"type": "message", "content": [None]})],
+        [SAYS, "null", {}, event("completed", response={"output": [None]})],
+        [event("output_item.added", item=None), event("output_item.done"), SAYS, completed()],
+    ],
+)
+def test_what_stands_in_an_odd_place_or_nowhere_loses_no_text(peer: Peer, told: list[Any]) -> None:
+    said = told_in_responses(peer, *told)
+    assert (text_of(said), isinstance(said[-1], AnswerEnded)) == ("Yes", True)
