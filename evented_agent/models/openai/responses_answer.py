@@ -147,7 +147,8 @@ class ResponsesAnswer:
         if not item:
             return ()
         known = self._by_id.get(str(item.get("id") or ""))
-        return () if known is not None else tuple(self._begin(item, event.get("output_index")))
+        is_same = known is not None and _is_same(known, item, index)
+        return () if is_same else tuple(self._begin(item, index))
 
     def _begin(self, told: Mapping[str, Any], index: object) -> Iterator[ModelEvent]:
         kind = told["type"]
@@ -165,6 +166,9 @@ class ResponsesAnswer:
         """The item that an event speaks of: by its id, its place, or what was said last."""
         item = self._by_id.get(str(event.get("item_id") or ""))
         index = event.get("output_index")
+        if item is not None and index not in (None, item.index):
+            placed = self._by_index.get(index)
+            item = placed if placed is not None and placed.id == item.id else item
         if item is None and index is not None:
             item = self._by_index.get(index)
         if item is None and index is None:
@@ -192,13 +196,15 @@ class ResponsesAnswer:
         alike = [each for each in self._items if each.kind == kind]
         if call_id:
             alike = [each for each in alike if each.call_id in ("", call_id)]
-        named = (each for each in alike if (id_ and each.id == id_) or (call_id and each.call_id))
+        named = [each for each in alike if (id_ and each.id == id_) or (call_id and each.call_id)]
+        # Several of one name: the one at its place, or that is not complete yet.
+        named.sort(key=lambda each: (index not in (None, each.index), each.is_done))
         placed = (
             each
             for each in alike
             if not each.is_done and (index is None or each.index in (None, index))
         )
-        return next(named, None) or next(placed, None)
+        return named[0] if named else next(placed, None)
 
     def _finish(
         self, told: Mapping[str, Any], item: _Item | None, index: object
@@ -251,7 +257,9 @@ class ResponsesAnswer:
             place = places[kind] = places.get(kind, -1) + 1
             alike = [each for each in self._items if each.kind == kind]
             at_place = alike[place] if place < len(alike) else None
-            item = self._by_id.get(str(told.get("id") or "")) or at_place
+            id_ = str(told.get("id") or "")
+            is_there = at_place is not None and at_place.id == id_
+            item = at_place if is_there else self._by_id.get(id_) or at_place
             yield from self._finish(told, item, None)
 
     def _failed(self, event: Mapping[str, Any]) -> Iterable[ModelEvent]:
@@ -283,6 +291,13 @@ class ResponsesAnswer:
         "response.cancelled": _failed,
         "error": _error,
     }
+
+
+def _is_same(known: _Item, told: Mapping[str, Any], index: object) -> bool:
+    """Whether the item of that id is the one that is told of: some give all items one id."""
+    if known.kind != told["type"] or (told.get("call_id") or known.call_id) != known.call_id:
+        return False
+    return not known.is_done if index is None else index == known.index
 
 
 def _place(event: Mapping[str, Any], item: _Item, kind: str) -> int:

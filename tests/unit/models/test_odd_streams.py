@@ -1,5 +1,6 @@
 """Streams that say a thing twice, late, in odd places or under no name: it is heard once."""
 
+import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,11 +17,13 @@ from evented_agent.models import (
 )
 from tests.unit.models.peer import END, STREAM, Peer, answer, ask, chunk, events, failure
 from tests.unit.models.test_provider_kinds import (
+    PARALLEL,
     calls,
     completed,
     delta,
     event,
     heard,
+    message,
     piece,
     turn_of,
 )
@@ -178,6 +181,42 @@ def test_a_count_of_nothing_does_not_replace_one(peer: Peer) -> None:
 # Responses
 
 SAYS = event("output_text.delta", delta="Yes")
+
+
+def items_told(kind: str, ids: Sequence[str], **more: Any) -> list[dict[str, Any]]:
+    """Two items as a server tells them, each from its beginning to its end."""
+    told: list[dict[str, Any]] = []
+    for at, (id_, (name, arguments)) in enumerate(zip(ids, PARALLEL, strict=True)):
+        text = json.dumps(arguments)
+        place = {"output_index": at, **more}
+        item = {"type": "function_call", "id": id_, "call_id": f"c{at}", "name": name}
+        whole: dict[str, Any] = {**item, "arguments": text}
+        if kind == "message":
+            whole = message(text, id=id_)
+            item = message([], id=id_)
+        delta_of = "output_text" if kind == "message" else "function_call_arguments"
+        told += [
+            event("output_item.added", item={**item, "arguments": ""}, **place),
+            event(f"{delta_of}.delta", item_id=id_, delta=text, **place),
+            event("output_item.done", item=whole, **place),
+        ]
+    return told
+
+
+@pytest.mark.parametrize("more", [{}, {"output_index": 0}])
+@pytest.mark.parametrize("ids", [["fc", "fc"], ["fc0", "fc1"]])
+def test_two_calls_whose_items_have_one_id_are_two(
+    peer: Peer, ids: list[str], more: dict[str, Any]
+) -> None:
+    turn = turn_of(told_in_responses(peer, *items_told("call", ids, **more), completed()))
+    assert calls(turn) == PARALLEL
+
+
+def test_two_messages_whose_items_have_one_id_are_two(peer: Peer) -> None:
+    texts = [json.dumps(arguments) for _, arguments in PARALLEL]
+    whole = completed(*(message(text, id="msg") for text in texts))
+    told = items_told("message", ["msg", "msg"])
+    assert turn_of(told_in_responses(peer, *told, whole)).texts == tuple(texts)
 
 
 def test_arguments_that_are_an_object_are_what_the_tool_is_called_with(peer: Peer) -> None:
