@@ -37,10 +37,21 @@ def _inlined(node: Any, root: Mapping[str, Any], within: tuple[str, ...]) -> Any
         found = {"type": "object"} if ref in within else _target(root, ref)
         return {**_inlined(found, root, (*within, ref)), **_inlined(beside, root, within)}
     return {
-        name: value if name in _DATA else _inlined(value, root, within)
+        name: value
+        if name in _DATA
+        else _inlined_each(value, root, within)
+        if name in _BY_NAME
+        else _inlined(value, root, within)
         for name, value in node.items()
         if name not in ("$defs", "definitions")
     }
+
+
+def _inlined_each(named: Any, root: Mapping[str, Any], within: tuple[str, ...]) -> Any:
+    """Schemas by name, whatever the names: they are no keywords."""
+    if not isinstance(named, dict):
+        return named
+    return {name: _inlined(each, root, within) for name, each in named.items()}
 
 
 def _target(root: Mapping[str, Any], ref: str) -> dict[str, Any]:

@@ -101,6 +101,22 @@ def test_schemas_lose_what_a_model_refuses_and_no_more() -> None:
     assert adapted_schema(SCHEMA, Profile()) == SCHEMA
 
 
+@pytest.mark.parametrize("name", ["definitions", "$defs", "default", "required", "enum", "$ref"])
+def test_a_field_may_be_called_as_a_keyword_is(name: str) -> None:
+    """Nothing refers to anything any more, and no field is gone."""
+    city = {"type": "object", "properties": {"name": {"type": "string"}}}
+    schema = {
+        "type": "object",
+        "properties": {name: {"$ref": "#/$defs/City"}},
+        "required": [name],
+        "$defs": {"City": city},
+    }
+
+    adapted = adapted_schema(schema, profile_of("gemini-3", "generativelanguage.googleapis.com"))
+
+    assert adapted == {"type": "object", "properties": {name: city}, "required": [name]}
+
+
 @pytest.mark.parametrize(
     ("model", "host", "included"),
     [
