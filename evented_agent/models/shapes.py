@@ -100,7 +100,7 @@ def _call(call: Any) -> Any:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments) if arguments.strip() else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             return {**named, "invalid": arguments}
     if arguments is None:
         arguments = {}

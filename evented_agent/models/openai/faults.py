@@ -180,7 +180,7 @@ class Faults:
         """Return the error for a successful reply that is no event stream, but says *text*."""
         try:
             said = json.loads(text) if text else None
-        except ValueError:
+        except (ValueError, RecursionError):
             said = None
         if isinstance(said, Mapping) and said.get("error"):
             return self.reported(said["error"], said)
@@ -380,7 +380,7 @@ def _words(raw: object) -> str:
     if isinstance(raw, str):
         try:
             read = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             return _told(raw)[2]
         return _words(read) if not isinstance(read, str) else read
     return _told(raw)[2]

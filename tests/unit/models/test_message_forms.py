@@ -170,3 +170,13 @@ def test_a_result_in_openai_s_shape_knows_its_tool_from_the_call() -> None:
 def test_what_is_no_message_is_refused_with_its_place(given: Any) -> None:
     with pytest.raises(DeclarationError, match="at 0"):
         parse_messages([given])
+
+
+@pytest.mark.parametrize("deep", ["[" * 100_000, '{"a":' * 20_000 + "1" + "}" * 20_000])
+def test_arguments_too_deep_to_be_read_are_kept_as_what_the_model_wrote(deep: str) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": deep}}
+
+    (message,) = parse_messages([{"role": "assistant", "content": None, "tool_calls": [call]}])
+
+    assert isinstance(message, AssistantMessage)
+    assert message.tool_calls == [ToolCall(id="c1", name="add", invalid=deep)]

@@ -164,6 +164,10 @@ def test_an_empty_account_is_no_rate_limit(peer: Peer) -> None:
         ("plain words", "answered 422: plain words"),
         ("<html><body>Oh</body></html>", "answered 422."),
         ([1], "answered 422."),
+        (
+            {"error": {"message": "Upstream", "metadata": {"raw": "[" * 5000 + "no"}}},
+            f"answered 422: Upstream: {'[' * 275}…",
+        ),
     ],
 )
 def test_the_text_of_an_error_is_found_in_every_servers_shape(
