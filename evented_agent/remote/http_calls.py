@@ -9,6 +9,7 @@ import pydantic_core
 
 from evented_agent.agents.run_options import StreamOptions
 from evented_agent.agents.tools.approvals import Pending
+from evented_agent.chunks.json_values import NotJson, as_json
 from evented_agent.client.commands import DecisionOptions
 from evented_agent.client.follow import Cursor
 from evented_agent.client.inbox import check_target
@@ -16,7 +17,7 @@ from evented_agent.client.listing import RunPage
 from evented_agent.client.metrics import METRICS, Metrics
 from evented_agent.client.sending import SendOptions
 from evented_agent.client.start import Started
-from evented_agent.errors import ThreadNotFound
+from evented_agent.errors import InvalidDecision, ThreadNotFound
 from evented_agent.given import check_names
 from evented_agent.ledger.workers import LiveWorker
 from evented_agent.models.cost import RunsCost
@@ -60,6 +61,10 @@ def result_request(run_id: str, resource_id: str | None = None) -> Outgoing[RunR
 def decision_request(run_id: str, data: Any, **which: Unpack[DecisionOptions]) -> Outgoing[Cursor]:
     """Answer a suspended call; the cursor after which to read. Who decided, the server knows."""
     chosen = {name: which.get(name) for name in ("tool_call_id", "number")}
+    try:
+        data = as_json(data)
+    except NotJson as error:
+        raise InvalidDecision(run_id, f"The decision is not JSON: {error}.") from None
     body = {**{name: each for name, each in chosen.items() if each is not None}, "data": data}
     query = {"resource_id": which.get("resource_id")}
 

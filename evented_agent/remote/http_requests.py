@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pydantic_core
 
+from evented_agent.chunks.json_values import NotJson, as_json
 from evented_agent.client.deployment import refuse_on_loop
 from evented_agent.errors import (
     AccessDenied,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+#: Levels of a request around a value in it: the body, the list of messages, a message, a call.
+_AROUND = 5
 #: Seconds between two tries of a request.
 _PAUSE = 0.2
 #: Statuses of servers and proxies that will answer soon.
@@ -204,7 +207,7 @@ class HttpSender:
             "method": request.method,
             "url": f"{self.url}{request.path}",
             "params": {name: each for name, each in request.query.items() if each is not None},
-            "json": request.body,
+            "json": None if request.body is None else _plain(request.body),
             "headers": {**self._headers(), **request.headers},
         }
 
@@ -224,6 +227,14 @@ class HttpSender:
         never_sent = isinstance(error, self._httpx.ConnectError)
         if time.monotonic() > ends or not (request.is_repeatable or never_sent):
             raise self.unavailable(error) from None
+
+
+def _plain(body: Mapping[str, Any]) -> Any:
+    """A body as JSON, made as `Runs` makes it of what is stored; the server looks at the rest."""
+    try:
+        return as_json(body, wrapped=_AROUND)
+    except NotJson as error:
+        raise DeclarationError(f"This cannot be sent as JSON: {error}.") from error.__cause__
 
 
 def failure_in(status: int, body: bytes, headers: Mapping[str, str], run_id: str) -> Exception:

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import inspect
+import math
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -354,6 +355,28 @@ def test_wrong_messages_are_refused_alike_with_and_without_http(
         with pytest.raises(DeclarationError):
             client.send(*given, **options)
     run.abort()
+
+
+@pytest.mark.parametrize(
+    "value", [math.nan, {1}, "\ud800", object()], ids=["nan", "set", "half", "object"]
+)
+def test_what_is_no_json_is_refused_alike_with_and_without_http(
+    runs: HttpRuns, durable: InProcessAgent, value: Any
+) -> None:
+    for each in (runs, durable.client):
+        with pytest.raises(DeclarationError):
+            each.stream("talker", "say X", metadata={"a": value})
+        run = each.stream("talker", 'ask {"question": "Really?"}', resource_id="ann")
+        run.result()
+        with pytest.raises(InvalidDecision, match="not JSON"):
+            each.resume(run.run_id, value)
+        run.abort()
+
+
+def test_what_has_a_form_in_json_is_sent_in_it(runs: HttpRuns, durable: InProcessAgent) -> None:
+    when = datetime(2026, 11, 28, tzinfo=UTC)
+    run = runs.stream("talker", "say X", metadata={"when": when})
+    assert durable.client.get(run.run_id).metadata == {"when": "2026-11-28T00:00:00Z"}
 
 
 def test_a_message_over_http_on_an_event_loop(served: Served) -> None:
