@@ -1,6 +1,7 @@
 """One streamed call to an OpenAI-compatible server, whichever of the two APIs it speaks."""
 
 import asyncio
+import codecs
 import contextlib
 import hashlib
 import json
@@ -305,12 +306,39 @@ class _Call:
         }
 
 
+class _Decoder:
+    """The SDK's decoder, given a stream as most servers send it."""
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoder = decoder
+
+    def aiter_bytes(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        """The events of a body."""
+        events: AsyncIterator[Any] = self._decoder.aiter_bytes(_tidied(pieces))
+        return events
+
+
+async def _tidied(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """A body without a byte order mark, which hides its first event; its last one is ended."""
+    head: bytes | None = b""
+    async for piece in pieces:
+        if head is None:
+            yield piece
+            continue
+        head += piece
+        if len(head) >= len(codecs.BOM_UTF8):
+            yield head.removeprefix(codecs.BOM_UTF8)
+            head = None
+    yield (head or b"") + b"\n\n"
+
+
 class _Events(openai.AsyncStream[Any]):
     """The events of a stream as JSON: empty ones are passed over, and its last word is heard."""
 
     said_done = False
 
     async def __stream__(self) -> AsyncIterator[Any]:
+        self._decoder: Any = _Decoder(self._decoder)
         events = self._iter_events()
         try:
             async for event in events:

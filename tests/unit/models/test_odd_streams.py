@@ -94,6 +94,23 @@ def test_a_connection_that_is_lost_between_two_finish_reasons_loses_text(peer: P
     assert failure(OpenAIChat("m", base_url=peer.url)).retryable
 
 
+# Bodies
+
+
+@pytest.mark.parametrize("cut", [1, 3, 1000])
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_the_first_and_the_last_event_of_a_body_count(
+    peer: Peer, mark: str, end: str, cut: int
+) -> None:
+    said = [delta(content="Hel"), delta("stop", content="lo")]
+    lines = "\n\n".join(f"data: {json.dumps(each)}" for each in said)
+    body = f"{mark}{lines}{end}".encode()
+    peer.reply(STREAM, chunk(body[:cut]), *([chunk(body[cut:])] if body[cut:] else []), END)
+
+    assert text_of(ask(OpenAIChat("m", base_url=peer.url))) == "Hello"
+
+
 # Errors that are not said to be one
 
 
