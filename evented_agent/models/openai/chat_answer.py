@@ -103,6 +103,10 @@ class ChatAnswer:
         self.is_complete = bool(self._reason) and not self._goes_on
         return pieces
 
+    def read_whole(self, said: Any) -> Iterable[ModelEvent]:
+        """Translate a completion that came in place of a stream."""
+        return self.read(said) if said.get("choices") else ()
+
     def finished(self, *, said_done: bool) -> bool:
         """Whether the answer is complete, now that the stream has ended.
 

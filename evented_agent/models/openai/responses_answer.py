@@ -86,6 +86,11 @@ class ResponsesAnswer:
         reader = self._READERS.get(event.get("type"))
         return () if reader is None else reader(self, event)
 
+    def read_whole(self, said: Any) -> Iterable[ModelEvent]:
+        """Translate a response that came in place of a stream, if it has ended."""
+        is_over = said.get("status") in ("completed", "incomplete", "failed", "cancelled")
+        return self._ended({"type": "response.done", "response": said}) if is_over else ()
+
     def finished(self, *, said_done: bool) -> bool:  # noqa: ARG002 - the API has its own end
         """Whether the answer is complete, now that the stream has ended."""
         return self.is_complete

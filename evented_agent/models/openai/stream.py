@@ -1,13 +1,10 @@
 """One streamed call to an OpenAI-compatible server, whichever of the two APIs it speaks."""
 
 import asyncio
-import codecs
-import contextlib
 import hashlib
-import json
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 from urllib.parse import urlsplit
@@ -26,15 +23,14 @@ from evented_agent.models.openai.clients import (
     secrets_in,
     without_credentials,
 )
+from evented_agent.models.openai.events import TAIL_SECONDS, Events, object_in
 from evented_agent.models.openai.faults import FAILURES, Faults
 from evented_agent.models.openai.profiles import Profile, profile_after_refusal, profile_of
 from evented_agent.models.openai.servers import Server
 from evented_agent.models.protocol import AnswerEnded, ModelEvent, ModelRequest
 
 _CONNECT_SECONDS = 10.0
-# A complete answer is not held up for long by a server that does not end its stream.
-_TAIL_SECONDS = 1.0
-# Nor for long by one whose end came with a piece, as each piece's does of some servers.
+# Longer than `TAIL_SECONDS`: the end came with a piece, as that of each piece does of some servers.
 _PIECE_SECONDS = 15.0
 # Most characters of a reply that is no stream, and says what is wrong.
 _MOST_REPLY = 64 * 1024
@@ -54,6 +50,10 @@ class Answer(Protocol):
 
     def read(self, event: Any) -> Iterable[ModelEvent]:
         """Translate one event; any exception but `ModelError` means that it is malformed."""
+        ...
+
+    def read_whole(self, said: Any) -> Iterable[ModelEvent]:
+        """Translate an object that came in place of a stream, if it is an answer."""
         ...
 
     def finished(self, *, said_done: bool) -> bool:
@@ -272,7 +272,7 @@ class _Call:
         before, after = (model._body(request, each, self._origin) for each in (profile, second))  # noqa: SLF001
         return second if before != after else None
 
-    async def _post(self, body: dict[str, Any], profile: Profile) -> "_Events":
+    async def _post(self, body: dict[str, Any], profile: Profile) -> "Events":
         # A token changes, and comes with each request.
         key = "token" if self._model.token is not None else self._key
         client = await client_for(self._base_url, key, self._model.http_client)
@@ -291,7 +291,7 @@ class _Call:
                 "params": query,
             },
             stream=True,
-            stream_cls=_Events,
+            stream_cls=Events,
         )
 
     def _headers(self, profile: Profile) -> dict[str, Any]:
@@ -306,70 +306,10 @@ class _Call:
         }
 
 
-class _Decoder:
-    """The SDK's decoder, given a stream as most servers send it."""
-
-    def __init__(self, decoder: Any) -> None:
-        self._decoder = decoder
-
-    def aiter_bytes(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        """The events of a body."""
-        events: AsyncIterator[Any] = self._decoder.aiter_bytes(_tidied(pieces))
-        return events
-
-
-async def _tidied(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """A body without a byte order mark, which hides its first event; its last one is ended."""
-    head: bytes | None = b""
-    async for piece in pieces:
-        if head is None:
-            yield piece
-            continue
-        head += piece
-        if len(head) >= len(codecs.BOM_UTF8):
-            yield head.removeprefix(codecs.BOM_UTF8)
-            head = None
-    yield (head or b"") + b"\n\n"
-
-
-class _Events(openai.AsyncStream[Any]):
-    """The events of a stream as JSON: empty ones are passed over, and its last word is heard."""
-
-    said_done = False
-
-    async def __stream__(self) -> AsyncIterator[Any]:
-        self._decoder: Any = _Decoder(self._decoder)
-        events = self._iter_events()
-        try:
-            async for event in events:
-                if event.data.startswith("[DONE]"):
-                    self.said_done = True
-                    # To its end, so that the connection can be used again.
-                    with contextlib.suppress(TimeoutError, openai.APIError):
-                        async with asyncio.timeout(_TAIL_SECONDS):
-                            async for _ in events:
-                                pass
-                    break
-                if not event.data.strip():
-                    continue
-                yield _failure_in(event.data) if event.event == "error" else event.json()
-        finally:
-            await self.response.aclose()
-
-
-def _failure_in(data: str) -> dict[str, Any]:
-    """What an event of the type "error" says, whatever its form, under that name."""
-    try:
-        said = json.loads(data)
-    except ValueError:
-        said = data
-    return said if isinstance(said, dict) and said.get("error") else {"error": said}
-
-
 class _Reader:
     """Reads one answer's events until the stream ends, the time is over or something fails."""
 
-    def __init__(self, events: _Events, answer: Answer, faults: Faults, deadline: float) -> None:
+    def __init__(self, events: Events, answer: Answer, faults: Faults, deadline: float) -> None:
         self._events = events
         self._answer = answer
         self._faults = faults
@@ -383,7 +323,8 @@ class _Reader:
             return None
         try:
             if not self._began and not self._is_stream():
-                raise await self._no_stream()
+                self._began = True
+                return await self._whole()
             async with asyncio.timeout_at(self._until()):
                 event = await anext(self._events, _END)
             if event is not _END:
@@ -411,7 +352,7 @@ class _Reader:
     def _until(self) -> float:
         if not self._answer.is_complete:
             return self._deadline
-        seconds = _PIECE_SECONDS if self._answer.may_go_on else _TAIL_SECONDS
+        seconds = _PIECE_SECONDS if self._answer.may_go_on else TAIL_SECONDS
         return min(self._deadline, asyncio.get_running_loop().time() + seconds)
 
     def _is_stream(self) -> bool:
@@ -422,11 +363,15 @@ class _Reader:
         headers: Mapping[str, str] = self._events.response.headers
         return headers.get("content-type", "")
 
-    async def _no_stream(self) -> ModelError:
-        """The error for a reply that is no stream: what it says, where it says what is wrong."""
+    async def _whole(self) -> Iterable[ModelEvent]:
+        """What a reply says that is no stream: all of the answer, or what is wrong."""
         async with asyncio.timeout_at(self._deadline):
             text = (await self._events.response.aread()).decode(errors="replace")
-        return self._faults.not_a_stream(self._content_type(), text[:_MOST_REPLY])
+        said = object_in(text)
+        pieces = () if said.get("error") else self._answer.read_whole(said)
+        if self._answer.is_complete:
+            return pieces
+        raise self._faults.not_a_stream(self._content_type(), text[:_MOST_REPLY])
 
     def _end(self) -> Iterable[ModelEvent]:
         self._ended = True

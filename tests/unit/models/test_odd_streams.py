@@ -15,7 +15,7 @@ from evented_agent.models import (
     OpenAIResponses,
     TextPiece,
 )
-from tests.unit.models.peer import END, STREAM, Peer, answer, ask, chunk, events, failure
+from tests.unit.models.peer import END, STREAM, Peer, answer, ask, chunk, events, failure, refusal
 from tests.unit.models.test_provider_kinds import (
     PARALLEL,
     calls,
@@ -96,6 +96,8 @@ def test_a_connection_that_is_lost_between_two_finish_reasons_loses_text(peer: P
 
 # Bodies
 
+TOLD = message("Hello")
+
 
 @pytest.mark.parametrize("cut", [1, 3, 1000])
 @pytest.mark.parametrize("end", ["", "\n", "\n\n", "\r\n"])
@@ -109,6 +111,38 @@ def test_the_first_and_the_last_event_of_a_body_count(
     peer.reply(STREAM, chunk(body[:cut]), *([chunk(body[cut:])] if body[cut:] else []), END)
 
     assert text_of(ask(OpenAIChat("m", base_url=peer.url))) == "Hello"
+
+
+CALLED = {"type": "function", "function": {"name": "a", "arguments": '{"x":1}'}, "id": "c1"}
+
+
+def test_a_completion_in_place_of_a_stream_is_the_answer(peer: Peer) -> None:
+    whole = {"role": "assistant", "content": "Hello", "tool_calls": [CALLED]}
+    choice = {"index": 0, "message": whole, "finish_reason": "tool_calls"}
+    peer.reply(refusal(200, {"choices": [choice], "usage": {"total_tokens": 7}}))
+
+    turn = turn_of(ask(OpenAIChat("m", base_url=peer.url)))
+
+    assert (turn.texts, calls(turn), turn.reason) == (("Hello",), [("a", {"x": 1})], "tool-calls")
+    assert turn.usage.total_tokens == 7
+
+
+def test_a_response_in_place_of_a_stream_is_the_answer(peer: Peer) -> None:
+    peer.reply(refusal(200, {"object": "response", "status": "completed", "output": [TOLD]}))
+    assert turn_of(ask(OpenAIResponses("m", base_url=peer.url))).texts == ("Hello",)
+
+
+@pytest.mark.parametrize("model", [OpenAIChat, OpenAIResponses])
+@pytest.mark.parametrize(
+    "body", [{}, {"object": "list"}, {"choices": []}, {"status": "queued"}, [1], "{", "null"]
+)
+def test_what_is_no_answer_in_place_of_a_stream_is_an_error(
+    peer: Peer, model: type[OpenAIChat | OpenAIResponses], body: Any
+) -> None:
+    peer.reply(refusal(200, body))
+    error = failure(model("m", base_url=peer.url))
+    assert "application/json instead of an event stream" in str(error)
+    assert not error.retryable
 
 
 # Errors that are not said to be one
