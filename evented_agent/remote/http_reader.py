@@ -122,6 +122,9 @@ class HttpReader:
             reading.end()
         elif status in AWAY:
             self._lost(reading, f"HTTP {status}")
+        elif status == 429 and reading.has_read and not reading.lost():
+            # The connection that was lost still counts there.
+            return
         elif status == 200:
             raise no_answer(status, headers.get("content-type") or "no content type")
         else:
@@ -164,6 +167,7 @@ class _Reading:
         total = options.get("total_timeout")
         self.cursor = after
         self.closes = options.get("close_on_suspend", True)
+        self.has_read = False
         self._is_over = False
         self._name = name
         self._event: dict[str, str] = {}
@@ -175,7 +179,7 @@ class _Reading:
 
     def feed(self, line: str) -> Generator[AnyChunk | None, None, None]:
         """Take a line; the chunk that it completes, or None when a sign of life is due."""
-        self._lost_since = None
+        self._lost_since, self.has_read = None, True
         if line:
             name, _, value = line.partition(":")
             self._event[name] = value.removeprefix(" ")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evented_agent import EventedAgentError, HttpRuns, LedgerUnavailable
+from evented_agent import EventedAgentError, HttpRuns, LedgerUnavailable, LimitReached
 from evented_agent.chunks import TextDelta
 from tests.unit.models.peer import Peer
 
@@ -70,16 +70,37 @@ def answered(peer: Peer, status: bytes) -> None:
 def test_an_event_that_a_drop_has_cut_is_read_once(
     peer: Peer, runs: HttpRuns, missing: int
 ) -> None:
-    def close(connection: Any) -> None:
-        connection.close()
-        raise ConnectionAbortedError
-
     started(peer)
     peer.reply(EVENTS + delta(1, "one ") + delta(2, "two")[:-missing], close)
     peer.reply(EVENTS + delta(2, "two") + END, close)
 
     assert said(runs) == ["one ", "two"]
     assert "after=1-1" in peer.asked[2].path
+
+
+def close(connection: Any) -> None:
+    connection.close()
+    raise ConnectionAbortedError
+
+
+def test_a_reader_waits_while_the_server_counts_the_connection_that_it_lost(
+    peer: Peer, runs: HttpRuns
+) -> None:
+    started(peer)
+    peer.reply(EVENTS + delta(1, "one "), close)
+    for _ in range(3):
+        answered(peer, b"429 Too Many")
+    peer.reply(EVENTS + delta(2, "two") + END, close)
+
+    assert said(runs) == ["one ", "two"]
+
+
+def test_one_stream_too_many_is_refused_at_once(peer: Peer, runs: HttpRuns) -> None:
+    started(peer)
+    answered(peer, b"429 Too Many")
+
+    with pytest.raises(LimitReached):
+        said(runs)
 
 
 @pytest.mark.parametrize("status", [b"502 Bad Gateway", b"503 Away", b"504 Gateway Timeout"])
