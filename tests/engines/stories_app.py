@@ -24,18 +24,24 @@ def erase() -> str:
     return "erased"
 
 
+async def told_to_go_on(run_id: str) -> None:
+    """Wait until there is a mark with the name of the run."""
+    while not (MARKS / run_id).exists():
+        # Between two looks; the run is aborted at the latest.
+        await asyncio.sleep(0.01)
+
+
 @tool(background=Background())
-def report() -> str:
+async def report(ctx: ToolContext) -> str:
     """Report, in the background."""
+    await told_to_go_on(ctx.run_id)
     return "reported"
 
 
 @tool
 async def hold(ctx: ToolContext) -> str:
-    """Wait until there is a mark with the name of the run."""
-    while not (MARKS / ctx.run_id).exists():
-        # Between two looks; the run is aborted at the latest.
-        await asyncio.sleep(0.01)
+    """Hold the run up."""
+    await told_to_go_on(ctx.run_id)
     return "held"
 
 

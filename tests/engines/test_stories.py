@@ -70,8 +70,13 @@ def steered(agent: EventedAgent, marks: Path) -> str:
     return run.run_id
 
 
-def with_background_calls(agent: EventedAgent, _: Path) -> str:
+def with_background_calls(agent: EventedAgent, marks: Path) -> str:
     run = agent.stream("Go.", until_idle=20)
+    wait_until(
+        lambda: any(each.step == 2 and each.ended_at for each in agent.attempts(run.run_id)),
+        "the model has answered without the report",
+    )
+    (marks / run.run_id).touch()
     run.result(20)
     return run.run_id
 
