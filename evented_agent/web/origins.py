@@ -1,5 +1,6 @@
 """Where a request comes from: the host it was sent to, and the page that sent it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -13,8 +14,11 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 _PORTS = {"http": "80", "https": "443"}
 _ALLOWED_HEADERS = "authorization, content-type, idempotency-key, last-event-id"
 _EXPOSED_HEADERS = (
-    "location, content-location, retry-after, x-workflow-run-id, x-workflow-stream-tail-index"
+    "location, content-location, retry-after, x-run-id, "
+    "x-workflow-run-id, x-workflow-stream-tail-index"
 )
+#: Names of headers, as a browser asks for them.
+_NAMES = re.compile(r"[A-Za-z0-9_-]+(, ?[A-Za-z0-9_-]+){0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,12 @@ class Origins:
         allowed = self.cors(request)
         if "access-control-allow-origin" not in allowed:
             return allowed
+        # Official clients send many headers of their own; a page that is allowed may send any.
+        asked = request.headers.get("access-control-request-headers", "")
         return {
             **allowed,
             "access-control-allow-methods": ", ".join(methods),
-            "access-control-allow-headers": _ALLOWED_HEADERS,
+            "access-control-allow-headers": asked if _NAMES.fullmatch(asked) else _ALLOWED_HEADERS,
             "access-control-max-age": "600",
         }
 

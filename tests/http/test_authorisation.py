@@ -337,6 +337,26 @@ def test_pages_of_other_origins_read_nothing_unless_asked(
     assert allowing.as_("ann").post("/runs", json=body, headers=FOREIGN).status_code == 403
 
 
+def test_an_allowed_page_sends_the_headers_of_official_clients(
+    durable: InProcessAgent, serve: Serve
+) -> None:
+    site = create_app(durable.client, authorize=authorize, allowed_origins=["https://shop.example"])
+    client = serve(site).as_("")
+
+    def allowed(asked: str) -> str | None:
+        headers = {"origin": "https://shop.example", "access-control-request-headers": asked}
+        found: str | None = client.options("/runs", headers=headers).headers.get(
+            "access-control-allow-headers"
+        )
+        return found
+
+    assert allowed("content-type,x-stainless-lang") == "content-type,x-stainless-lang"
+    assert "authorization" in (allowed("") or "")
+    assert "authorization" in (allowed("a; b") or "")
+    reply = client.options("/runs", headers={"origin": "https://shop.example"})
+    assert "x-run-id" in reply.headers["access-control-expose-headers"]
+
+
 def test_hosts_are_checked(durable: InProcessAgent, serve: Serve) -> None:
     hosts = ["shop.example", "*.tea.example"]
     client = serve(create_app(durable.client, authorize=authorize, allowed_hosts=hosts)).as_("ann")
