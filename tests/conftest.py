@@ -1,5 +1,6 @@
 """What all tests share: one real server, and real workers on it."""
 
+import gc
 import importlib
 import os
 import signal
@@ -36,6 +37,9 @@ settings.load_profile("here")
 # A shell's background jobs ignore Ctrl-C, and so would the processes that tests send it to.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# What is imported and collected stays to the end: looking through it again and again takes as long.
+gc.disable()
+
 StartWorker = Callable[..., WorkerProcess]
 
 
@@ -48,6 +52,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     longest_first(items)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -165,6 +174,8 @@ def start_worker(
     yield start
     for worker in started:
         worker.__exit__()
+        # Shown where the test has failed.
+        print(f"The end of what worker {worker.name} wrote:", worker.text()[-4000:], sep="\n")
 
 
 @pytest.fixture(scope="module")
