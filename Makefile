@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Files tested at the same time: they mostly wait, for leases and for processes to start.
-JOBS ?= 4
+JOBS ?= 5
 # Set it to fail below the floors of coverage as well: CI does, measuring takes a quarter more.
 COVERAGE ?=
 .DEFAULT_GOAL := help

@@ -1,8 +1,8 @@
 """What the processes of pytest-xdist take at a time, and in which order.
 
 A file at a time, since its tests share servers and workers; the conformance suite an engine at a
-time, so that each engine is started once.  What takes long comes first.  The many short files,
-which compute, are spread among the long ones, which mostly wait; some are left for the end.
+time, so that each engine is started once.  What takes long comes first, in two lists that are
+taken from alternately: files that mostly wait, and files that mostly compute.
 """
 
 import re
@@ -11,8 +11,7 @@ from itertools import groupby
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-#: The longest files, then folders; all others are short.  Those that start many
-#: workers at once are apart from each other: together they would take all of a small machine.
+#: The longest files, then folders; all others are short.
 LONG = (
     "tests/durability/test_inbox_every_write.py",
     "tests/docs/",
@@ -28,21 +27,21 @@ LONG = (
     "tests/mcp/",
     "tests/protocol/",
 )
-#: The part of the short files that is spread among the long ones.
-_SPREAD = 0.9
+#: Files that wait, for leases, for processes to start and to end.
+_WAITS = re.compile(r"tests/(durability|engines|mcp)/|tests/http/test_(servers|openai_workers)\.py")
 _ENGINE = re.compile(
     r"^tests/conformance/.*\[(cluster-in-process|in-process|[a-z]+-threads|[a-z]+-prefork|[a-z]+)"
 )
 
 
 def longest_first(items: list[pytest.Item]) -> None:
-    """Order tests by how long their files take, with short files among them."""
+    """Order tests by how long their files take, those that wait among those that compute."""
     items.sort(key=lambda item: _place(item.nodeid))
     files = [list(group) for _, group in groupby(items, key=lambda item: item.path)]
-    long = [file for file in files if _place(file[0].nodeid) < len(LONG)]
-    spread = [((at + 1) / (len(long) or 1), file) for at, file in enumerate(long)]
-    short = files[len(long) :]
-    spread += [((at + 1) / len(short) / _SPREAD, file) for at, file in enumerate(short)]
+    kinds: dict[bool, list[list[pytest.Item]]] = {True: [], False: []}
+    for file in files:
+        kinds[_WAITS.match(file[0].nodeid) is not None].append(file)
+    spread = [(at / len(kind), file) for kind in kinds.values() for at, file in enumerate(kind)]
     spread.sort(key=lambda each: each[0])
     items[:] = [item for _, file in spread for item in file]
 
