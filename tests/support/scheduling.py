@@ -1,15 +1,18 @@
 """What the processes of pytest-xdist take at a time, and in which order.
 
 A file at a time, since its tests share servers and workers; the conformance suite an engine at a
-time, so that each engine is started once.  What takes long comes first, in two lists that are
-taken from alternately: files that mostly wait, and files that mostly compute.
+time, so that each engine is started once.  What takes long comes first; files that mostly wait and
+files that mostly compute are under way side by side, so that the machine is neither idle nor late.
 """
 
 import re
-from itertools import groupby
+from typing import TYPE_CHECKING
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
+
+if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController
 
 #: The longest files, then folders; all others are short.
 LONG = (
@@ -29,21 +32,16 @@ LONG = (
 )
 #: Files that wait, for leases, for processes to start and to end.
 _WAITS = re.compile(r"tests/(durability|engines|mcp)/|tests/http/test_(servers|openai_workers)\.py")
+#: The part of the processes that is given such files while there are others.
+_WAITING = 0.6
 _ENGINE = re.compile(
     r"^tests/conformance/.*\[(cluster-in-process|in-process|[a-z]+-threads|[a-z]+-prefork|[a-z]+)"
 )
 
 
 def longest_first(items: list[pytest.Item]) -> None:
-    """Order tests by how long their files take, those that wait among those that compute."""
+    """Order tests by how long their files take."""
     items.sort(key=lambda item: _place(item.nodeid))
-    files = [list(group) for _, group in groupby(items, key=lambda item: item.path)]
-    kinds: dict[bool, list[list[pytest.Item]]] = {True: [], False: []}
-    for file in files:
-        kinds[_WAITS.match(file[0].nodeid) is not None].append(file)
-    spread = [(at / len(kind), file) for kind in kinds.values() for at, file in enumerate(kind)]
-    spread.sort(key=lambda each: each[0])
-    items[:] = [item for _, file in spread for item in file]
 
 
 def _place(nodeid: str) -> int:
@@ -53,7 +51,23 @@ def _place(nodeid: str) -> int:
 class FilesAndEngines(LoadFileScheduling):  # type: ignore[misc]
     """Hands out a file at a time, and all conformance tests of one engine at a time."""
 
+    def _assign_work_unit(self, node: "WorkerController") -> None:
+        others = [units for other, units in self.assigned_work.items() if other is not node]
+        waiting = sum(any(map(_is_waited_for, units.items())) for units in others)
+        is_due = waiting < round(_WAITING * self.numnodes)
+        for scope in self.workqueue:
+            if is_due == (_WAITS.match(scope) is not None):
+                self.workqueue.move_to_end(scope, last=False)
+                break
+        super()._assign_work_unit(node)
+
     def _split_scope(self, nodeid: str) -> str:
         engine = _ENGINE.match(nodeid)
         file: str = super()._split_scope(nodeid)
         return f"tests/conformance[{engine[1]}]" if engine else file
+
+
+def _is_waited_for(unit: tuple[str, dict[str, bool]]) -> bool:
+    """Whether a file that waits has tests that have not ended."""
+    scope, tests = unit
+    return _WAITS.match(scope) is not None and not all(tests.values())
