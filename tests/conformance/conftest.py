@@ -57,6 +57,7 @@ def engine(
         return
     if request.param == "rabbitmq":
         if not RABBITMQ.exists():
+            # A contributor may lack it; CI installs it.
             pytest.skip("RabbitMQ is not installed: apt install rabbitmq-server")
         with RabbitServer(folder) as rabbit:
             yield from on_celery(rabbit.url, redis_server.url, prefix, folder, "threads")
